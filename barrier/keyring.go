@@ -1,0 +1,149 @@
+package barrier
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"coffer/barrier/record"
+	"coffer/barrier/secret"
+)
+
+// nameKeySize is the length of the key of AES-SIV in bytes: two AES-256 keys.
+const nameKeySize = 64
+
+// keyring is what the root key protects: everything needed to read the barrier. It is immutable.
+type keyring struct {
+	// terms are in ascending order; the last one encrypts.
+	terms  []termKey
+	names  secret.Key
+	config RotationConfig
+}
+
+type termKey struct {
+	id        uint32
+	installed time.Time // whole seconds, UTC
+	key       secret.Key
+}
+
+func newKeyring(now time.Time) keyring {
+	return keyring{names: secret.Random(nameKeySize), config: DefaultRotationConfig()}.withNewTerm(now)
+}
+
+func (k keyring) active() termKey { return k.terms[len(k.terms)-1] }
+
+// withNewTerm returns the keyring with one more term, that encrypts from now on.
+func (k keyring) withNewTerm(now time.Time) keyring {
+	id := uint32(1)
+	if len(k.terms) > 0 {
+		id = k.active().id + 1
+	}
+	k.terms = append(slices.Clip(k.terms), termKey{
+		id: id, installed: now.UTC().Truncate(time.Second), key: secret.Random(record.KeySize),
+	})
+	return k
+}
+
+func (k keyring) zero() {
+	k.names.Zero()
+	for _, term := range k.terms {
+		term.key.Zero()
+	}
+}
+
+// The encoded keyring, numbers in big endian:
+//
+//	version (1 byte, 1) | enabled (1: 0 or 1) | max operations (8) | interval in seconds (8) |
+//	name key (64) | for each term: id (4), installed in Unix seconds (8), key (32)
+const (
+	keyringVersion = 1
+	keyringHeader  = 1 + 1 + 8 + 8 + nameKeySize
+	keyringTerm    = 4 + 8 + record.KeySize
+)
+
+// encode returns the keyring's bytes, which the caller clears.
+func (k keyring) encode() []byte {
+	// The exact capacity keeps append from leaving copies of keys behind.
+	b := make([]byte, 0, keyringHeader+len(k.terms)*keyringTerm)
+	enabled := byte(0)
+	if k.config.Enabled {
+		enabled = 1
+	}
+	b = append(b, keyringVersion, enabled)
+	b = binary.BigEndian.AppendUint64(b, k.config.MaxOperations)
+	b = binary.BigEndian.AppendUint64(b, uint64(k.config.Interval/time.Second))
+	b = append(b, k.names.Reveal()...)
+	for _, term := range k.terms {
+		b = binary.BigEndian.AppendUint32(b, term.id)
+		b = binary.BigEndian.AppendUint64(b, uint64(term.installed.Unix()))
+		b = append(b, term.key.Reveal()...)
+	}
+	return b
+}
+
+// decodeKeyring is the inverse of encode. It keeps nothing of b.
+func decodeKeyring(b []byte) (keyring, error) {
+	if len(b) < keyringHeader+keyringTerm || (len(b)-keyringHeader)%keyringTerm != 0 {
+		return keyring{}, fmt.Errorf("%w: a keyring of %d bytes", ErrCorrupt, len(b))
+	}
+	if b[0] != keyringVersion || b[1] > 1 {
+		return keyring{}, fmt.Errorf("%w: a keyring of version %d", ErrCorrupt, b[0])
+	}
+	interval := binary.BigEndian.Uint64(b[10:])
+	if interval > uint64(maxInterval/time.Second) {
+		return keyring{}, fmt.Errorf("%w: a rotation interval of %d s", ErrCorrupt, interval)
+	}
+	k := keyring{config: RotationConfig{
+		Enabled:       b[1] == 1,
+		MaxOperations: binary.BigEndian.Uint64(b[2:]),
+		Interval:      time.Duration(interval) * time.Second,
+	}}
+	if err := k.config.Validate(); err != nil {
+		return keyring{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	k.names = secret.New(b[18:keyringHeader])
+	previous := uint32(0)
+	for rest := b[keyringHeader:]; len(rest) > 0; rest = rest[keyringTerm:] {
+		id := binary.BigEndian.Uint32(rest)
+		if id <= previous {
+			return keyring{}, fmt.Errorf("%w: term %d follows term %d", ErrCorrupt, id, previous)
+		}
+		previous = id
+		k.terms = append(k.terms, termKey{
+			id:        id,
+			installed: time.Unix(int64(binary.BigEndian.Uint64(rest[4:])), 0).UTC(),
+			key:       secret.New(rest[12:keyringTerm]),
+		})
+	}
+	return k, nil
+}
+
+// seal returns the keyring's record under the root key.
+func (k keyring) seal(root secret.Key) ([]byte, error) {
+	c, err := record.NewCipher(root, 0)
+	if err != nil {
+		return nil, err
+	}
+	plain := k.encode()
+	defer clear(plain)
+	return c.Seal(plain, []byte(keyringPath)), nil
+}
+
+// openKeyring is the inverse of seal. It returns ErrWrongKey when the root key does not open the record.
+// It overwrites data.
+func openKeyring(data []byte, root secret.Key) (keyring, error) {
+	c, err := record.NewCipher(root, 0)
+	if err != nil {
+		return keyring{}, err
+	}
+	if term, err := record.Term(data); err != nil || term != 0 {
+		return keyring{}, fmt.Errorf("%w: %s", ErrCorrupt, keyringPath)
+	}
+	plain, err := c.Open(data, []byte(keyringPath))
+	if err != nil {
+		return keyring{}, fmt.Errorf("%w: %s does not open", ErrWrongKey, keyringPath)
+	}
+	defer clear(plain)
+	return decodeKeyring(plain)
+}

@@ -1,0 +1,143 @@
+// Package seal is how the root key of the barrier is protected while the server is sealed.
+//
+// Two plaintext records tell how to get it back: ConfigPath says what kind of seal it is and into how
+// many shares its key was split, RootKeyPath holds the root key as the seal encrypted it.
+package seal
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"coffer/barrier/secret"
+	"coffer/storage"
+)
+
+// Where the records are, in the storage below the barrier.
+const (
+	ConfigPath  = "core/seal-config"
+	RootKeyPath = "core/root-key"
+)
+
+// TypeShamir is the type of the seal whose key operators hold in shares.
+const TypeShamir = "shamir"
+
+// MaxShares is the greatest number of shares: they are points in a field of 256 elements.
+const MaxShares = 255
+
+// Errors of this package.
+var (
+	// ErrNotInitialized is returned when the storage has no record of a seal.
+	ErrNotInitialized = errors.New("seal: not initialized")
+	// ErrWrongKey is returned when the unseal key, or what was combined to one, does not decrypt the
+	// root key.
+	ErrWrongKey = errors.New("seal: wrong unseal key")
+	// ErrInvalidConfig is returned for shares or a threshold outside their limits.
+	ErrInvalidConfig = errors.New("seal: invalid configuration")
+	// ErrCorrupt is returned when a stored record is not what this package wrote. Its text names the record.
+	ErrCorrupt = errors.New("seal: stored record is damaged")
+)
+
+// Seal encrypts the root key with a key that the storage does not have.
+type Seal interface {
+	// Type names the kind of seal, as Vault's sys/seal-status does: "shamir", "transit", …
+	Type() string
+	// Wrap returns root encrypted, for RootKeyPath.
+	Wrap(ctx context.Context, root secret.Key) ([]byte, error)
+	// Unwrap is the inverse of Wrap. It returns ErrWrongKey when the seal's key is not the one that
+	// wrapped, ErrCorrupt when wrapped is not what Wrap returned. It may overwrite wrapped.
+	Unwrap(ctx context.Context, wrapped []byte) (secret.Key, error)
+}
+
+// Config is the record at ConfigPath.
+type Config struct {
+	// Type is what Seal.Type returns.
+	Type string `json:"type"`
+	// Shares is into how many shares the key was split, 1 to MaxShares; Threshold is how many of them
+	// are needed, 1 to Shares, and 1 only when Shares is 1.
+	Shares    int `json:"shares"`
+	Threshold int `json:"threshold"`
+}
+
+// Validate returns ErrInvalidConfig when a field is outside its limits.
+func (c Config) Validate() error {
+	switch {
+	case c.Type == "":
+		return fmt.Errorf("%w: no type", ErrInvalidConfig)
+	case c.Shares < 1 || c.Shares > MaxShares:
+		return fmt.Errorf("%w: shares must be between 1 and %d", ErrInvalidConfig, MaxShares)
+	case c.Threshold < 1 || c.Threshold > c.Shares:
+		return fmt.Errorf("%w: threshold must be between 1 and the number of shares", ErrInvalidConfig)
+	case c.Threshold == 1 && c.Shares > 1:
+		return fmt.Errorf("%w: threshold must be greater than 1 for several shares", ErrInvalidConfig)
+	}
+	return nil
+}
+
+// ReadConfig returns the stored configuration, ErrNotInitialized or ErrCorrupt.
+func ReadConfig(ctx context.Context, s storage.Storage) (Config, error) {
+	data, err := read(ctx, s, ConfigPath)
+	if err != nil {
+		return Config{}, err
+	}
+	return decodeConfig(data)
+}
+
+func decodeConfig(data []byte) (Config, error) {
+	var c Config
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return Config{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, ConfigPath, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("%w: %s has something behind its end", ErrCorrupt, ConfigPath)
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, ConfigPath, err)
+	}
+	return c, nil
+}
+
+// Records returns the changes that store the configuration and the root key under the seal. The caller
+// applies them together with the barrier's own.
+func Records(ctx context.Context, s Seal, c Config, root secret.Key) ([]storage.Op, error) {
+	if c.Type != s.Type() {
+		return nil, fmt.Errorf("%w: type %q for a seal of type %q", ErrInvalidConfig, c.Type, s.Type())
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("seal: encode the configuration: %w", err)
+	}
+	wrapped, err := s.Wrap(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	return []storage.Op{storage.Put(ConfigPath, config), storage.Put(RootKeyPath, wrapped)}, nil
+}
+
+// RootKey returns the stored root key, ErrNotInitialized, ErrWrongKey or ErrCorrupt.
+func RootKey(ctx context.Context, store storage.Storage, s Seal) (secret.Key, error) {
+	wrapped, err := read(ctx, store, RootKeyPath)
+	if err != nil {
+		return secret.Key{}, err
+	}
+	return s.Unwrap(ctx, wrapped)
+}
+
+func read(ctx context.Context, s storage.Storage, path string) ([]byte, error) {
+	data, err := s.Get(ctx, path)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, ErrNotInitialized
+	case err != nil:
+		return nil, fmt.Errorf("seal: read %s: %w", path, err)
+	}
+	return data, nil
+}

@@ -1,0 +1,100 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/vault/shamir"
+
+	"coffer/barrier/record"
+	"coffer/barrier/secret"
+)
+
+// UnsealKeySize is the length of the unseal key in bytes. A share of a split one has one byte more.
+const UnsealKeySize = record.KeySize
+
+// ErrShares is returned by Combine for shares that cannot belong together: too few, of unequal or wrong
+// length, or one of them twice. Shares that could belong together but do not combine to a wrong key.
+var ErrShares = errors.New("seal: these shares cannot be combined")
+
+// Shamir is the seal whose key operators hold in shares.
+type Shamir struct {
+	key secret.Key
+}
+
+// NewShamir returns the seal with the given unseal key of UnsealKeySize bytes.
+func NewShamir(unseal secret.Key) *Shamir { return &Shamir{key: unseal} }
+
+// Type implements Seal.
+func (*Shamir) Type() string { return TypeShamir }
+
+// Wrap implements Seal.
+func (s *Shamir) Wrap(_ context.Context, root secret.Key) ([]byte, error) {
+	c, err := record.NewCipher(s.key, 0)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return c.Seal(root.Reveal(), []byte(RootKeyPath)), nil
+}
+
+// Unwrap implements Seal.
+func (s *Shamir) Unwrap(_ context.Context, wrapped []byte) (secret.Key, error) {
+	c, err := record.NewCipher(s.key, 0)
+	if err != nil {
+		// Shares of another length than ours.
+		return secret.Key{}, fmt.Errorf("%w: %w", ErrWrongKey, err)
+	}
+	plain, err := c.Open(wrapped, []byte(RootKeyPath))
+	switch {
+	case errors.Is(err, record.ErrMalformed):
+		return secret.Key{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, RootKeyPath, err)
+	case err != nil:
+		return secret.Key{}, fmt.Errorf("%w: %w", ErrWrongKey, err)
+	}
+	defer clear(plain)
+	return secret.New(plain), nil
+}
+
+// Split splits a key into shares of which threshold are needed; with one share, the share is the key. The
+// limits are those of Config.
+func Split(key secret.Key, shares, threshold int) ([]secret.Key, error) {
+	if err := (Config{Type: TypeShamir, Shares: shares, Threshold: threshold}).Validate(); err != nil {
+		return nil, err
+	}
+	if shares == 1 {
+		return []secret.Key{key.Clone()}, nil
+	}
+	parts, err := shamir.Split(key.Reveal(), shares, threshold)
+	if err != nil {
+		return nil, fmt.Errorf("seal: split the key: %w", err)
+	}
+	split := make([]secret.Key, len(parts))
+	for i, part := range parts {
+		split[i] = secret.New(part)
+		clear(part)
+	}
+	return split, nil
+}
+
+// Combine is the inverse of Split: it takes threshold shares, in any order. Wrong shares give a wrong key
+// or ErrShares.
+func Combine(shares []secret.Key) (secret.Key, error) {
+	switch len(shares) {
+	case 0:
+		return secret.Key{}, ErrShares
+	case 1:
+		return shares[0].Clone(), nil
+	}
+	parts := make([][]byte, len(shares))
+	for i, share := range shares {
+		parts[i] = share.Reveal()
+	}
+	key, err := shamir.Combine(parts)
+	if err != nil {
+		// The library's text says no more than the comment of ErrShares.
+		return secret.Key{}, ErrShares
+	}
+	defer clear(key)
+	return secret.New(key), nil
+}

@@ -1,0 +1,59 @@
+// Package engines defines what a secrets engine or auth method is: the routes it serves, their typed
+// parameters, and the requests, responses and errors that pass between it and the server.
+//
+// Routes are declared once and everything follows from them: dispatch, parameter decoding, help, the
+// create-or-update distinction, sudo and unauthenticated paths, and warnings for unknown parameters.
+// An engine sees its own mount's storage and nothing of the server.
+package engines
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"coffer/storage"
+)
+
+// Engine serves the paths below one mount. Its handlers run concurrently.
+type Engine interface {
+	// Routes returns the engine's routes. It is called once, when the engine is mounted.
+	Routes() []Route
+}
+
+// Factory makes the engine of one mount: when the mount is created, and again at every unseal and when
+// its options change. It may read and write cfg.Storage. The context ends when the server seals or the
+// engine is unmounted; what the engine starts must end with it.
+type Factory func(ctx context.Context, cfg Config) (Engine, error)
+
+// Config is what the server hands to a Factory.
+type Config struct {
+	Mount   Mount
+	Storage storage.Storage
+	Logger  *slog.Logger
+	// Now is the server's clock.
+	Now func() time.Time
+	// TTLs tells the mount's limits as they are now.
+	TTLs TTLs
+}
+
+// TTLs tells how long the tokens and leases that a mount issues may live.
+type TTLs interface {
+	// DefaultTTL is the life of what is issued without one, above zero and at most MaxTTL.
+	DefaultTTL() time.Duration
+	// MaxTTL is the longest life, renewals included.
+	MaxTTL() time.Duration
+}
+
+// Mount describes a mounted engine or auth method to itself.
+type Mount struct {
+	// Path is where it is mounted, ending in "/": "secret/", or "auth/token/" for an auth method.
+	Path string
+	// Type is what it was enabled as: "kv", "token".
+	Type string
+	// UUID names the mount for as long as it lives; remounting keeps it.
+	UUID string
+	// Accessor is the public handle of the mount: "kv_1a2b3c4d".
+	Accessor string
+	// Options are the type's own settings, for example {"version": "2"}; never changed in place.
+	Options map[string]string
+}

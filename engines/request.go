@@ -1,0 +1,165 @@
+package engines
+
+import (
+	"crypto/subtle"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"coffer/policy"
+)
+
+// Operation is what a request wants done. Create and Update are told apart by the route's Exists.
+type Operation uint8
+
+// The operations, named as Vault names them in policies and audit entries.
+const (
+	Read Operation = iota + 1
+	List
+	Create
+	Update
+	Patch
+	Delete
+	Help
+)
+
+// String returns the name that audit entries show.
+func (o Operation) String() string {
+	switch o {
+	case Read:
+		return "read"
+	case List:
+		return "list"
+	case Create:
+		return "create"
+	case Update:
+		return "update"
+	case Patch:
+		return "patch"
+	case Delete:
+		return "delete"
+	case Help:
+		return "help"
+	default:
+		return "unknown"
+	}
+}
+
+// Capability is what a policy must grant for the operation. Help asks for Read.
+func (o Operation) Capability() policy.Capability {
+	switch o {
+	case Read, Help:
+		return policy.Read
+	case List:
+		return policy.List
+	case Create:
+		return policy.Create
+	case Update:
+		return policy.Update
+	case Patch:
+		return policy.Patch
+	case Delete:
+		return policy.Delete
+	default:
+		return policy.Deny
+	}
+}
+
+// Request is one call of a client, decoded. Handlers must not change it.
+type Request struct {
+	// ID names the request in the answer and in audit entries.
+	ID        string
+	Operation Operation
+	Mount     *Mount
+	// Path is the canonical path below the mount, without a leading "/"; a List path ends in "/" or is "".
+	Path string
+	// Params are the JSON body or the query. Numbers are json.Number. Handlers get them typed, through
+	// their parameter struct.
+	Params map[string]any
+	// Caller is who asks; nil on an unauthenticated route called without a token.
+	Caller *Caller
+	Client Client
+	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.
+	WrapTTL time.Duration
+}
+
+// FullPath is the canonical path from the root: the mount's path and Path.
+func (r *Request) FullPath() string {
+	if r.Mount == nil {
+		return r.Path
+	}
+	return r.Mount.Path + r.Path
+}
+
+// Client is where a request came from.
+type Client struct {
+	// Addr is the client's address after X-Forwarded-For was honoured; invalid for internal requests.
+	Addr netip.Addr
+	Port int
+	// Header are the HTTP headers; nil for internal requests.
+	Header http.Header
+	// TLS is nil on a plain connection.
+	TLS *tls.ConnectionState
+}
+
+// Caller is the holder of the request's token, authenticated.
+type Caller struct {
+	Token    Token
+	Accessor string
+	// DisplayName is the token's, for example "token-ci".
+	DisplayName string
+	// Policies are the token's own, sorted.
+	Policies []string
+	// Metadata is the token's; never changed in place.
+	Metadata map[string]string
+	EntityID string
+	// Batch tells a batch token from a service token.
+	Batch bool
+	// Root is set for tokens with the root policy.
+	Root bool
+	// LimitedUses is set for a token that expires after a number of uses.
+	LimitedUses bool
+	// Path is where the token was made, for example "auth/token/create".
+	Path string
+	// CubbyholeID names the token's own folder in the cubbyhole; "" for a batch token.
+	CubbyholeID string
+	// Expires is when the token ends; zero for never.
+	Expires time.Time
+}
+
+// Token is a client token. It redacts itself wherever it is printed; Reveal is the only way to its text.
+type Token struct{ text string }
+
+// NewToken makes a Token of its text.
+func NewToken(text string) Token { return Token{text: text} }
+
+// Reveal returns the token's text, for the holder's eyes only.
+func (t Token) Reveal() string { return t.text }
+
+// IsZero reports whether there is no token.
+func (t Token) IsZero() bool { return t.text == "" }
+
+// Equal compares in time that depends on the length only.
+func (t Token) Equal(o Token) bool {
+	return subtle.ConstantTimeCompare([]byte(t.text), []byte(o.text)) == 1
+}
+
+// HasPrefix reports whether the text begins with prefix, which tells a token's kind ("hvb.").
+func (t Token) HasPrefix(prefix string) bool { return strings.HasPrefix(t.text, prefix) }
+
+const redacted = "[redacted]"
+
+// String implements fmt.Stringer without the text.
+func (Token) String() string { return redacted }
+
+// GoString implements fmt.GoStringer without the text.
+func (Token) GoString() string { return redacted }
+
+// LogValue implements slog.LogValuer without the text.
+func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements encoding.TextMarshaler without the text, so that a token cannot slip into JSON.
+func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }

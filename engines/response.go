@@ -1,0 +1,106 @@
+package engines
+
+import "time"
+
+// Response is a handler's answer. The zero value is a 204.
+type Response struct {
+	// Data is the answer's data; nil for none. A value may be a json.RawMessage to be sent as it is.
+	Data map[string]any
+	// Secret is set when the data is a leased secret.
+	Secret *Secret
+	// Auth is set when a token was issued or renewed.
+	Auth *Auth
+	// Login asks the server to issue a token; auth methods set it.
+	Login *Login
+	// Wrap is set when the answer is held back under a single-use wrapping token.
+	Wrap     *WrapInfo
+	Warnings []string
+	// Status overrides the HTTP status that follows from the content, for example 404 with data.
+	Status int
+	// Raw is sent instead of the JSON envelope.
+	Raw *Raw
+	// Flatten repeats the fields of Data at the top level, as Vault does on most reads below sys/.
+	Flatten bool
+	// NoMountType leaves mount_type empty, as Vault does on logins and a few paths below sys/.
+	NoMountType bool
+}
+
+// empty reports whether the answer is a 204.
+func (r *Response) empty() bool {
+	return r.Data == nil && r.Secret == nil && r.Auth == nil && r.Login == nil && r.Wrap == nil &&
+		r.Raw == nil && len(r.Warnings) == 0 && r.Status == 0
+}
+
+// Raw is an answer that is not Vault's JSON envelope.
+type Raw struct {
+	ContentType string
+	Body        []byte
+}
+
+// Secret is what the lease manager needs to know of a leased secret.
+type Secret struct {
+	LeaseID   string
+	TTL       time.Duration
+	MaxTTL    time.Duration
+	Renewable bool
+	// Unleased marks a secret whose TTL is only told to the client (KV version 1).
+	Unleased bool
+	// Internal is kept with the lease and handed back to the engine at renewal and revocation.
+	Internal map[string]any
+}
+
+// Auth is an issued or renewed token as the client sees it.
+type Auth struct {
+	Token            Token
+	Accessor         string
+	Policies         []string
+	TokenPolicies    []string
+	IdentityPolicies []string
+	Metadata         map[string]string
+	// LeaseDuration is the token's remaining life, told in whole seconds; 0 for never-ending.
+	LeaseDuration time.Duration
+	Renewable     bool
+	EntityID      string
+	// TokenType is "service" or "batch".
+	TokenType string
+	Orphan    bool
+	NumUses   int
+}
+
+// Login is what a successful login asks the server to issue. The server applies the mount's limits.
+type Login struct {
+	DisplayName string
+	Policies    []string
+	Metadata    map[string]string
+	// Alias is the name by which identity knows who logged in at this mount.
+	Alias           string
+	TTL             time.Duration
+	MaxTTL          time.Duration
+	ExplicitMaxTTL  time.Duration
+	Period          time.Duration
+	NumUses         int
+	BoundCIDRs      []string
+	NoDefaultPolicy bool
+	NotRenewable    bool
+	Batch           bool
+	// Internal is kept with the token and handed back to the method at renewal.
+	Internal map[string]any
+}
+
+// WrapInfo describes a wrapping token.
+type WrapInfo struct {
+	Token           Token
+	Accessor        string
+	TTL             time.Duration
+	CreationTime    time.Time
+	CreationPath    string
+	WrappedAccessor string
+}
+
+// ListResponse is the answer to a List: data.keys, or ErrNotFound when there are none.
+func ListResponse(keys []string) (*Response, error) {
+	if len(keys) == 0 {
+		return nil, NotFound()
+	}
+	return &Response{Data: map[string]any{"keys": keys}}, nil
+}

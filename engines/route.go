@@ -1,0 +1,249 @@
+package engines
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Route is one path pattern of an engine with its handlers. Path makes it.
+//
+// A pattern is made of segments: literals, {name} for exactly one segment, and {name...} as the last
+// one for everything that is left, which may be empty: "data/{path...}" matches "data/" and
+// "data/a/b", not "data".
+type Route struct {
+	pattern  string
+	synopsis string
+	handlers [Help + 1]*handler
+	exists   func(context.Context, *Request, vars) (bool, error)
+	flags    flag
+}
+
+type flag uint8
+
+const (
+	unauthenticated flag = 1 << iota
+	sudo
+	anyParameters
+)
+
+// handler is one operation of a route: its parameters' schema and the function behind it.
+type handler struct {
+	schema *schema
+	call   func(context.Context, *Request, vars) (*Response, error)
+}
+
+// Option adds to a Route: a handler or a property.
+type Option func(*Route)
+
+// Path declares a route. The synopsis is one sentence for help.
+func Path(pattern, synopsis string, options ...Option) Route {
+	r := Route{pattern: pattern, synopsis: synopsis}
+	for _, option := range options {
+		option(&r)
+	}
+	return r
+}
+
+// HandlerFunc serves one operation with its parameters decoded into P, a struct.
+type HandlerFunc[P any] func(context.Context, *Request, P) (*Response, error)
+
+// On registers the handler of an operation. The fields of P say what it takes: `path:"name"` for a
+// segment of the pattern, `param:"name"` for a parameter, `param:"*"` for all of them in a
+// map[string]any; `default:"…"` and `help:"…"` add to both.
+func On[P any](op Operation, f HandlerFunc[P]) Option {
+	s := schemaOf[P]()
+	return func(r *Route) {
+		if r.handlers[op] != nil {
+			panic(fmt.Sprintf("engines: route %q has two handlers for %s", r.pattern, op))
+		}
+		r.handlers[op] = &handler{schema: s, call: func(ctx context.Context, req *Request, v vars) (*Response, error) {
+			var p P
+			warnings, err := s.decode(&p, req, v, r.flags&anyParameters != 0)
+			if err != nil {
+				return nil, err
+			}
+			resp, err := f(ctx, req, p)
+			if len(warnings) > 0 && err == nil {
+				resp = withWarnings(resp, warnings)
+			}
+			return resp, err
+		}}
+	}
+}
+
+// withWarnings adds warnings to an answer that says something; a 204 stays one, as Vault's do.
+func withWarnings(resp *Response, warnings []string) *Response {
+	if resp == nil || resp.empty() {
+		return resp
+	}
+	resp.Warnings = append(resp.Warnings, warnings...)
+	return resp
+}
+
+// OnRead registers the handler of GET.
+func OnRead[P any](f HandlerFunc[P]) Option { return On(Read, f) }
+
+// OnList registers the handler of LIST and of GET with ?list=true.
+func OnList[P any](f HandlerFunc[P]) Option { return On(List, f) }
+
+// OnCreate registers the handler of PUT and POST where Exists said no.
+func OnCreate[P any](f HandlerFunc[P]) Option { return On(Create, f) }
+
+// OnUpdate registers the handler of PUT and POST.
+func OnUpdate[P any](f HandlerFunc[P]) Option { return On(Update, f) }
+
+// OnPatch registers the handler of PATCH; Params hold the merge patch (RFC 7396).
+func OnPatch[P any](f HandlerFunc[P]) Option { return On(Patch, f) }
+
+// OnDelete registers the handler of DELETE.
+func OnDelete[P any](f HandlerFunc[P]) Option { return On(Delete, f) }
+
+// OnWrite registers one handler for both Create and Update.
+func OnWrite[P any](f HandlerFunc[P]) Option {
+	create, update := On(Create, f), On(Update, f)
+	return func(r *Route) { create(r); update(r) }
+}
+
+// Exists tells whether what the request would write is there already, so that the policy can tell
+// create from update. Without it every write is an Update.
+func Exists[P any](f func(context.Context, *Request, P) (bool, error)) Option {
+	s := schemaOf[P]()
+	return func(r *Route) {
+		r.exists = func(ctx context.Context, req *Request, v vars) (bool, error) {
+			var p P
+			if _, err := s.decode(&p, req, v, true); err != nil {
+				return false, err
+			}
+			return f(ctx, req, p)
+		}
+	}
+}
+
+// Unauthenticated lets the route be called without a token.
+func Unauthenticated() Option { return func(r *Route) { r.flags |= unauthenticated } }
+
+// Sudo makes the route ask for the sudo capability besides the operation's own.
+func Sudo() Option { return func(r *Route) { r.flags |= sudo } }
+
+// AnyParameters silences the warning for parameters the route does not declare.
+func AnyParameters() Option { return func(r *Route) { r.flags |= anyParameters } }
+
+// NoParams is for handlers that take no parameters.
+type NoParams struct{}
+
+// Match is a route that serves a path.
+type Match struct {
+	route *compiled
+	vars  vars
+}
+
+// Unauthenticated reports whether the route can be called without a token.
+func (m Match) Unauthenticated() bool { return m.route.flags&unauthenticated != 0 }
+
+// Sudo reports whether the route asks for the sudo capability.
+func (m Match) Sudo() bool { return m.route.flags&sudo != 0 }
+
+// Supports reports whether the route has a handler for op; Create counts where Update is served.
+func (m Match) Supports(op Operation) bool { return m.route.handlers[op] != nil }
+
+// ChecksExistence reports whether the route tells create from update.
+func (m Match) ChecksExistence() bool { return m.route.exists != nil }
+
+// Exists asks the route whether what the request would write is there; call it when ChecksExistence.
+func (m Match) Exists(ctx context.Context, req *Request) (bool, error) {
+	return m.route.exists(ctx, req, m.vars)
+}
+
+// Call decodes the parameters and runs the operation's handler. It returns ErrUnsupported when the
+// route has none.
+func (m Match) Call(ctx context.Context, req *Request) (*Response, error) {
+	h := m.route.handlers[req.Operation]
+	if h == nil {
+		return nil, ErrUnsupported
+	}
+	return h.call(ctx, req, m.vars)
+}
+
+// vars are the values of a pattern's variables, in their order in the pattern.
+type vars struct {
+	names  []string
+	values [maxVars]string
+}
+
+// maxVars is how many variables a pattern may have.
+const maxVars = 4
+
+func (v *vars) lookup(name string) (string, bool) {
+	for i, n := range v.names {
+		if n == name {
+			return v.values[i], true
+		}
+	}
+	return "", false
+}
+
+// segment is one part of a compiled pattern.
+type segment struct {
+	text     string
+	variable bool
+	rest     bool
+}
+
+// compiled is a Route ready for matching.
+type compiled struct {
+	*Route
+	segments []segment
+	names    []string
+}
+
+func compile(r *Route) (*compiled, error) {
+	c := &compiled{Route: r}
+	if r.pattern == "" {
+		return c, nil
+	}
+	parts := strings.Split(r.pattern, "/")
+	for i, part := range parts {
+		name, isVar := strings.CutPrefix(part, "{")
+		if !isVar {
+			c.segments = append(c.segments, segment{text: part})
+			continue
+		}
+		name, closed := strings.CutSuffix(name, "}")
+		name, rest := strings.CutSuffix(name, "...")
+		if !closed || name == "" || (rest && i != len(parts)-1) || len(c.names) == maxVars {
+			return nil, fmt.Errorf("engines: bad route pattern %q", r.pattern)
+		}
+		c.segments = append(c.segments, segment{text: name, variable: true, rest: rest})
+		c.names = append(c.names, name)
+	}
+	return c, nil
+}
+
+// match fills v and reports whether path fits the pattern.
+func (c *compiled) match(path string, v *vars) bool {
+	n := 0
+	for i, s := range c.segments {
+		if s.rest {
+			v.values[n] = path
+			v.names = c.names
+			return true
+		}
+		part, tail, more := strings.Cut(path, "/")
+		if s.variable {
+			if part == "" {
+				return false
+			}
+			v.values[n] = part
+			n++
+		} else if part != s.text {
+			return false
+		}
+		if last := i == len(c.segments)-1; last == more {
+			return false
+		}
+		path = tail
+	}
+	v.names = c.names
+	return len(c.segments) > 0 || path == ""
+}

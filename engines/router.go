@@ -1,0 +1,115 @@
+package engines
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Router finds the route of a path. It is immutable and safe for concurrent use.
+type Router struct {
+	byFirst map[string][]*compiled // by the literal first segment
+	rest    []*compiled            // patterns that begin with a variable, and the empty one
+	all     []*compiled
+}
+
+// NewRouter compiles routes. Where several match a path, literals win over variables by their order
+// in the declaration.
+func NewRouter(routes []Route) (*Router, error) {
+	r := &Router{byFirst: make(map[string][]*compiled)}
+	seen := make(map[string]bool, len(routes))
+	for i := range routes {
+		c, err := compile(&routes[i])
+		if err != nil {
+			return nil, err
+		}
+		if seen[c.pattern] {
+			return nil, fmt.Errorf("engines: route %q is declared twice", c.pattern)
+		}
+		seen[c.pattern] = true
+		r.all = append(r.all, c)
+		if len(c.segments) == 0 || c.segments[0].variable {
+			r.rest = append(r.rest, c)
+			continue
+		}
+		first := c.segments[0].text
+		r.byFirst[first] = append(r.byFirst[first], c)
+	}
+	return r, nil
+}
+
+// Match finds the route of a path below the mount. The "/" at the end of a List path does not count
+// where the pattern has no {name...} to take it.
+func (r *Router) Match(op Operation, path string) (Match, bool) {
+	if m, ok := r.match(path); ok {
+		return m, true
+	}
+	if op == List || op == Help {
+		if trimmed, cut := strings.CutSuffix(path, "/"); cut {
+			return r.match(trimmed)
+		}
+	}
+	return Match{}, false
+}
+
+func (r *Router) match(path string) (Match, bool) {
+	first, _, _ := strings.Cut(path, "/")
+	var m Match
+	for _, c := range r.byFirst[first] {
+		if c.match(path, &m.vars) {
+			m.route = c
+			return m, true
+		}
+	}
+	for _, c := range r.rest {
+		if c.match(path, &m.vars) {
+			m.route = c
+			return m, true
+		}
+	}
+	return Match{}, false
+}
+
+// RouteHelp describes a route for `vault path-help`.
+type RouteHelp struct {
+	Pattern    string
+	Synopsis   string
+	Operations []Operation
+	Parameters []ParameterHelp
+}
+
+// ParameterHelp describes one parameter of a route.
+type ParameterHelp struct {
+	Name string
+	Type string
+	Text string
+}
+
+// Help describes every route in the order of declaration.
+func (r *Router) Help() []RouteHelp {
+	help := make([]RouteHelp, 0, len(r.all))
+	for _, c := range r.all {
+		help = append(help, c.help())
+	}
+	return help
+}
+
+// Help describes the matched route.
+func (m Match) Help() RouteHelp { return m.route.help() }
+
+func (c *compiled) help() RouteHelp {
+	h := RouteHelp{Pattern: c.pattern, Synopsis: c.synopsis}
+	seen := make(map[string]bool)
+	for op, handler := range c.handlers {
+		if handler == nil {
+			continue
+		}
+		h.Operations = append(h.Operations, Operation(op)) //nolint:gosec // op indexes an array of Help+1
+		for _, f := range handler.schema.fields {
+			if f.name != "*" && !seen[f.name] {
+				seen[f.name] = true
+				h.Parameters = append(h.Parameters, ParameterHelp{Name: f.name, Type: f.typeName(), Text: f.help})
+			}
+		}
+	}
+	return h
+}

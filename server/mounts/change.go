@@ -1,0 +1,198 @@
+package mounts
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strings"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+// Enable mounts a new engine: it fills in UUID and accessor, stores the row and starts the engine.
+// It returns an engines.ErrInvalid for an unknown type or a path that is taken or reserved.
+func (t *Table) Enable(ctx context.Context, e Entry) error {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	e = canonicalType(e.Clone())
+	factory, ok := t.cfg.Types[e.Kind][e.Type]
+	if !ok {
+		return engines.Invalid("plugin not found in the catalog: %s", e.Type)
+	}
+	if err := t.checkFree(e.Path, ""); err != nil {
+		return err
+	}
+	e.UUID = newUUID()
+	e.Accessor = newAccessor(e)
+	m, err := t.build(e, factory)
+	if err != nil {
+		return err
+	}
+	if err := t.store(ctx, row{Entry: e}); err != nil {
+		m.stop()
+		return err
+	}
+	t.put(m)
+	return nil
+}
+
+// canonicalType turns the short names of versioned types into a type and an option.
+func canonicalType(e Entry) Entry {
+	if name, version, ok := strings.Cut(e.Type, "-v"); ok && name == "kv" && (version == "1" || version == "2") {
+		e.Type = name
+		options := maps.Clone(e.Options)
+		if options == nil {
+			options = make(map[string]string, 1)
+		}
+		options["version"] = version
+		e.Options = options
+	}
+	return e
+}
+
+// checkFree refuses a path that is, contains or lies below an existing mount other than except.
+func (t *Table) checkFree(path, except string) error {
+	for taken := range *t.rows.Load() {
+		if taken == except {
+			continue
+		}
+		if strings.HasPrefix(path, taken) {
+			return engines.Invalid("path is already in use at %s", taken)
+		}
+		if strings.HasPrefix(taken, path) {
+			return engines.Invalid("existing mount at %s", taken)
+		}
+	}
+	return nil
+}
+
+// Disable unmounts an engine, revokes what it issued and deletes its storage. It returns ErrNoMount
+// when nothing is mounted at path and an engines.ErrInvalid for a built-in mount.
+func (t *Table) Disable(ctx context.Context, path string) error {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	m, ok := (*t.rows.Load())[path]
+	if !ok {
+		return ErrNoMount
+	}
+	if m.builtin {
+		return engines.Invalid("cannot unmount %q", path)
+	}
+	// From here on a crash is finished by the next Load.
+	if err := t.store(ctx, row{Entry: m.Entry, Removing: true}); err != nil {
+		return err
+	}
+	t.drop(path)
+	m.stop()
+	return t.finishRemoval(ctx, m.Entry)
+}
+
+func (t *Table) finishRemoval(ctx context.Context, e Entry) error {
+	if err := t.cfg.Unmounted(ctx, e); err != nil {
+		return fmt.Errorf("mounts: revoke leases of %s: %w", e.Path, err)
+	}
+	if err := storage.Clear(ctx, t.cfg.Storage, StoragePrefix(e)); err != nil {
+		return fmt.Errorf("mounts: clear %s: %w", e.Path, err)
+	}
+	return t.cfg.Storage.Apply(ctx, storage.Delete(prefix+e.UUID))
+}
+
+// Tune changes a mount's description, options or tuning. When the options change, the engine is made
+// anew with them. change works on a copy; its error, if any, is returned and nothing is changed.
+func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error) error {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	old, ok := (*t.rows.Load())[path]
+	if !ok {
+		return ErrNoMount
+	}
+	e := old.Entry.Clone()
+	if err := change(&e); err != nil {
+		return err
+	}
+	if old.builtin || maps.Equal(e.Options, old.Entry.Options) {
+		if err := t.store(ctx, row{Entry: e}); err != nil {
+			return err
+		}
+		tuned := *old
+		tuned.Entry = e
+		tuned.ttls.set(e.Tuning)
+		t.put(&tuned)
+		return nil
+	}
+	m, err := t.build(e, t.cfg.Types[e.Kind][e.Type])
+	if err != nil {
+		return err
+	}
+	if err := t.store(ctx, row{Entry: e}); err != nil {
+		m.stop()
+		return err
+	}
+	t.put(m)
+	old.stop()
+	return nil
+}
+
+// Remount moves a mount; its storage stays where it is, what it issued is revoked.
+func (t *Table) Remount(ctx context.Context, from, to string) error {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	old, ok := (*t.rows.Load())[from]
+	if !ok {
+		return ErrNoMount
+	}
+	if old.builtin {
+		return engines.Invalid("cannot remount %q", from)
+	}
+	if err := t.checkFree(to, from); err != nil {
+		return err
+	}
+	e := old.Entry.Clone()
+	e.Path = to
+	m, err := t.build(e, t.cfg.Types[e.Kind][e.Type])
+	if err != nil {
+		return err
+	}
+	if err := t.cfg.Unmounted(ctx, old.Entry); err != nil {
+		m.stop()
+		return fmt.Errorf("mounts: revoke leases of %s: %w", from, err)
+	}
+	if err := t.store(ctx, row{Entry: e}); err != nil {
+		m.stop()
+		return err
+	}
+	t.drop(from)
+	t.put(m)
+	old.stop()
+	return nil
+}
+
+// NewBuiltin returns the row of a mount that the server brings itself. Its identity is its type, so
+// that it is the same after every unseal.
+func NewBuiltin(kind Kind, path, typ, uuid, accessor, description string) Entry {
+	return Entry{
+		Kind: kind, Path: path, Type: typ, UUID: uuid, Accessor: accessor, Description: description,
+		Local: typ == "cubbyhole", SealWrap: typ == "system",
+	}
+}
+
+// newUUID returns a random UUID, version 4 (RFC 9562).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails: crypto/rand.Read's contract
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func newAccessor(e Entry) string {
+	var b [4]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails: crypto/rand.Read's contract
+	typ := e.Type
+	if e.Kind == Auth {
+		typ = "auth_" + typ
+	}
+	return typ + "_" + hex.EncodeToString(b[:])
+}

@@ -1,0 +1,269 @@
+package mounts
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+// prefix is where the rows of the table live behind the barrier, one record for each mount.
+const prefix = "core/mounts/"
+
+// Config is what a Table needs of the server.
+type Config struct {
+	// Storage is the barrier, from its root.
+	Storage storage.Storage
+	Logger  *slog.Logger
+	Now     func() time.Time
+	// DefaultTTL and MaxTTL are the server's own limits, both above zero.
+	DefaultTTL, MaxTTL time.Duration
+	// Types are the engines that can be mounted, by kind and type.
+	Types map[Kind]map[string]engines.Factory
+	// Unmounted is called when a mount is disabled or moved, before its storage is cleared: what was
+	// issued at its old path has to be revoked.
+	Unmounted func(ctx context.Context, old Entry) error
+}
+
+// Table is the mount table. It is safe for concurrent use; routing takes no lock.
+type Table struct {
+	cfg Config
+	// ctx is the session's: engines end with it.
+	ctx context.Context //nolint:containedctx // a mount's engine outlives the request that made it
+
+	// changing serialises changes of the table; readers load rows.
+	changing sync.Mutex
+	rows     atomic.Pointer[map[string]*Mounted]
+}
+
+// Mounted is a mount at work.
+type Mounted struct {
+	Entry  Entry
+	Mount  *engines.Mount
+	Router *engines.Router
+
+	builtin bool
+	engine  engines.Engine
+	stop    context.CancelFunc
+	ttls    *limits
+}
+
+// TTLs are the mount's limits as they are now.
+func (m *Mounted) TTLs() engines.TTLs { return m.ttls }
+
+// limits are the TTL limits of one mount; they follow its tuning.
+type limits struct {
+	def, max             time.Duration // the server's own
+	tunedDefault, tunedM atomic.Int64
+}
+
+func (l *limits) set(t Tuning) {
+	l.tunedDefault.Store(int64(t.DefaultLeaseTTL))
+	l.tunedM.Store(int64(t.MaxLeaseTTL))
+}
+
+// DefaultTTL implements engines.TTLs.
+func (l *limits) DefaultTTL() time.Duration {
+	d := l.def
+	if tuned := l.tunedDefault.Load(); tuned > 0 {
+		d = time.Duration(tuned)
+	}
+	return min(d, l.MaxTTL())
+}
+
+// MaxTTL implements engines.TTLs.
+func (l *limits) MaxTTL() time.Duration {
+	if tuned := l.tunedM.Load(); tuned > 0 {
+		return time.Duration(tuned)
+	}
+	return l.max
+}
+
+// New returns a table without mounts. Engines made through it end with ctx.
+func New(ctx context.Context, cfg Config) *Table {
+	t := &Table{cfg: cfg, ctx: ctx}
+	t.rows.Store(&map[string]*Mounted{})
+	return t
+}
+
+// Builtin mounts an engine of the server itself, which can be neither disabled nor moved.
+func (t *Table) Builtin(e Entry, build func(engines.Config) (engines.Engine, error)) error {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	m, err := t.build(e, func(_ context.Context, cfg engines.Config) (engines.Engine, error) { return build(cfg) })
+	if err != nil {
+		return err
+	}
+	m.builtin = true
+	t.put(m)
+	return nil
+}
+
+// Load mounts what is stored. A mount whose removal was interrupted is removed to the end.
+func (t *Table) Load(ctx context.Context) error {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	uuids, err := t.cfg.Storage.List(ctx, prefix, "", 0)
+	if err != nil {
+		return fmt.Errorf("mounts: list the table: %w", err)
+	}
+	for _, uuid := range uuids {
+		record, err := t.cfg.Storage.Get(ctx, prefix+uuid)
+		if err != nil {
+			return fmt.Errorf("mounts: read %s: %w", uuid, err)
+		}
+		var row row
+		if err := json.Unmarshal(record, &row); err != nil {
+			return fmt.Errorf("mounts: decode %s: %w", uuid, err)
+		}
+		if err := t.loadLocked(ctx, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Table) loadLocked(ctx context.Context, row row) error {
+	if old, ok := (*t.rows.Load())[row.Path]; ok && old.builtin {
+		// A stored row for a built-in mount holds only its tuning.
+		old.Entry.Tuning, old.Entry.Description = row.Tuning, row.Description
+		old.ttls.set(row.Tuning)
+		return nil
+	}
+	if row.Removing {
+		return t.finishRemoval(ctx, row.Entry)
+	}
+	factory, ok := t.cfg.Types[row.Kind][row.Type]
+	if !ok {
+		return fmt.Errorf("mounts: %s has the unknown type %q", row.Path, row.Type)
+	}
+	m, err := t.build(row.Entry, factory)
+	if err != nil {
+		return fmt.Errorf("mounts: start %s: %w", row.Path, err)
+	}
+	t.put(m)
+	return nil
+}
+
+// row is a stored Entry.
+type row struct {
+	Entry
+	// Removing is set from the moment a mount is disabled until its storage is empty.
+	Removing bool `json:"removing,omitempty"`
+}
+
+func (t *Table) store(ctx context.Context, r row) error {
+	record, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return t.cfg.Storage.Apply(ctx, storage.Put(prefix+r.UUID, record))
+}
+
+// StoragePrefix is the folder behind the barrier that belongs to the mount.
+func StoragePrefix(e Entry) string {
+	if e.Kind == Auth {
+		return "auth/" + e.UUID + "/"
+	}
+	return "logical/" + e.UUID + "/"
+}
+
+func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
+	mount := e.Mount()
+	m := &Mounted{Entry: e, Mount: &mount, ttls: &limits{def: t.cfg.DefaultTTL, max: t.cfg.MaxTTL}}
+	m.ttls.set(e.Tuning)
+	ctx, stop := context.WithCancel(t.ctx)
+	engine, err := factory(ctx, engines.Config{
+		Mount:   mount,
+		Storage: storage.NewView(t.cfg.Storage, StoragePrefix(e)),
+		Logger:  t.cfg.Logger.With("mount", e.Path),
+		Now:     t.cfg.Now,
+		TTLs:    m.ttls,
+	})
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	m.engine, m.stop = engine, stop
+	if m.Router, err = engines.NewRouter(engine.Routes()); err != nil {
+		stop()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (t *Table) put(m *Mounted) {
+	rows := maps.Clone(*t.rows.Load())
+	rows[m.Entry.Path] = m
+	t.rows.Store(&rows)
+}
+
+func (t *Table) drop(path string) {
+	rows := maps.Clone(*t.rows.Load())
+	delete(rows, path)
+	t.rows.Store(&rows)
+}
+
+// Route finds the mount that serves a canonical path and the path below it.
+func (t *Table) Route(path string) (*Mounted, string, bool) {
+	rows := *t.rows.Load()
+	var found *Mounted
+	for i := 0; i < len(path); i++ {
+		if path[i] != '/' {
+			continue
+		}
+		if m, ok := rows[path[:i+1]]; ok {
+			found = m
+		}
+	}
+	if found == nil {
+		return nil, "", false
+	}
+	return found, path[len(found.Entry.Path):], true
+}
+
+// Find returns the mount at exactly this path, which ends in "/".
+func (t *Table) Find(path string) (Entry, bool) {
+	m, ok := (*t.rows.Load())[path]
+	if !ok {
+		return Entry{}, false
+	}
+	return m.Entry.Clone(), true
+}
+
+// Entries returns the mounts of a kind, sorted by path.
+func (t *Table) Entries(kind Kind) []Entry {
+	var entries []Entry
+	for _, m := range *t.rows.Load() {
+		if m.Entry.Kind == kind {
+			entries = append(entries, m.Entry.Clone())
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	return entries
+}
+
+// Types returns the names of the types of a kind that can be mounted, sorted.
+func (t *Table) Types(kind Kind) []string {
+	return slices.Sorted(maps.Keys(t.cfg.Types[kind]))
+}
+
+// TTLs returns the limits in force at a mount.
+func (t *Table) TTLs(e Entry) (defaultTTL, maxTTL time.Duration) {
+	l := limits{def: t.cfg.DefaultTTL, max: t.cfg.MaxTTL}
+	l.set(e.Tuning)
+	return l.DefaultTTL(), l.MaxTTL()
+}
+
+// ErrNoMount is returned for a path at which nothing is mounted.
+var ErrNoMount = errors.New("mounts: no mount at this path")

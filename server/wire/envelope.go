@@ -1,0 +1,223 @@
+// Package wire writes the JSON envelope that carries every answer, as Vault's clients expect it.
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"coffer/engines"
+)
+
+// Append writes the envelope of resp to b: request_id, lease_id, renewable, lease_duration, data,
+// wrap_info, warnings, auth and mount_type, nulls explicit. resp may be nil.
+func Append(b *bytes.Buffer, requestID, mountType string, resp *engines.Response) error {
+	if resp == nil {
+		resp = &engines.Response{}
+	}
+	w := writer{Buffer: b}
+	if resp.Wrap != nil {
+		// What is held back says nothing of the request that made it.
+		requestID, mountType = "", ""
+	}
+	if resp.NoMountType || resp.Auth != nil {
+		mountType = ""
+	}
+	w.WriteString(`{"request_id":"`)
+	w.WriteString(requestID)
+	w.lease(resp)
+	w.WriteString(`,"data":`)
+	if resp.Wrap != nil || resp.Data == nil {
+		w.WriteString("null")
+	} else {
+		w.object(resp.Data)
+	}
+	w.WriteString(`,"wrap_info":`)
+	w.wrapInfo(resp.Wrap)
+	w.WriteString(`,"warnings":`)
+	if len(resp.Warnings) == 0 {
+		w.WriteString("null")
+	} else {
+		w.value(resp.Warnings)
+	}
+	w.WriteString(`,"auth":`)
+	if resp.Auth == nil || resp.Wrap != nil {
+		w.WriteString("null")
+	} else {
+		w.value(authJSON(resp.Auth))
+	}
+	if resp.Flatten && resp.Wrap == nil {
+		w.flatten(resp.Data)
+	}
+	w.WriteString(`,"mount_type":`)
+	w.value(mountType)
+	w.WriteString("}\n")
+	return w.err
+}
+
+// writer appends JSON to a buffer and keeps the first error.
+type writer struct {
+	*bytes.Buffer
+	err error
+}
+
+func (w *writer) lease(resp *engines.Response) {
+	var id string
+	var renewable bool
+	var duration time.Duration
+	if resp.Secret != nil && resp.Wrap == nil {
+		id, renewable, duration = resp.Secret.LeaseID, resp.Secret.Renewable, resp.Secret.TTL
+	}
+	w.WriteString(`","lease_id":`)
+	w.value(id)
+	w.WriteString(`,"renewable":`)
+	w.value(renewable)
+	w.WriteString(`,"lease_duration":`)
+	w.WriteString(strconv.FormatInt(seconds(duration), 10))
+}
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// object writes a map in the order of its keys. A json.RawMessage in it is written as it is: it was
+// made by encoding/json and is compact.
+func (w *writer) object(m map[string]any) {
+	w.WriteByte('{')
+	if len(m) == 1 {
+		for k, v := range m {
+			w.member(k, v)
+		}
+	} else {
+		var few [16]string
+		keys := slices.AppendSeq(few[:0], maps.Keys(m))
+		slices.Sort(keys)
+		for i, k := range keys {
+			if i > 0 {
+				w.WriteByte(',')
+			}
+			w.member(k, m[k])
+		}
+	}
+	w.WriteByte('}')
+}
+
+func (w *writer) member(k string, v any) {
+	w.text(k)
+	w.WriteByte(':')
+	w.value(v)
+}
+
+// reserved are the envelope's own names, which flattened data must not repeat.
+func reserved(name string) bool {
+	switch name {
+	case "request_id", "lease_id", "renewable", "lease_duration", "data", "wrap_info", "warnings", "auth", "mount_type":
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *writer) flatten(data map[string]any) {
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		if !reserved(k) {
+			w.WriteByte(',')
+			w.member(k, data[k])
+		}
+	}
+}
+
+// value writes one value, the common kinds without reflection.
+func (w *writer) value(v any) {
+	switch v := v.(type) {
+	case nil:
+		w.WriteString("null")
+	case json.RawMessage:
+		if len(v) == 0 {
+			w.WriteString("null")
+		} else {
+			w.Write(v)
+		}
+	case string:
+		w.text(v)
+	case bool:
+		w.WriteString(strconv.FormatBool(v))
+	case int:
+		w.WriteString(strconv.Itoa(v))
+	case int64:
+		w.WriteString(strconv.FormatInt(v, 10))
+	case map[string]any:
+		if v == nil {
+			w.WriteString("null")
+		} else {
+			w.object(v)
+		}
+	default:
+		w.marshal(v)
+	}
+}
+
+func (w *writer) marshal(v any) {
+	text, err := json.Marshal(v)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	w.Write(text)
+}
+
+// text writes a string; only one that needs escapes costs an encoder.
+func (w *writer) text(s string) {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			w.marshal(s)
+			return
+		}
+	}
+	w.WriteByte('"')
+	w.WriteString(s)
+	w.WriteByte('"')
+}
+
+func (w *writer) wrapInfo(info *engines.WrapInfo) {
+	if info == nil {
+		w.WriteString("null")
+		return
+	}
+	members := map[string]any{
+		"token":         info.Token.Reveal(),
+		"accessor":      info.Accessor,
+		"ttl":           seconds(info.TTL),
+		"creation_time": info.CreationTime.UTC().Format(time.RFC3339Nano),
+		"creation_path": info.CreationPath,
+	}
+	if info.WrappedAccessor != "" {
+		members["wrapped_accessor"] = info.WrappedAccessor
+	}
+	w.object(members)
+}
+
+// auth is the "auth" member of an answer, `POST /auth/token/create` for one.
+type auth struct {
+	ClientToken      string            `json:"client_token"`
+	Accessor         string            `json:"accessor"`
+	Policies         []string          `json:"policies"`
+	TokenPolicies    []string          `json:"token_policies,omitempty"`
+	IdentityPolicies []string          `json:"identity_policies,omitempty"`
+	Metadata         map[string]string `json:"metadata"`
+	LeaseDuration    int64             `json:"lease_duration"`
+	Renewable        bool              `json:"renewable"`
+	EntityID         string            `json:"entity_id"`
+	TokenType        string            `json:"token_type"`
+	Orphan           bool              `json:"orphan"`
+	MFARequirement   any               `json:"mfa_requirement"`
+	NumUses          int               `json:"num_uses"`
+}
+
+func authJSON(a *engines.Auth) auth {
+	return auth{
+		ClientToken: a.Token.Reveal(), Accessor: a.Accessor, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
+		IdentityPolicies: a.IdentityPolicies, Metadata: a.Metadata, LeaseDuration: seconds(a.LeaseDuration),
+		Renewable: a.Renewable, EntityID: a.EntityID, TokenType: a.TokenType, Orphan: a.Orphan, NumUses: a.NumUses,
+	}
+}

@@ -1,0 +1,222 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"coffer/storage"
+)
+
+// What one transaction takes at most. More waits for the next, so that one commit's latency and memory
+// stay bounded.
+const (
+	maxGroupBatches = 512
+	maxGroupBytes   = 16 << 20
+)
+
+// request is one Apply that waits for the committer.
+type request struct {
+	batch []storage.Op
+	// result gets exactly one value unless the request was withdrawn.
+	result chan error
+}
+
+func (r *request) size() int {
+	n := 0
+	for i := range r.batch {
+		n += len(r.batch[i].Key) + len(r.batch[i].Value)
+	}
+	return n
+}
+
+// queue holds the requests between Apply and the committer. Its length is bounded by the number of
+// callers, each of which waits in Apply.
+type queue struct {
+	// wake has one token when the committer should look.
+	wake chan struct{}
+
+	mu sync.Mutex
+	// waiting and closed are guarded by mu.
+	waiting []*request
+	closed  bool
+}
+
+func (q *queue) add(r *request) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return storage.ErrClosed
+	}
+	q.waiting = append(q.waiting, r)
+	q.mu.Unlock()
+	q.signal()
+	return nil
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+// withdraw takes r out again and reports whether it was still waiting.
+func (q *queue) withdraw(r *request) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, r)
+	if i < 0 {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	return true
+}
+
+// take removes the next group from the queue. open is false when the queue is closed and empty.
+func (q *queue) take(group []*request) (taken []*request, open bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(q.waiting) && n < maxGroupBatches {
+		bytes += q.waiting[n].size()
+		if n > 0 && bytes > maxGroupBytes {
+			break
+		}
+		n++
+	}
+	group = append(group, q.waiting[:n]...)
+	q.waiting = slices.Delete(q.waiting, 0, n)
+	return group, !q.closed || n > 0
+}
+
+// Apply implements storage.Storage. Batches that arrive while a commit is being synced share the next
+// one. A context that ends before the batch is in a transaction withdraws it; afterwards Apply waits.
+func (s *Store) Apply(ctx context.Context, batch ...storage.Op) error {
+	if err := storage.CheckBatch(batch); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &request{batch: batch, result: make(chan error, 1)}
+	if err := s.queue.add(r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.result:
+		return err
+	case <-ctx.Done():
+		if s.queue.withdraw(r) {
+			return ctx.Err()
+		}
+		return <-r.result
+	}
+}
+
+// commitLoop is the store's only writer. It ends when the queue is closed and empty.
+func (s *Store) commitLoop() {
+	defer close(s.done)
+	var group []*request
+	for {
+		// Callers whose result was just sent, and others about to call Apply, run first: they join this
+		// group instead of waiting for the next. When nobody is runnable this costs nothing.
+		runtime.Gosched()
+		var open bool
+		group, open = s.queue.take(group[:0])
+		switch {
+		case len(group) > 0:
+			s.commitGroup(group)
+			clear(group)
+		case open:
+			<-s.queue.wake
+		default:
+			return
+		}
+	}
+}
+
+// commitGroup commits the group in one transaction. When a batch cannot be put into it, each batch gets
+// a transaction of its own, so that it fails alone.
+func (s *Store) commitGroup(group []*request) {
+	err := s.commit(group...)
+	if len(group) > 1 && errors.Is(err, errRefused) {
+		for _, r := range group {
+			r.result <- s.commit(r)
+		}
+		return
+	}
+	for _, r := range group {
+		r.result <- err
+	}
+}
+
+// errRefused marks an error that occurred before anything was written.
+var errRefused = errors.New("bolt: batch refused")
+
+func (s *Store) commit(group ...*request) (err error) {
+	if s.failed.Load() {
+		return ErrFailed
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.failed.Store(true)
+			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+	}()
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	// For errors and panics; after a commit, and after a failed one, this does nothing.
+	defer func() { _ = tx.Rollback() }()
+	b := tx.Bucket(s.bucket)
+	for _, r := range group {
+		if err := put(b, r.batch); err != nil {
+			return fmt.Errorf("%w: %w", errRefused, err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		if !retryable(err) {
+			s.failed.Store(true)
+		}
+		return fmt.Errorf("bolt: commit: %w", err)
+	}
+	return nil
+}
+
+func put(b *bbolt.Bucket, batch []storage.Op) error {
+	for i := range batch {
+		op := &batch[i]
+		var err error
+		if op.Remove {
+			err = b.Delete([]byte(op.Key))
+		} else {
+			err = b.Put([]byte(op.Key), op.Value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retryable tells a failed write (a full disk: bbolt rolled back, and nothing points at what was
+// written) from a failed sync, after which the kernel may have dropped pages it calls clean.
+func retryable(err error) bool {
+	var pathErr *fs.PathError
+	return errors.As(err, &pathErr) && pathErr.Op == "write"
+}
