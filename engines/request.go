@@ -79,7 +79,9 @@ type Request struct {
 	// Params are the JSON body or the query. Numbers are json.Number. Handlers get them typed, through
 	// their parameter struct.
 	Params map[string]any
-	// Caller is who asks; nil on an unauthenticated route called without a token.
+	// Token is the token the client presented. On a route open to everybody it may be worthless.
+	Token Token
+	// Caller is who asks; nil on an unauthenticated route called without a valid token.
 	Caller *Caller
 	Client Client
 	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.

@@ -8,9 +8,10 @@ import (
 
 // Route is one path pattern of an engine with its handlers. Path makes it.
 //
-// A pattern is made of segments: literals, {name} for exactly one segment, and {name...} as the last
-// one for everything that is left, which may be empty: "data/{path...}" matches "data/" and
-// "data/a/b", not "data".
+// A pattern is made of segments: literals, {name} for exactly one segment, {name...} for everything that
+// is left, which may be empty, and {name+} for everything that is left, which may not: "data/{path...}"
+// matches "data/" and "data/a/b", not "data". Only literals may follow the last two, and they stand at
+// the end of the path: "mounts/{path+}/tune" matches "mounts/a/b/tune".
 type Route struct {
 	pattern  string
 	synopsis string
@@ -188,6 +189,10 @@ type segment struct {
 	text     string
 	variable bool
 	rest     bool
+	// nonEmpty is set for a rest that needs at least one character.
+	nonEmpty bool
+	// tail are the literals after a rest, with the "/" before them.
+	tail string
 }
 
 // compiled is a Route ready for matching.
@@ -211,11 +216,25 @@ func compile(r *Route) (*compiled, error) {
 		}
 		name, closed := strings.CutSuffix(name, "}")
 		name, rest := strings.CutSuffix(name, "...")
-		if !closed || name == "" || (rest && i != len(parts)-1) || len(c.names) == maxVars {
+		name, nonEmpty := strings.CutSuffix(name, "+")
+		if !closed || name == "" || len(c.names) == maxVars {
 			return nil, fmt.Errorf("engines: bad route pattern %q", r.pattern)
 		}
-		c.segments = append(c.segments, segment{text: name, variable: true, rest: rest})
+		s := segment{text: name, variable: true, rest: rest || nonEmpty, nonEmpty: nonEmpty}
 		c.names = append(c.names, name)
+		if s.rest {
+			for _, literal := range parts[i+1:] {
+				s.tail += "/" + literal
+			}
+		}
+		c.segments = append(c.segments, s)
+		if !s.rest {
+			continue
+		}
+		if strings.Contains(s.tail, "{") {
+			return nil, fmt.Errorf("engines: bad route pattern %q", r.pattern)
+		}
+		break
 	}
 	return c, nil
 }
@@ -223,9 +242,14 @@ func compile(r *Route) (*compiled, error) {
 // match fills v and reports whether path fits the pattern.
 func (c *compiled) match(path string, v *vars) bool {
 	n := 0
-	for i, s := range c.segments {
+	for i := range c.segments {
+		s := &c.segments[i]
 		if s.rest {
-			v.values[n] = path
+			left, ok := strings.CutSuffix(path, s.tail)
+			if !ok || (left == "" && s.nonEmpty) {
+				return false
+			}
+			v.values[n] = left
 			v.names = c.names
 			return true
 		}

@@ -38,14 +38,16 @@ func NewRouter(routes []Route) (*Router, error) {
 }
 
 // Match finds the route of a path below the mount. The "/" at the end of a List path does not count
-// where the pattern has no {name...} to take it.
+// where the pattern has nothing to take it and the route can be listed.
 func (r *Router) Match(op Operation, path string) (Match, bool) {
 	if m, ok := r.match(path); ok {
 		return m, true
 	}
 	if op == List || op == Help {
 		if trimmed, cut := strings.CutSuffix(path, "/"); cut {
-			return r.match(trimmed)
+			if m, ok := r.match(trimmed); ok && (op == Help || m.Supports(List)) {
+				return m, true
+			}
 		}
 	}
 	return Match{}, false

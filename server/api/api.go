@@ -1,0 +1,88 @@
+// Package api is the HTTP face: it turns an HTTP request into a call of the core, and the core's
+// answer or error back into Vault's JSON. No other package knows net/http's server side.
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"coffer/server/core"
+)
+
+// Config is what one listener's handler needs.
+type Config struct {
+	Core   *core.Core
+	Logger *slog.Logger
+	// MaxRequestSize bounds a body in bytes; above zero.
+	MaxRequestSize int64
+	// MaxRequestDuration bounds a request; above zero.
+	MaxRequestDuration time.Duration
+	JSON               JSONLimits
+	// Bodies bounds the memory of all bodies together; listeners share one.
+	Bodies *BodyGate
+	// Forwarded says whose X-Forwarded-For header is believed; nil for nobody's.
+	Forwarded *Forwarded
+	// OpenMetrics serves sys/metrics without a token.
+	OpenMetrics bool
+	// NoClientCerts keeps clients' certificates from auth methods.
+	NoClientCerts bool
+	// UI tells whether a web page is configured.
+	UI bool
+}
+
+// api serves one listener.
+type api struct {
+	Config
+}
+
+// New returns the handler of one listener.
+func New(cfg Config) http.Handler {
+	a := &api{Config: cfg}
+	r := chi.NewRouter()
+	r.NotFound(a.notFound)
+	r.HandleFunc("/v1/*", a.logical)
+	r.HandleFunc("/v1/sys/health", a.health)
+	for path, methods := range a.operatorRoutes() {
+		r.HandleFunc("/v1/sys/"+path, a.operator(methods))
+	}
+	if cfg.OpenMetrics {
+		r.Get("/v1/sys/metrics", a.openMetrics)
+	}
+	return a.front(r)
+}
+
+// front does what every request needs before it is routed: the headers of every answer, one canonical
+// form of the path, and the client's address.
+func (a *api) front(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h["Cache-Control"] = noStore
+		h["Strict-Transport-Security"] = strictTransport
+		if !a.canonical(w, r) || !a.forwarded(w, r) {
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// The values of the headers that every answer carries, made once.
+var (
+	noStore         = []string{"no-store"}
+	strictTransport = []string{"max-age=31536000; includeSubDomains"}
+	contentJSON     = []string{"application/json"}
+)
+
+func (a *api) notFound(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/v1":
+		http.Redirect(w, r, "/v1/", http.StatusTemporaryRedirect)
+	case r.URL.Path == "/" && a.UI:
+		http.Redirect(w, r, "/ui/", http.StatusTemporaryRedirect)
+	default:
+		w.Header()["Content-Type"] = contentJSON
+		writeErrors(w, http.StatusNotFound)
+	}
+}

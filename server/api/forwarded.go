@@ -1,0 +1,73 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Forwarded are a listener's x_forwarded_for_* settings.
+type Forwarded struct {
+	// Authorized are the networks whose header is believed.
+	Authorized []netip.Prefix
+	// HopSkips is how many addresses at the end of the header to pass over.
+	HopSkips int
+	// RejectNotPresent refuses authorised peers without the header.
+	RejectNotPresent bool
+	// RejectNotAuthorized refuses the header from other peers instead of ignoring it.
+	RejectNotAuthorized bool
+}
+
+// forwarded sets the request's address to the client's where a trusted proxy names it, and answers a
+// request that the settings refuse.
+func (a *api) forwarded(w http.ResponseWriter, r *http.Request) bool {
+	f := a.Forwarded
+	if f == nil {
+		return true
+	}
+	text, present := forwardedFor(r)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	refuse := func(message string) bool {
+		w.Header()["Content-Type"] = contentJSON
+		writeErrors(w, http.StatusBadRequest, message)
+		return false
+	}
+	switch {
+	case !present && !f.RejectNotPresent:
+		return true
+	case !present:
+		return refuse("missing x-forwarded-for header and configured to reject when not present")
+	case err != nil || !f.trusts(peer.Addr().Unmap()):
+		if f.RejectNotAuthorized {
+			return refuse("client address not authorized for x-forwarded-for and configured to reject connection")
+		}
+		return true
+	}
+	hops := strings.Split(text, ",")
+	at := len(hops) - 1 - f.HopSkips
+	if at < 0 {
+		return refuse("malformed x-forwarded-for configuration or request, hops to skip exceed the header's addresses")
+	}
+	client, err := netip.ParseAddr(strings.TrimSpace(hops[at]))
+	if err != nil {
+		return refuse("malformed x-forwarded-for header")
+	}
+	_, port, _ := net.SplitHostPort(r.RemoteAddr)
+	r.RemoteAddr = net.JoinHostPort(client.String(), port)
+	return true
+}
+
+func forwardedFor(r *http.Request) (string, bool) {
+	values := r.Header.Values("X-Forwarded-For")
+	return strings.Join(values, ","), len(values) > 0
+}
+
+func (f *Forwarded) trusts(addr netip.Addr) bool {
+	for _, network := range f.Authorized {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

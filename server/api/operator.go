@@ -1,0 +1,80 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"coffer/engines"
+	"coffer/server/core"
+)
+
+// operatorCall serves one method of an operator's route. What it returns is sent as it is, not in the
+// envelope; nil is a 204.
+type operatorCall func(ctx context.Context, call core.Call) (any, error)
+
+// operatorMethods are the methods of one operator's route.
+type operatorMethods map[string]operatorCall
+
+// operatorRoutes are the routes below sys/ that work without a token and, most of them, while the
+// server is sealed.
+func (a *api) operatorRoutes() map[string]operatorMethods {
+	keys := a.Core
+	write := func(f operatorCall) operatorMethods {
+		return operatorMethods{http.MethodPut: f, http.MethodPost: f}
+	}
+	read := func(f operatorCall) operatorMethods { return operatorMethods{http.MethodGet: f} }
+	attempt := func(status, start, cancel operatorCall) operatorMethods {
+		m := write(start)
+		m[http.MethodGet], m[http.MethodDelete] = status, cancel
+		return m
+	}
+	initialise := write(keys.Init)
+	initialise[http.MethodGet] = keys.InitStatus
+	return map[string]operatorMethods{
+		"init":                  initialise,
+		"seal-status":           read(keys.SealStatus),
+		"leader":                read(keys.Leader),
+		"unseal":                write(keys.Unseal),
+		"seal":                  write(keys.SealCall),
+		"step-down":             write(keys.StepDown),
+		"rekey/init":            attempt(keys.RekeyStatus, keys.RekeyStart, keys.RekeyCancel),
+		"rekey/update":          write(keys.RekeyUpdate),
+		"rekey/verify":          attempt(keys.RekeyVerifyStatus, keys.RekeyVerify, keys.RekeyVerifyRestart),
+		"generate-root/attempt": attempt(keys.GenerateRootStatus, keys.GenerateRootStart, keys.GenerateRootCancel),
+		"generate-root/update":  write(keys.GenerateRootUpdate),
+	}
+}
+
+// operator serves an operator's route.
+func (a *api) operator(methods operatorMethods) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), a.MaxRequestDuration)
+		defer cancel()
+		serve, ok := methods[r.Method]
+		if !ok {
+			w.Header()["Content-Type"] = contentJSON
+			writeErrors(w, http.StatusMethodNotAllowed)
+			return
+		}
+		leave, err := a.Bodies.enter(ctx, r, a.MaxRequestSize)
+		if err != nil {
+			a.respondError(w, r, "", err)
+			return
+		}
+		defer leave()
+		call := core.Call{ID: newRequestID(), Path: r.URL.Path[len("/v1/"):], Operation: engines.Update,
+			Token: clientToken(r), Client: a.client(r)}
+		if r.Method != http.MethodGet {
+			if call.Params, err = a.readBody(w, r, r.Header.Get("Content-Type")); err != nil {
+				a.respondError(w, r, call.ID, err)
+				return
+			}
+		}
+		answer, err := serve(ctx, call)
+		if err != nil {
+			a.respondError(w, r, call.ID, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, answer)
+	}
+}

@@ -1,0 +1,265 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+
+	"coffer/engines"
+	"coffer/server/core"
+)
+
+// mergePatch is the only body type of PATCH (RFC 7396).
+const mergePatch = "application/merge-patch+json"
+
+// methods maps HTTP methods to operations; the core tells create from update.
+var methods = map[string]engines.Operation{
+	http.MethodGet:    engines.Read,
+	"LIST":            engines.List,
+	http.MethodPut:    engines.Update,
+	http.MethodPost:   engines.Update,
+	http.MethodPatch:  engines.Patch,
+	http.MethodDelete: engines.Delete,
+}
+
+// logical serves everything that an engine answers.
+func (a *api) logical(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), a.MaxRequestDuration)
+	defer cancel()
+	op, ok := methods[r.Method]
+	if !ok {
+		a.refuseMethod(w, r)
+		return
+	}
+	if op == engines.Update || op == engines.Patch {
+		leave, err := a.Bodies.enter(ctx, r, a.MaxRequestSize)
+		if err != nil {
+			a.respondError(w, r, "", err)
+			return
+		}
+		defer leave()
+	}
+	call, err := a.call(w, r, op)
+	if err != nil {
+		a.respondError(w, r, call.ID, err)
+		return
+	}
+	reply, err := a.Core.Handle(ctx, call)
+	if err != nil {
+		a.respondError(w, r, call.ID, err)
+		return
+	}
+	a.respond(w, r, &call, reply)
+}
+
+func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {
+	w.Header()["Content-Type"] = contentJSON
+	if r.Method == http.MethodOptions {
+		writeErrors(w, http.StatusMethodNotAllowed, core.Numbered(engines.ErrUnsupported.Error()))
+		return
+	}
+	writeErrors(w, http.StatusMethodNotAllowed)
+}
+
+// call decodes an HTTP request. On an error the call has its ID and no more.
+func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation) (core.Call, error) {
+	call := core.Call{ID: newRequestID(), Operation: op, Path: strings.TrimPrefix(r.URL.Path, "/v1/"),
+		Token: clientToken(r), Client: a.client(r)}
+	var err error
+	switch op {
+	case engines.Update, engines.Patch:
+		err = a.decodeWrite(w, r, &call)
+	default:
+		err = decodeQuery(r, &call)
+	}
+	if err != nil {
+		return core.Call{ID: call.ID}, err
+	}
+	if header := r.Header.Get("X-Vault-Wrap-TTL"); header != "" {
+		ttl, err := parseutil.ParseDurationSecond(header)
+		if err != nil {
+			return core.Call{ID: call.ID}, engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
+		}
+		if ttl < 0 {
+			return core.Call{ID: call.ID}, engines.Invalid("requested wrap ttl cannot be negative")
+		}
+		call.WrapTTL = ttl
+	}
+	return call, nil
+}
+
+func decodeQuery(r *http.Request, call *core.Call) error {
+	if r.URL.RawQuery != "" {
+		query := r.URL.Query()
+		if call.Operation == engines.Read {
+			if help := query.Get("help"); help != "" && help != "0" && help != "false" {
+				call.Operation = engines.Help
+			} else if list := query.Get("list"); list != "" {
+				asked, err := strconv.ParseBool(list)
+				if err != nil {
+					return &engines.Error{Kind: engines.ErrInvalid}
+				}
+				if asked {
+					call.Operation = engines.List
+				}
+			}
+			query.Del("help")
+			query.Del("list")
+		}
+		call.Params = queryParams(query)
+	}
+	if call.Operation == engines.List && !strings.HasSuffix(call.Path, "/") {
+		call.Path += "/"
+	}
+	return nil
+}
+
+func queryParams(query url.Values) map[string]any {
+	if len(query) == 0 {
+		return nil
+	}
+	params := make(map[string]any, len(query))
+	for name, values := range query {
+		if len(values) == 1 {
+			params[name] = values[0]
+			continue
+		}
+		list := make([]any, len(values))
+		for i, v := range values {
+			list[i] = v
+		}
+		params[name] = list
+	}
+	return params
+}
+
+func (a *api) decodeWrite(w http.ResponseWriter, r *http.Request, call *core.Call) (err error) {
+	contentType := r.Header.Get("Content-Type")
+	if call.Operation == engines.Patch {
+		media, _, err := mime.ParseMediaType(contentType)
+		if err != nil {
+			return engines.Invalid("%v", err)
+		}
+		if media != mergePatch {
+			return &engines.Error{Kind: errMediaType,
+				Message: "PATCH requires Content-Type of " + mergePatch + ", provided " + media}
+		}
+	}
+	call.Params, err = a.readBody(w, r, contentType)
+	if err != nil {
+		return err
+	}
+	if strings.HasSuffix(call.Path, "/") && call.Operation == engines.Update && !mayEndInSlash(call.Path) {
+		return engines.Invalid("cannot write to a path ending in '/'")
+	}
+	return nil
+}
+
+// mayEndInSlash names the writes to which Vault's clients add a slash: mounts are folders.
+func mayEndInSlash(path string) bool {
+	for _, prefix := range []string{"sys/mounts/", "sys/auth/", "sys/audit/"} {
+		if strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// readBody reads a JSON object or, where the content type says so, a form.
+func (a *api) readBody(w http.ResponseWriter, r *http.Request, contentType string) (map[string]any, error) {
+	if r.Body == nil || r.ContentLength == 0 {
+		return nil, nil //nolint:nilnil // no body is no parameters
+	}
+	body := http.MaxBytesReader(w, r.Body, a.MaxRequestSize)
+	var reader io.Reader = body
+	if strings.HasPrefix(contentType, "application/x-www-form-urlencoded") {
+		buffered := bufio.NewReader(body)
+		first, err := buffered.Peek(1)
+		if err == nil && first[0] != '{' && first[0] != '[' {
+			return a.readForm(buffered)
+		}
+		reader = buffered
+	}
+	params, err := decodeBody(reader, a.JSON)
+	return params, bodyError(err)
+}
+
+func (a *api) readForm(r io.Reader) (map[string]any, error) {
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(io.LimitReader(r, int64(a.JSON.StringLength))); err != nil {
+		return nil, bodyError(err)
+	}
+	values, err := url.ParseQuery(strings.TrimSpace(b.String()))
+	if err != nil || len(values) > a.JSON.ObjectEntries {
+		return nil, engines.Invalid("error parsing form data")
+	}
+	return queryParams(values), nil
+}
+
+func bodyError(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return &engines.Error{Kind: engines.ErrTooLarge, Message: "http: request body too large"}
+	}
+	return err
+}
+
+// clientToken reads X-Vault-Token or, without one, the bearer token (RFC 6750).
+func clientToken(r *http.Request) engines.Token {
+	if token := r.Header.Get("X-Vault-Token"); token != "" {
+		return engines.NewToken(token)
+	}
+	for _, header := range r.Header["Authorization"] {
+		if token, ok := strings.CutPrefix(header, "Bearer "); ok {
+			return engines.NewToken(strings.TrimSpace(token))
+		}
+	}
+	return engines.Token{}
+}
+
+func (a *api) client(r *http.Request) engines.Client {
+	c := engines.Client{Header: r.Header}
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		c.Addr, c.Port = addr.Addr().Unmap(), int(addr.Port())
+	}
+	if !a.NoClientCerts {
+		c.TLS = r.TLS
+	}
+	return c
+}
+
+// newRequestID returns a random UUID, version 4 (RFC 9562). It names a request and protects nothing.
+func newRequestID() string {
+	var b [16]byte
+	for i := 0; i < len(b); i += 8 {
+		n := rand.Uint64() //nolint:gosec // an identifier, not a secret
+		for j := range 8 {
+			b[i+j] = byte(n >> (8 * j))
+		}
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	var text [36]byte
+	hex.Encode(text[0:8], b[0:4])
+	hex.Encode(text[9:13], b[4:6])
+	hex.Encode(text[14:18], b[6:8])
+	hex.Encode(text[19:23], b[8:10])
+	hex.Encode(text[24:36], b[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}
+
+// now is the time for answers that tell it; the core's clock.
+func (a *api) now() time.Time { return a.Core.Now() }

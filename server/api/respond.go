@@ -1,0 +1,133 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"coffer/engines"
+	"coffer/server/core"
+	"coffer/server/wire"
+)
+
+// errMediaType is returned for a body of a type the method does not take (415).
+var errMediaType = errors.New("unsupported media type")
+
+// statusOf is the one table from error to HTTP status. What is not in it is a 500 whose text stays in
+// the log.
+func statusOf(err error) (status int, known bool) {
+	for _, row := range []struct {
+		kind   error
+		status int
+	}{
+		{engines.ErrInvalid, http.StatusBadRequest},
+		{engines.ErrDenied, http.StatusForbidden},
+		{engines.ErrNotFound, http.StatusNotFound},
+		{engines.ErrUnsupportedPath, http.StatusNotFound},
+		{engines.ErrUnsupported, http.StatusMethodNotAllowed},
+		{engines.ErrTooLarge, http.StatusRequestEntityTooLarge},
+		{engines.ErrPrecondition, http.StatusPreconditionFailed},
+		{engines.ErrReadOnly, http.StatusServiceUnavailable},
+		{engines.ErrSealed, http.StatusServiceUnavailable},
+		{engines.ErrFailed, http.StatusInternalServerError},
+		{errMediaType, http.StatusUnsupportedMediaType},
+	} {
+		if errors.Is(err, row.kind) {
+			return row.status, true
+		}
+	}
+	return http.StatusInternalServerError, false
+}
+
+// respondError writes an error as Vault does: {"errors":["…"]}, the list empty where there is no text.
+func (a *api) respondError(w http.ResponseWriter, r *http.Request, id string, err error) {
+	w.Header()["Content-Type"] = contentJSON
+	status, known := statusOf(err)
+	var public *engines.Error
+	switch {
+	case known && errors.As(err, &public):
+		if public.Message == "" {
+			writeErrors(w, status)
+			return
+		}
+		writeErrors(w, status, public.Message)
+	case known:
+		writeErrors(w, status, err.Error())
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		// The client is gone; nobody reads the answer.
+		w.WriteHeader(http.StatusInternalServerError)
+	default:
+		a.Logger.Error("request failed", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
+		writeErrors(w, status, "internal error, see the server's log for request "+id)
+	}
+}
+
+func writeErrors(w http.ResponseWriter, status int, texts ...string) {
+	if texts == nil {
+		texts = []string{}
+	}
+	body, err := json.Marshal(map[string][]string{"errors": texts})
+	if err != nil {
+		body = []byte(`{"errors":[]}`)
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+}
+
+// buffers are reused for answers; one that grew large is left to the collector.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const largeBuffer = 64 << 10
+
+func (a *api) respond(w http.ResponseWriter, r *http.Request, call *core.Call, reply core.Reply) {
+	resp := reply.Response
+	w.Header()["Content-Type"] = contentJSON
+	switch {
+	case resp != nil && resp.Raw != nil:
+		writeRaw(w, resp)
+		return
+	case resp == nil || isEmpty(resp):
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	status := http.StatusOK
+	if resp.Status != 0 {
+		status = resp.Status
+	}
+	b, ok := buffers.Get().(*bytes.Buffer)
+	if !ok {
+		b = new(bytes.Buffer)
+	}
+	b.Reset()
+	if err := wire.Append(b, call.ID, reply.MountType, resp); err != nil {
+		a.respondError(w, r, call.ID, err)
+		return
+	}
+	w.Header()["Content-Length"] = []string{strconv.Itoa(b.Len())}
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
+	if b.Cap() <= largeBuffer {
+		buffers.Put(b)
+	}
+}
+
+// isEmpty reports whether there is nothing to tell: a 204.
+func isEmpty(r *engines.Response) bool {
+	return r.Data == nil && r.Auth == nil && r.Wrap == nil && r.Secret == nil && len(r.Warnings) == 0 && r.Status == 0
+}
+
+func writeRaw(w http.ResponseWriter, resp *engines.Response) {
+	if resp.Raw.ContentType != "" {
+		w.Header().Set("Content-Type", resp.Raw.ContentType)
+	}
+	status := resp.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(resp.Raw.Body) // a client that is gone needs no answer
+}

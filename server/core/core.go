@@ -1,0 +1,127 @@
+// Package core is the running server without its network: the life cycle (init, unseal, seal) and the
+// one pipeline that every request goes through. Nothing else can call an engine's handler, so nothing
+// can forget authorisation or audit.
+//
+// While the server is sealed there is no session, the value that holds everything secret. Handlers load
+// the session once: nil is engines.ErrSealed.
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"coffer/barrier"
+	"coffer/barrier/secret"
+	"coffer/engines"
+	"coffer/server/ceremony"
+	"coffer/server/mounts"
+	"coffer/storage"
+)
+
+// Config is what a Core needs to run.
+type Config struct {
+	// Storage is the physical store; all it sees is encrypted.
+	Storage storage.Storage
+	Logger  *slog.Logger
+	// Now is the clock; time.Now but for tests.
+	Now func() time.Time
+	// Types are the engines that can be mounted.
+	Types map[mounts.Kind]map[string]engines.Factory
+	Settings
+	Build Build
+}
+
+// Settings are the parts of the configuration that the core itself obeys or shows.
+type Settings struct {
+	// ClusterName is shown in seal-status and health; one is made at init when it is empty.
+	ClusterName string
+	// DefaultLeaseTTL and MaxLeaseTTL bound what every mount issues; above zero.
+	DefaultLeaseTTL, MaxLeaseTTL time.Duration
+	// RawStorage serves sys/raw.
+	RawStorage bool
+	// StorageType is the name shown in seal-status: "bolt", "inmem".
+	StorageType string
+	// Sanitized is the configuration without secrets, for sys/config/state/sanitized.
+	Sanitized map[string]any
+}
+
+// Build tells what is running.
+type Build struct {
+	// Version is the Vault version whose behaviour is served, a semantic version; clients compare it.
+	Version string
+	// Date is when the binary was built, RFC 3339.
+	Date string
+}
+
+// errSessionOver is returned by what was still running when the server sealed.
+var errSessionOver = errors.New("core: the session is over")
+
+// Core is the server.
+type Core struct {
+	cfg     Config
+	keys    *ceremony.Keeper
+	session atomic.Pointer[session]
+
+	// changing serialises the life cycle: init, unseal and seal.
+	changing sync.Mutex
+}
+
+// New returns a sealed server over cfg.Storage.
+func New(cfg Config) *Core {
+	c := &Core{cfg: cfg}
+	c.keys = ceremony.New(ceremony.Config{Storage: cfg.Storage, Now: cfg.Now, Barrier: c.barrier})
+	return c
+}
+
+// Now is the server's clock.
+func (c *Core) Now() time.Time { return c.cfg.Now() }
+
+// Keys are the operator's ceremonies: init, unseal, rekey and generate-root.
+func (c *Core) Keys() *ceremony.Keeper { return c.keys }
+
+func (c *Core) barrier() (*barrier.Barrier, bool) {
+	s := c.session.Load()
+	if s == nil {
+		return nil, false
+	}
+	return s.barrier, true
+}
+
+// Sealed reports whether the server is sealed.
+func (c *Core) Sealed() bool { return c.session.Load() == nil }
+
+// unlock opens the session with the root key. It does nothing when there is one.
+func (c *Core) unlock(ctx context.Context, root secret.Key) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if c.session.Load() != nil {
+		return nil
+	}
+	s, err := openSession(ctx, c.cfg, c.cfg.Storage, root)
+	if err != nil {
+		return fmt.Errorf("core: unseal: %w", err)
+	}
+	c.session.Store(s)
+	s.start()
+	c.cfg.Logger.Info("unsealed")
+	return nil
+}
+
+// Seal ends the session: its workers stop and its keys are zeroed. Sealing a sealed server is no error.
+func (c *Core) Seal() error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	s := c.session.Swap(nil)
+	if s == nil {
+		return nil
+	}
+	c.keys.Reset()
+	err := s.close()
+	c.cfg.Logger.Info("sealed")
+	return err
+}

@@ -1,0 +1,68 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"coffer/auth/token"
+	"coffer/engines"
+	"coffer/server/wire"
+	"coffer/server/wrapping"
+)
+
+// finish does what follows from the handler's answer: it issues the token of a login, registers the
+// lease of a secret, and holds the answer back where wrapping was asked for.
+func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Response, error) {
+	if resp == nil {
+		return nil, nil //nolint:nilnil // a 204
+	}
+	if resp.Login != nil {
+		auth, warnings, err := r.session.tokens.Issue(ctx, resp.Login, token.IssueAt{
+			Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path, TTLs: r.mount.TTLs(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		issued := *resp
+		issued.Auth, issued.Login = auth, nil
+		issued.Warnings = append(issued.Warnings, warnings...)
+		resp = &issued
+	}
+	if resp.Secret != nil && !resp.Secret.Unleased {
+		if err := r.session.lease(ctx, r, resp.Secret); err != nil {
+			return nil, err
+		}
+	}
+	if ttl := r.wrapTTL(resp); ttl > 0 {
+		return r.wrap(ctx, resp, ttl)
+	}
+	return resp, nil
+}
+
+// wrapTTL is the life of the wrapping token for this answer; 0 for an answer that is sent openly.
+func (r *run) wrapTTL(resp *engines.Response) time.Duration {
+	if resp.Wrap != nil || resp.Raw != nil || (resp.Data == nil && resp.Auth == nil && resp.Secret == nil) {
+		return 0
+	}
+	return r.call.WrapTTL
+}
+
+// wrap stores the answer under a single-use token and answers with that.
+func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duration) (*engines.Response, error) {
+	var body bytes.Buffer
+	if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
+		return nil, err
+	}
+	accessor := ""
+	if resp.Auth != nil {
+		accessor = resp.Auth.Accessor
+	}
+	info, err := r.session.wrapping.Wrap(ctx, wrapping.Request{
+		Body: body.Bytes(), TTL: ttl, CreationPath: r.call.Path, WrappedAccessor: accessor,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &engines.Response{Wrap: info, Warnings: resp.Warnings}, nil
+}

@@ -1,0 +1,280 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"coffer/auth/token"
+	"coffer/engines"
+	"coffer/policy"
+	"coffer/server/audit"
+	"coffer/server/mounts"
+)
+
+// Call is one request of a client on its way in.
+type Call struct {
+	// ID names the request; it is a UUID.
+	ID string
+	// Operation is Update for every write; the pipeline tells create from update.
+	Operation engines.Operation
+	// Path is the whole canonical path, without a leading "/"; a List path ends in "/".
+	Path   string
+	Params map[string]any
+	Token  engines.Token
+	Client engines.Client
+	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.
+	WrapTTL time.Duration
+}
+
+// Reply is the answer with what the envelope says of its mount.
+type Reply struct {
+	Response  *engines.Response
+	MountType string
+}
+
+// Numbered puts an error's text into the form in which Vault reports errors of its own pipeline.
+func Numbered(texts ...string) string {
+	s := fmt.Sprintf("%d errors occurred:", len(texts))
+	if len(texts) == 1 {
+		s = "1 error occurred:"
+	}
+	for _, text := range texts {
+		s += "\n\t* " + text
+	}
+	return s + "\n\n"
+}
+
+// The refusals of the pipeline, in Vault's words. Which one it is tells clients what to do: only
+// errBadToken makes Vault Agent log in again.
+var (
+	errNoToken  = &engines.Error{Kind: engines.ErrDenied, Message: "permission denied"}
+	errPolicy   = &engines.Error{Kind: engines.ErrDenied, Message: Numbered("permission denied")}
+	errBadToken = &engines.Error{Kind: engines.ErrDenied, Message: Numbered("permission denied", "invalid token")}
+)
+
+// Handle walks a call down the corridor: authenticate, authorise, audit, route, run, audit, wrap. While
+// the server is sealed it returns engines.ErrSealed.
+func (c *Core) Handle(ctx context.Context, call Call) (Reply, error) {
+	s := c.session.Load()
+	if s == nil {
+		return Reply{}, engines.ErrSealed
+	}
+	r := &run{session: s, call: &call}
+	reply, err := r.handle(ctx)
+	if errors.Is(err, errSessionOver) {
+		return Reply{}, engines.ErrSealed
+	}
+	return reply, err
+}
+
+// run is one call in the corridor.
+type run struct {
+	session *session
+	call    *Call
+	mount   *mounts.Mounted
+	match   engines.Match
+	found   bool // a route serves the path
+	request engines.Request
+	entry   *token.Entry
+	// usedUp is set when this call was the last one its token allowed.
+	usedUp bool
+}
+
+func (r *run) handle(ctx context.Context) (Reply, error) {
+	r.locate()
+	err := r.authenticate(ctx)
+	if err == nil {
+		err = r.authorize(ctx)
+	}
+	if r.usedUp {
+		defer r.session.revokeUsedUp(r.entry)
+	}
+	if auditErr := r.auditRequest(ctx, err); auditErr != nil {
+		return Reply{}, auditErr
+	}
+	if err != nil {
+		return Reply{}, err
+	}
+	reply := Reply{}
+	reply.Response, err = r.execute(ctx)
+	if err == nil {
+		reply.Response, err = r.finish(ctx, reply.Response)
+	}
+	reply.MountType = r.mountType(reply.Response)
+	if auditErr := r.auditResponse(ctx, reply.Response, err); auditErr != nil {
+		return Reply{}, auditErr
+	}
+	if err != nil {
+		return Reply{}, r.publish(err)
+	}
+	return reply, nil
+}
+
+// locate finds the mount and the route of the path.
+func (r *run) locate() {
+	r.request = engines.Request{
+		ID: r.call.ID, Operation: r.call.Operation, Path: r.call.Path, Params: r.call.Params,
+		Token: r.call.Token, Client: r.call.Client, WrapTTL: r.call.WrapTTL,
+	}
+	mount, rest, ok := r.session.mounts.Route(r.call.Path)
+	if !ok {
+		return
+	}
+	r.mount, r.request.Mount, r.request.Path = mount, mount.Mount, rest
+	r.match, r.found = mount.Router.Match(r.call.Operation, rest)
+}
+
+func (r *run) open() bool { return r.found && r.match.Unauthenticated() }
+
+// authenticate finds out who holds the token. A route that is open to everybody is called without a
+// caller when the token is missing or worthless.
+func (r *run) authenticate(ctx context.Context) error {
+	if r.call.Token.IsZero() {
+		if r.open() {
+			return nil
+		}
+		return errNoToken
+	}
+	entry, err := r.session.tokens.Authenticate(ctx, r.call.Token)
+	switch {
+	case errors.Is(err, token.ErrBadToken):
+		if r.open() {
+			return nil
+		}
+		return errBadToken
+	case err != nil:
+		return err
+	}
+	if !boundTo(entry.BoundCIDRs, r.call.Client.Addr) {
+		if r.open() {
+			return nil
+		}
+		return errNoToken
+	}
+	if entry.Limited() && !r.open() {
+		if entry, r.usedUp, err = r.session.tokens.Use(ctx, entry); err != nil {
+			if errors.Is(err, token.ErrBadToken) {
+				return errBadToken
+			}
+			return err
+		}
+	}
+	r.entry, r.request.Caller = entry, entry.Caller
+	return nil
+}
+
+// boundTo reports whether a token may be used from addr.
+func boundTo(networks []netip.Prefix, addr netip.Addr) bool {
+	if len(networks) == 0 {
+		return true
+	}
+	for _, network := range networks {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// authorize asks the caller's policies. Whether a write is a create or an update is settled first.
+func (r *run) authorize(ctx context.Context) error {
+	if r.open() {
+		return nil
+	}
+	acl, err := r.session.policies.ACL(ctx, r.entry.Policies())
+	if err != nil {
+		return err
+	}
+	if r.call.Operation == engines.Help {
+		return nil
+	}
+	if r.found && r.call.Operation == engines.Update && r.match.ChecksExistence() {
+		exists, err := r.match.Exists(ctx, &r.request)
+		if err != nil {
+			return r.publish(err)
+		}
+		if !exists {
+			r.request.Operation = engines.Create
+		}
+	}
+	decision := acl.Decide(policy.Request{
+		Capability: r.request.Operation.Capability(),
+		Path:       r.call.Path,
+		Params:     r.call.Params,
+		WrapTTL:    r.call.WrapTTL,
+		Now:        r.session.now(),
+	})
+	if !decision.Allowed || (r.found && r.match.Sudo() && !decision.Sudo && !decision.Root) {
+		r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.call.Path,
+			"operation", r.request.Operation, "reason", decision.Reason)
+		return errPolicy
+	}
+	return nil
+}
+
+// execute runs the handler of the route.
+func (r *run) execute(ctx context.Context) (*engines.Response, error) {
+	switch {
+	case r.mount == nil:
+		return nil, engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
+	case r.call.Operation == engines.Help:
+		return r.help()
+	case !r.found:
+		return nil, engines.ErrUnsupportedPath
+	}
+	return r.match.Call(ctx, &r.request)
+}
+
+// publish gives an error its final text. A bare sentinel on a path that needs a token is reported in
+// the numbered form.
+func (r *run) publish(err error) error {
+	var public *engines.Error
+	if errors.As(err, &public) || r.open() {
+		return err
+	}
+	for _, kind := range []error{engines.ErrUnsupported, engines.ErrUnsupportedPath, engines.ErrDenied, engines.ErrInvalid} {
+		if errors.Is(err, kind) {
+			return &engines.Error{Kind: kind, Message: Numbered(kind.Error())}
+		}
+	}
+	return err
+}
+
+func (r *run) mountType(resp *engines.Response) string {
+	if r.mount == nil || r.open() || (resp != nil && (resp.NoMountType || resp.Status != 0)) {
+		return ""
+	}
+	return r.mount.Entry.Type
+}
+
+func (r *run) auditEntry() *audit.Entry {
+	return &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(), Time: r.session.now()}
+}
+
+func (r *run) mountEntry() *mounts.Entry {
+	if r.mount == nil {
+		return nil
+	}
+	return &r.mount.Entry
+}
+
+func (r *run) auditRequest(ctx context.Context, outcome error) error {
+	if !r.session.audit.Enabled() {
+		return nil
+	}
+	e := r.auditEntry()
+	e.Error = outcome
+	return r.session.audit.LogRequest(ctx, e)
+}
+
+func (r *run) auditResponse(ctx context.Context, resp *engines.Response, outcome error) error {
+	if !r.session.audit.Enabled() {
+		return nil
+	}
+	e := r.auditEntry()
+	e.Response, e.Error = resp, outcome
+	return r.session.audit.LogResponse(ctx, e)
+}

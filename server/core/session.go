@@ -1,0 +1,180 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"coffer/auth/token"
+	"coffer/barrier"
+	"coffer/barrier/secret"
+	"coffer/engines"
+	"coffer/engines/cubbyhole"
+	"coffer/server/audit"
+	"coffer/server/leases"
+	"coffer/server/mounts"
+	"coffer/server/policies"
+	"coffer/server/sys"
+	"coffer/server/wrapping"
+	"coffer/storage"
+)
+
+// session is everything that exists only while the server is unsealed.
+type session struct {
+	cfg     Config
+	logger  *slog.Logger
+	barrier *barrier.Barrier
+	cluster cluster
+
+	mounts   *mounts.Table
+	tokens   *token.Store
+	leases   *leases.Manager
+	policies *policies.Store
+	wrapping *wrapping.Service
+	audit    *audit.Broker
+
+	// ctx ends when the session does; workers counts what runs in it.
+	ctx     context.Context //nolint:containedctx // the session's life is what it is
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+}
+
+// cluster names this installation to its clients.
+type cluster struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+const clusterPath = "core/cluster"
+
+func (s *session) now() time.Time { return s.cfg.Now() }
+
+// openSession builds the session over the store with the root key. Nothing runs until start.
+func openSession(ctx context.Context, cfg Config, store storage.Storage, root secret.Key) (*session, error) {
+	b, err := barrier.Open(ctx, store, root)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{cfg: cfg, logger: cfg.Logger, barrier: b}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.build(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *session) build(ctx context.Context) (err error) {
+	if err = s.loadCluster(ctx); err != nil {
+		return err
+	}
+	if s.policies, err = policies.New(ctx, s.barrier); err != nil {
+		return fmt.Errorf("policies: %w", err)
+	}
+	s.mounts = mounts.New(s.ctx, mounts.Config{
+		Storage: s.barrier, Logger: s.logger, Now: s.cfg.Now, Types: s.cfg.Types,
+		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, Unmounted: s.unmounted,
+	})
+	s.audit = audit.New(s.logger)
+	s.leases = leases.New(leases.Config{Storage: s.barrier, Now: s.cfg.Now, Logger: s.logger})
+	if err = s.buildTokens(ctx); err != nil {
+		return fmt.Errorf("tokens: %w", err)
+	}
+	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
+	if err = s.mountBuiltins(); err != nil {
+		return err
+	}
+	return s.mounts.Load(ctx)
+}
+
+// The mounts that the server brings itself. Their identities never change.
+var (
+	sysEntry       = mounts.NewBuiltin(mounts.Secret, "sys/", "system", "sys", "system_00000000", "system endpoints used for control, policy and debugging")
+	cubbyholeEntry = mounts.NewBuiltin(mounts.Secret, "cubbyhole/", "cubbyhole", "cubbyhole", "cubbyhole_00000000", "per-token private secret storage")
+	tokenEntry     = mounts.NewBuiltin(mounts.Auth, "auth/token/", "token", "token", "auth_token_00000000", "token based credentials")
+)
+
+func (s *session) mountBuiltins() error {
+	builtins := []struct {
+		entry mounts.Entry
+		build func(engines.Config) (engines.Engine, error)
+	}{
+		{sysEntry, func(engines.Config) (engines.Engine, error) { return s.newSys(), nil }},
+		{cubbyholeEntry, func(cfg engines.Config) (engines.Engine, error) { return cubbyhole.Factory(s.ctx, cfg) }},
+		{tokenEntry, func(cfg engines.Config) (engines.Engine, error) { return s.tokens.Engine(cfg), nil }},
+	}
+	for _, b := range builtins {
+		if err := s.mounts.Builtin(b.entry, b.build); err != nil {
+			return fmt.Errorf("mount %s: %w", b.entry.Path, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) newSys() engines.Engine { return sys.New(sys.Config{}) }
+
+// loadCluster reads the installation's name, or makes one.
+func (s *session) loadCluster(ctx context.Context) error {
+	record, err := s.barrier.Get(ctx, clusterPath)
+	switch {
+	case err == nil:
+		err = json.Unmarshal(record, &s.cluster)
+	case errors.Is(err, storage.ErrNotFound):
+		s.cluster = newCluster()
+		if record, err = json.Marshal(s.cluster); err == nil {
+			err = s.barrier.Apply(ctx, storage.Put(clusterPath, record))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", clusterPath, err)
+	}
+	if s.cfg.ClusterName != "" {
+		s.cluster.Name = s.cfg.ClusterName
+	}
+	return nil
+}
+
+// unmounted revokes what a mount issued before it goes.
+func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
+	return s.leases.RevokePrefix(ctx, old.Path)
+}
+
+// start begins the work in the background.
+func (s *session) start() {
+	s.work(s.leases.Run)
+	s.work(s.rotateKeys)
+}
+
+// work runs f until it returns or the session ends.
+func (s *session) work(f func(context.Context)) { s.workers.Go(func() { f(s.ctx) }) }
+
+// rotateEvery is how often the barrier's key is looked at for automatic rotation.
+const rotateEvery = time.Minute
+
+// rotateKeys keeps the barrier's key younger than its limits (NIST SP 800-38D, section 8.3).
+func (s *session) rotateKeys(ctx context.Context) {
+	ticker := time.NewTicker(rotateEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if rotated, err := s.barrier.MaybeRotate(ctx); err != nil {
+				s.logger.Error("automatic rotation of the barrier key failed", "error", err)
+			} else if rotated {
+				s.logger.Info("barrier key rotated")
+			}
+		}
+	}
+}
+
+// close ends the workers, then zeroes the keys.
+func (s *session) close() error {
+	s.cancel()
+	s.workers.Wait()
+	return s.barrier.Close()
+}

@@ -1,0 +1,220 @@
+package leases
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"coffer/storage"
+)
+
+const (
+	// maxAttempts is how often the revocation of an expired lease is tried before an operator has to look.
+	maxAttempts = 6
+	firstRetry  = 10 * time.Second
+	// loadPage is how many names one step of loading and walking lists.
+	loadPage = 512
+)
+
+// backoff is the pause after the nth failed attempt: 10 s, 20 s, 40 s, …
+func backoff(attempt int) time.Duration { return firstRetry << (attempt - 1) }
+
+// expireLoop ends the leases whose time has come, a bounded number at once.
+func (m *Manager) expireLoop(ctx context.Context) {
+	slots := make(chan struct{}, m.concurrency)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		id, wait := m.queue.next(m.now())
+		if id == "" {
+			if wait >= 0 {
+				timer.Reset(wait)
+			} else {
+				timer.Stop()
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-m.queue.wake:
+			case <-timer.C:
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			m.queue.release(id)
+			return
+		case slots <- struct{}{}:
+		}
+		m.workers.Go(func() {
+			defer func() { <-slots }()
+			m.expire(ctx, id)
+		})
+	}
+}
+
+// expire ends a claimed lease that seems to be due, and puts it off when that fails.
+func (m *Manager) expire(ctx context.Context, id string) {
+	defer m.queue.release(id)
+	err := m.end(ctx, id, func(l Lease) bool { return l.Failure == "" && !l.Expires.After(m.now()) })
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	attempts := m.queue.retry(id, m.now(), maxAttempts)
+	m.log.Error("revoking an expired lease failed",
+		slog.String("lease_id", id), slog.Int("attempt", attempts), slog.Any("error", err))
+	if attempts >= maxAttempts {
+		if err := m.markFailed(ctx, id, err); err != nil {
+			m.log.Error("marking a lease irrevocable failed", slog.String("lease_id", id), slog.Any("error", err))
+		}
+	}
+}
+
+// end revokes what a claimed lease stands for and removes the lease. When due is not nil and says no of
+// the lease as it is stored, the lease goes back to its time instead.
+func (m *Manager) end(ctx context.Context, id string, due func(Lease) bool) error {
+	l, err := m.read(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		m.queue.drop(id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if due != nil && !due(l) {
+		m.queue.set(id, l.Kind, l.Expires)
+		return nil
+	}
+	if l.Kind == EngineSecret {
+		return m.endSecret(ctx, l)
+	}
+	return m.endToken(ctx, l, due)
+}
+
+func (m *Manager) endToken(ctx context.Context, l Lease, due func(Lease) bool) error {
+	stays := false
+	var stillDue func(context.Context) (bool, error)
+	if due != nil {
+		// The token may be renewed until the store has locked it, so the record is read once more then.
+		stillDue = func(ctx context.Context) (bool, error) {
+			now, err := m.read(ctx, l.ID)
+			if errors.Is(err, ErrNotFound) {
+				return true, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			stays = !due(now)
+			if stays {
+				m.queue.set(l.ID, l.Kind, now.Expires)
+			}
+			return !stays, nil
+		}
+	}
+	if err := m.tokens.RevokeLease(ctx, l.ID, stillDue); err != nil || stays {
+		return err
+	}
+	// The store removes the lease with the token. It is still there when the token was gone before.
+	if _, err := m.store.Get(ctx, recordFolder+l.ID); err == nil {
+		return m.remove(ctx, l)
+	} else if !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	m.queue.drop(l.ID)
+	return nil
+}
+
+func (m *Manager) endSecret(ctx context.Context, l Lease) error {
+	if m.secrets == nil {
+		return fmt.Errorf("leases: nobody revokes %s", l.ID)
+	}
+	if err := m.secrets.RevokeSecret(ctx, l); err != nil {
+		return err
+	}
+	return m.remove(ctx, l)
+}
+
+// remove deletes the lease's record and index and forgets it.
+func (m *Manager) remove(ctx context.Context, l Lease) error {
+	ops := []storage.Op{storage.Delete(recordFolder + l.ID)}
+	if l.Secret != nil && l.Secret.Token != "" {
+		ops = append(ops, storage.Delete(tokenKey(l.Secret.Token, l.ID)))
+	}
+	if err := m.store.Apply(ctx, ops...); err != nil {
+		return err
+	}
+	m.queue.drop(l.ID)
+	return nil
+}
+
+// markFailed stores why a lease could not be revoked. The queue knows already.
+func (m *Manager) markFailed(ctx context.Context, id string, cause error) error {
+	l, err := m.read(ctx, id)
+	if err != nil {
+		return err
+	}
+	l.Failure = cause.Error()
+	op, err := put(l)
+	if err != nil {
+		return err
+	}
+	return m.store.Apply(ctx, op)
+}
+
+// load brings the stored leases into the queue. What cannot be listed is tried again until ctx is done.
+func (m *Manager) load(ctx context.Context) {
+	began := m.now()
+	for attempt := 1; ; attempt++ {
+		err := m.walk(ctx, "", func(id string) error {
+			l, err := m.read(ctx, id)
+			switch {
+			case err == nil:
+				m.queue.load(l)
+			case errors.Is(err, errCorrupt):
+				m.log.Error("lease is unreadable", slog.String("lease_id", id), slog.Any("error", err))
+			case !errors.Is(err, ErrNotFound):
+				return err
+			}
+			return nil
+		})
+		if err == nil {
+			break
+		}
+		m.log.Error("loading leases failed", slog.Any("error", err))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(backoff(min(attempt, 4))):
+		}
+	}
+	m.queue.loadingDone()
+	close(m.loaded)
+	m.log.Info("leases loaded", slog.Int("count", m.queue.len()), slog.Duration("took", m.now().Sub(began)))
+}
+
+// walk calls visit with the id of every stored lease below prefix, which is "" or ends in "/".
+func (m *Manager) walk(ctx context.Context, prefix string, visit func(id string) error) error {
+	for after := ""; ; {
+		names, err := m.store.List(ctx, recordFolder+prefix, after, loadPage)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "/") {
+				err = m.walk(ctx, prefix+name, visit)
+			} else {
+				err = visit(prefix + name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if len(names) < loadPage {
+			return nil
+		}
+		after = names[len(names)-1]
+	}
+}

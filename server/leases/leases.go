@@ -1,0 +1,133 @@
+// Package leases keeps every lease of the server, of tokens and of engines' secrets: it knows when each
+// ends, ends it on time across restarts, and renews, revokes and lists it.
+//
+// A lease is one record in storage and a few dozen bytes in a heap ordered by expiry. The record is the
+// truth; the heap only says when to look at it. See DESIGN.md.
+package leases
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+// Errors with the texts that clients see. Each is also an engines.ErrInvalid (400).
+var (
+	// ErrNotFound is returned for a lease that does not exist.
+	ErrNotFound error = &engines.Error{Kind: engines.ErrInvalid, Message: "lease not found"}
+	// ErrToken is returned by Renew for the lease of a token; auth/token/renew is the way.
+	ErrToken error = &engines.Error{Kind: engines.ErrInvalid, Message: "tokens cannot be renewed through this endpoint"}
+	// ErrNotRenewable is returned by Renew for a lease that was issued as not renewable.
+	ErrNotRenewable error = &engines.Error{Kind: engines.ErrInvalid, Message: "lease is not renewable"}
+	// ErrExpired is returned by Renew for a lease whose time is over.
+	ErrExpired error = &engines.Error{Kind: engines.ErrInvalid, Message: "lease expired"}
+	// ErrPastMax is returned by Renew for a lease that has reached its maximal life.
+	ErrPastMax error = &engines.Error{Kind: engines.ErrInvalid, Message: "past the max TTL, cannot renew"}
+)
+
+// errCorrupt is returned for a record that is not one of ours.
+var errCorrupt = errors.New("leases: corrupt lease record")
+
+// Where the records live in the barrier.
+const (
+	recordFolder = "sys/expire/id/"
+	// tokenFolder holds, for each token with leased secrets, one key per lease; its value is the lease id.
+	tokenFolder = "sys/expire/token/"
+)
+
+// Tokens ends the tokens that leases stand for.
+type Tokens interface {
+	// RevokeLease revokes the token of a lease with all that hangs on it, and removes the lease. Once the
+	// token can be neither used nor renewed it calls due, unless that is nil; when due reports false the
+	// token was renewed meanwhile and must stay. A token that is gone already is not an error, but its
+	// lease may be left.
+	RevokeLease(ctx context.Context, leaseID string, due func(context.Context) (bool, error)) error
+	// Alive reports whether the token with that id (Secret.Token) lives.
+	Alive(ctx context.Context, tokenID string) (bool, error)
+}
+
+// Secrets revokes and renews the secrets of engines. Calls for different leases run concurrently.
+type Secrets interface {
+	// RevokeSecret takes the secret back. It may be called again for the same lease, after a crash or an
+	// error, and must then succeed if there is nothing left to do.
+	RevokeSecret(ctx context.Context, l Lease) error
+	// RenewSecret asks the engine for more time; the increment is what the client wishes, 0 for the default.
+	RenewSecret(ctx context.Context, l Lease, increment time.Duration) (Renewal, error)
+}
+
+// Renewal is an engine's answer to RenewSecret.
+type Renewal struct {
+	// TTL is counted from now, MaxTTL from the lease's beginning; a MaxTTL of 0 sets no limit.
+	TTL, MaxTTL time.Duration
+	// Internal replaces the lease's internal data when it is not nil.
+	Internal map[string]any
+	Warnings []string
+}
+
+// Config is what a Manager works with.
+type Config struct {
+	// Storage is the barrier's root; the manager's keys live below "sys/expire/".
+	Storage storage.Storage
+	Logger  *slog.Logger
+	// Now is the clock; nil for time.Now. It must agree with the timers of package time.
+	Now func() time.Time
+	// Concurrency bounds the revocations of expired leases that run at once; 0 for 32. Storage gathers
+	// their commits, so more of them at once costs little.
+	Concurrency int
+}
+
+// Manager keeps the leases of one session. It is safe for concurrent use.
+type Manager struct {
+	store       storage.Storage
+	log         *slog.Logger
+	now         func() time.Time
+	concurrency int
+
+	// tokens and secrets are set by Start, before anything expires.
+	tokens  Tokens
+	secrets Secrets
+
+	queue   queue
+	loaded  chan struct{}
+	tidying atomic.Bool
+	workers sync.WaitGroup
+}
+
+// New returns a Manager that can record leases but does not end any before Start.
+func New(cfg Config) *Manager {
+	m := &Manager{
+		store: cfg.Storage, log: cfg.Logger, now: cfg.Now, concurrency: cfg.Concurrency,
+		loaded: make(chan struct{}),
+	}
+	if m.now == nil {
+		m.now = time.Now
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.concurrency <= 0 {
+		m.concurrency = 32
+	}
+	m.queue.init()
+	return m
+}
+
+// Start loads the stored leases in the background and ends each when its time has come, until ctx is
+// done. It returns at once. secrets may be nil while no engine issues leases. Wait waits for the end.
+func (m *Manager) Start(ctx context.Context, tokens Tokens, secrets Secrets) {
+	m.tokens, m.secrets = tokens, secrets
+	m.workers.Go(func() { m.load(ctx) })
+	m.workers.Go(func() { m.expireLoop(ctx) })
+}
+
+// Wait returns when everything that Start began has ended; its context must be done.
+func (m *Manager) Wait() { m.workers.Wait() }
+
+// Loaded is closed when all stored leases are known. Nothing needs to wait for it but tests and metrics.
+func (m *Manager) Loaded() <-chan struct{} { return m.loaded }

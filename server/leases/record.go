@@ -1,0 +1,138 @@
+package leases
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Kind tells what a lease stands for.
+type Kind uint8
+
+// The kinds of lease.
+const (
+	// Token is the lease of a service token.
+	Token Kind = iota + 1
+	// EngineSecret is the lease of a secret that an engine issued.
+	EngineSecret
+)
+
+// Lease is what is known of one lease.
+type Lease struct {
+	// ID is the path that issued it and a name that tells nothing: "auth/token/create/h0a1b…".
+	ID     string
+	Kind   Kind
+	Issued time.Time
+	// Renewed is zero before the first renewal.
+	Renewed time.Time
+	// Expires is zero for a lease that never ends.
+	Expires   time.Time
+	Renewable bool
+	// Failure is why revoking was given up; "" for a lease that can be revoked.
+	Failure string
+	// Secret is nil for tokens.
+	Secret *Secret
+}
+
+// Secret is what the manager keeps of an engine's leased secret.
+type Secret struct {
+	// Path is the full path of the request that issued it: "database/creds/app".
+	Path string `json:"path"`
+	// Token is the id of the token that asked for it, which it does not outlive; "" for none.
+	Token string `json:"token,omitempty"`
+	// TTL is what the lease was issued or last renewed for.
+	TTL time.Duration `json:"ttl"`
+	// MaxTTL bounds the life from Issued on, renewals included; 0 sets no limit.
+	MaxTTL time.Duration `json:"max_ttl,omitempty"`
+	// Internal is the engine's own note of what to revoke.
+	Internal map[string]any `json:"internal,omitempty"`
+}
+
+// TTL is the remaining life in whole seconds, as Vault counts it; 0 for a lease that never ends.
+func (l Lease) TTL(now time.Time) time.Duration {
+	if l.Expires.IsZero() {
+		return 0
+	}
+	return max(0, l.Expires.Sub(now.Round(time.Second)).Truncate(time.Second))
+}
+
+// The binary form of a record: version, flags, three times in Unix nanoseconds (0 for none), and JSON
+// for what only few leases have. A token's lease takes 26 bytes.
+const (
+	recordVersion = 1
+	recordHeader  = 2 + 3*8
+
+	flagSecret    = 1 << 0
+	flagRenewable = 1 << 1
+	flagTail      = 1 << 2
+	flagsKnown    = flagSecret | flagRenewable | flagTail
+)
+
+type recordTail struct {
+	Failure string  `json:"failure,omitempty"`
+	Secret  *Secret `json:"secret,omitempty"`
+}
+
+func encode(l Lease) ([]byte, error) {
+	b := make([]byte, 2, recordHeader)
+	b[0] = recordVersion
+	if l.Kind == EngineSecret {
+		b[1] |= flagSecret
+	}
+	if l.Renewable {
+		b[1] |= flagRenewable
+	}
+	for _, t := range [...]time.Time{l.Issued, l.Expires, l.Renewed} {
+		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t))) //nolint:gosec // the bits are kept
+	}
+	if l.Failure == "" && l.Secret == nil {
+		return b, nil
+	}
+	tail, err := json.Marshal(recordTail{Failure: l.Failure, Secret: l.Secret})
+	if err != nil {
+		return nil, fmt.Errorf("leases: internal data of %s: %w", l.ID, err)
+	}
+	b[1] |= flagTail
+	return append(b, tail...), nil
+}
+
+func decode(id string, b []byte) (Lease, error) {
+	if len(b) < recordHeader || b[0] != recordVersion || b[1]&^flagsKnown != 0 {
+		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
+	}
+	l := Lease{ID: id, Kind: Token, Renewable: b[1]&flagRenewable != 0}
+	for i, t := range [...]*time.Time{&l.Issued, &l.Expires, &l.Renewed} {
+		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:]))) //nolint:gosec // the bits are kept
+	}
+	if b[1]&flagTail != 0 {
+		var tail recordTail
+		if err := json.Unmarshal(b[recordHeader:], &tail); err != nil {
+			return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
+		}
+		l.Failure, l.Secret = tail.Failure, tail.Secret
+	} else if len(b) != recordHeader {
+		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
+	}
+	if b[1]&flagSecret != 0 {
+		l.Kind = EngineSecret
+	}
+	if (l.Kind == EngineSecret) != (l.Secret != nil) {
+		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
+	}
+	return l, nil
+}
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
