@@ -121,10 +121,10 @@ func TestWarnings(t *testing.T) {
 func TestMatch(t *testing.T) {
 	type none = engines.NoParams
 	serve := func(pattern string) engines.Route {
-		return engines.Path(pattern, pattern, engines.OnRead(
-			func(_ context.Context, _ *engines.Request, _ none) (*engines.Response, error) {
-				return &engines.Response{Data: map[string]any{"pattern": pattern}}, nil
-			}))
+		answer := func(_ context.Context, _ *engines.Request, _ none) (*engines.Response, error) {
+			return &engines.Response{Data: map[string]any{"pattern": pattern}}, nil
+		}
+		return engines.Path(pattern, pattern, engines.OnRead(answer), engines.OnList(answer))
 	}
 	router, err := engines.NewRouter([]engines.Route{
 		serve("roles"), serve("roles/{name}"), serve("roles/{name}/id"), serve("data/{path...}"), serve("a/{x}/b/{y...}"), serve(""),
