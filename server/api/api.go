@@ -25,10 +25,10 @@ type Config struct {
 	Bodies *BodyGate
 	// Forwarded says whose X-Forwarded-For header is believed; nil for nobody's.
 	Forwarded *Forwarded
+	// RequireHeader refuses requests without "X-Vault-Request: true", as browsers cannot be made to send it.
+	RequireHeader bool
 	// OpenMetrics serves sys/metrics without a token.
 	OpenMetrics bool
-	// NoClientCerts keeps clients' certificates from auth methods.
-	NoClientCerts bool
 	// UI tells whether a web page is configured.
 	UI bool
 }
@@ -61,6 +61,11 @@ func (a *api) front(next http.Handler) http.Handler {
 		h := w.Header()
 		h["Cache-Control"] = noStore
 		h["Strict-Transport-Security"] = strictTransport
+		if a.RequireHeader && r.Header.Get("X-Vault-Request") != "true" {
+			h["Content-Type"] = contentJSON
+			writeErrors(w, http.StatusPreconditionFailed, "missing 'X-Vault-Request' header")
+			return
+		}
 		if !a.canonical(w, r) || !a.forwarded(w, r) {
 			return
 		}

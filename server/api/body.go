@@ -16,11 +16,12 @@ type JSONLimits struct {
 	StringLength  int // max_json_string_value_length, bytes
 	ObjectEntries int // max_json_object_entry_count, keys of one object
 	ArrayElements int // max_json_array_element_count, elements of one list
+	Tokens        int // all values of a body together: many small ones cost far more memory than text
 }
 
 // DefaultJSONLimits are Vault's.
 func DefaultJSONLimits() JSONLimits {
-	return JSONLimits{Depth: 300, StringLength: 1 << 20, ObjectEntries: 10_000, ArrayElements: 10_000}
+	return JSONLimits{Depth: 300, StringLength: 1 << 20, ObjectEntries: 10_000, ArrayElements: 10_000, Tokens: 500_000}
 }
 
 // decodeBody reads a JSON object. It checks the limits while it reads, so that a hostile body costs no
@@ -73,9 +74,6 @@ func parseError(err error) error {
 	return engines.Invalid("error parsing JSON: failed to parse JSON input: %v", err)
 }
 
-// maxValues bounds all values of a body together: many small ones cost far more memory than text.
-const maxValues = 1 << 20
-
 // decoder builds values from tokens.
 type decoder struct {
 	dec    *json.Decoder
@@ -126,8 +124,8 @@ func trimContext(text string) string {
 }
 
 func (d *decoder) value(t json.Token, depth int) (any, error) {
-	if d.values++; d.values > maxValues {
-		return nil, engines.Failed("JSON input exceeds allowed value count")
+	if d.values++; d.values > d.limits.Tokens {
+		return nil, engines.Failed("JSON payload exceeds allowed token count")
 	}
 	switch t := t.(type) {
 	case json.Delim:

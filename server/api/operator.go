@@ -63,7 +63,7 @@ func (a *api) operator(methods operatorMethods) http.HandlerFunc {
 		}
 		defer leave()
 		call := core.Call{ID: newRequestID(), Path: r.URL.Path[len("/v1/"):], Operation: engines.Update,
-			Token: clientToken(r), Client: a.client(r)}
+			Token: clientToken(r), Client: client(r)}
 		if r.Method != http.MethodGet {
 			if call.Params, err = a.readBody(w, r, r.Header.Get("Content-Type")); err != nil {
 				a.respondError(w, r, call.ID, err)

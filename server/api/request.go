@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
 
@@ -77,7 +76,7 @@ func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {
 // call decodes an HTTP request. On an error the call has its ID and no more.
 func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation) (core.Call, error) {
 	call := core.Call{ID: newRequestID(), Operation: op, Path: strings.TrimPrefix(r.URL.Path, "/v1/"),
-		Token: clientToken(r), Client: a.client(r)}
+		Token: clientToken(r), Client: client(r)}
 	var err error
 	switch op {
 	case engines.Update, engines.Patch:
@@ -230,13 +229,10 @@ func clientToken(r *http.Request) engines.Token {
 	return engines.Token{}
 }
 
-func (a *api) client(r *http.Request) engines.Client {
-	c := engines.Client{Header: r.Header}
+func client(r *http.Request) engines.Client {
+	c := engines.Client{Header: r.Header, TLS: r.TLS}
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		c.Addr, c.Port = addr.Addr().Unmap(), int(addr.Port())
-	}
-	if !a.NoClientCerts {
-		c.TLS = r.TLS
 	}
 	return c
 }
@@ -260,6 +256,3 @@ func newRequestID() string {
 	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
 	return string(text[:])
 }
-
-// now is the time for answers that tell it; the core's clock.
-func (a *api) now() time.Time { return a.Core.Now() }

@@ -64,7 +64,7 @@ var errSessionOver = errors.New("core: the session is over")
 // Core is the server.
 type Core struct {
 	cfg     Config
-	keys    *ceremony.Keeper
+	unseal  *ceremony.Unseal
 	session atomic.Pointer[session]
 
 	// changing serialises the life cycle: init, unseal and seal.
@@ -73,24 +73,11 @@ type Core struct {
 
 // New returns a sealed server over cfg.Storage.
 func New(cfg Config) *Core {
-	c := &Core{cfg: cfg}
-	c.keys = ceremony.New(ceremony.Config{Storage: cfg.Storage, Now: cfg.Now, Barrier: c.barrier})
-	return c
+	return &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage)}
 }
 
 // Now is the server's clock.
 func (c *Core) Now() time.Time { return c.cfg.Now() }
-
-// Keys are the operator's ceremonies: init, unseal, rekey and generate-root.
-func (c *Core) Keys() *ceremony.Keeper { return c.keys }
-
-func (c *Core) barrier() (*barrier.Barrier, bool) {
-	s := c.session.Load()
-	if s == nil {
-		return nil, false
-	}
-	return s.barrier, true
-}
 
 // Sealed reports whether the server is sealed.
 func (c *Core) Sealed() bool { return c.session.Load() == nil }
@@ -102,9 +89,13 @@ func (c *Core) unlock(ctx context.Context, root secret.Key) error {
 	if c.session.Load() != nil {
 		return nil
 	}
-	s, err := openSession(ctx, c.cfg, c.cfg.Storage, root)
+	b, err := barrier.Open(ctx, c.cfg.Storage, root)
 	if err != nil {
 		return fmt.Errorf("core: unseal: %w", err)
+	}
+	s, err := newSession(ctx, c.cfg, b)
+	if err != nil {
+		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
 	c.session.Store(s)
 	s.start()
@@ -120,8 +111,8 @@ func (c *Core) Seal() error {
 	if s == nil {
 		return nil
 	}
-	c.keys.Reset()
-	err := s.close()
+	s.stop()
+	err := s.barrier.Close()
 	c.cfg.Logger.Info("sealed")
 	return err
 }

@@ -200,6 +200,20 @@ func (r *run) authorize(ctx context.Context) error {
 			r.request.Operation = engines.Create
 		}
 	}
+	return r.permit(acl, r.found && r.match.Sudo())
+}
+
+// authorizeSudo asks the caller's policies for a path that no engine serves and that needs sudo.
+func (r *run) authorizeSudo(ctx context.Context) error {
+	acl, err := r.session.policies.ACL(ctx, r.entry.Policies())
+	if err != nil {
+		return err
+	}
+	return r.permit(acl, true)
+}
+
+// permit lets the policies decide. Why they refused is for the log; the client learns nothing.
+func (r *run) permit(acl *policy.ACL, sudo bool) error {
 	decision := acl.Decide(policy.Request{
 		Capability: r.request.Operation.Capability(),
 		Path:       r.call.Path,
@@ -207,12 +221,12 @@ func (r *run) authorize(ctx context.Context) error {
 		WrapTTL:    r.call.WrapTTL,
 		Now:        r.session.now(),
 	})
-	if !decision.Allowed || (r.found && r.match.Sudo() && !decision.Sudo && !decision.Root) {
-		r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.call.Path,
-			"operation", r.request.Operation, "reason", decision.Reason)
-		return errPolicy
+	if decision.Allowed && (!sudo || decision.Sudo || decision.Root) {
+		return nil
 	}
-	return nil
+	r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.call.Path,
+		"operation", r.request.Operation, "reason", decision.Reason)
+	return errPolicy
 }
 
 // execute runs the handler of the route.
@@ -277,4 +291,25 @@ func (r *run) auditResponse(ctx context.Context, resp *engines.Response, outcome
 	e := r.auditEntry()
 	e.Response, e.Error = resp, outcome
 	return r.session.audit.LogResponse(ctx, e)
+}
+
+// authorized asks whether the call's token may do what an operator's path does: update and sudo.
+func (c *Core) authorized(ctx context.Context, call Call) error {
+	s := c.session.Load()
+	if s == nil {
+		return engines.ErrSealed
+	}
+	r := &run{session: s, call: &call}
+	r.request = engines.Request{ID: call.ID, Operation: call.Operation, Path: call.Path, Client: call.Client, Token: call.Token}
+	err := r.authenticate(ctx)
+	if err == nil {
+		err = r.authorizeSudo(ctx)
+	}
+	if r.usedUp {
+		defer s.revokeUsedUp(r.entry)
+	}
+	if auditErr := r.auditRequest(ctx, err); auditErr != nil {
+		return auditErr
+	}
+	return err
 }

@@ -35,7 +35,7 @@ func (c *Core) Health(ctx context.Context) (Health, error) {
 	// A sealed node does not know the other node's state; Vault says standby and "unknown".
 	h.Sealed, h.Standby = true, true
 	h.ReplicationPerformanceMode, h.ReplicationDRMode = "unknown", "unknown"
-	initialized, err := c.keys.Initialized(ctx)
+	initialized, err := c.initialized(ctx)
 	h.Initialized = initialized
 	return h, err
 }
@@ -51,7 +51,7 @@ type Leader struct {
 	LastRemoteWAL        uint64    `json:"performance_standby_last_remote_wal"`
 }
 
-// Leader serves `sys/leader`. It returns engines.ErrSealed while the server is sealed.
+// Leader serves `sys/leader`.
 func (c *Core) Leader(context.Context, Call) (any, error) {
 	return Leader{}, nil
 }

@@ -11,10 +11,10 @@ import (
 
 	"coffer/auth/token"
 	"coffer/barrier"
-	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/engines/cubbyhole"
 	"coffer/server/audit"
+	"coffer/server/ceremony"
 	"coffer/server/leases"
 	"coffer/server/mounts"
 	"coffer/server/policies"
@@ -37,6 +37,9 @@ type session struct {
 	wrapping *wrapping.Service
 	audit    *audit.Broker
 
+	rekey        *ceremony.Rekey
+	generateRoot *ceremony.GenerateRoot
+
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
 	cancel  context.CancelFunc
@@ -53,16 +56,13 @@ const clusterPath = "core/cluster"
 
 func (s *session) now() time.Time { return s.cfg.Now() }
 
-// openSession builds the session over the store with the root key. Nothing runs until start.
-func openSession(ctx context.Context, cfg Config, store storage.Storage, root secret.Key) (*session, error) {
-	b, err := barrier.Open(ctx, store, root)
-	if err != nil {
-		return nil, err
-	}
+// newSession builds the session over an open barrier, which stays the caller's. Nothing runs until start.
+func newSession(ctx context.Context, cfg Config, b *barrier.Barrier) (*session, error) {
 	s := &session{cfg: cfg, logger: cfg.Logger, barrier: b}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.build(ctx); err != nil {
-		return nil, errors.Join(err, s.close())
+		s.stop()
+		return nil, err
 	}
 	return s, nil
 }
@@ -84,6 +84,8 @@ func (s *session) build(ctx context.Context) (err error) {
 		return fmt.Errorf("tokens: %w", err)
 	}
 	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
+	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier)
+	s.generateRoot = ceremony.NewGenerateRoot(s.cfg.Storage, s.barrier, s.tokens.MintRoot)
 	if err = s.mountBuiltins(); err != nil {
 		return err
 	}
@@ -144,7 +146,7 @@ func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
 
 // start begins the work in the background.
 func (s *session) start() {
-	s.work(s.leases.Run)
+	s.leases.Start(s.ctx, s.tokens, nil)
 	s.work(s.rotateKeys)
 }
 
@@ -172,9 +174,9 @@ func (s *session) rotateKeys(ctx context.Context) {
 	}
 }
 
-// close ends the workers, then zeroes the keys.
-func (s *session) close() error {
+// stop ends the session's workers and waits for them.
+func (s *session) stop() {
 	s.cancel()
 	s.workers.Wait()
-	return s.barrier.Close()
+	s.leases.Wait()
 }

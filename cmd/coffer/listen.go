@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"coffer/server/config"
+)
+
+// maxHeader bounds the headers of a request in bytes. A Vault token is about 100 bytes, a batch token a few
+// hundred; the rest is room for proxies.
+const maxHeader = 64 << 10
+
+// endpoint is one address that the API is served on.
+type endpoint struct {
+	listener net.Listener
+	server   *http.Server
+	// cert is nil without TLS.
+	cert *certificate
+}
+
+// address is where the endpoint listens, the port that the system chose included.
+func (e *endpoint) address() string { return e.listener.Addr().String() }
+
+// endpoints are all of them; they start and stop together.
+type endpoints []*endpoint
+
+// listen opens every address, or none. Nothing is served until serve.
+func listen(ctx context.Context, svc service, listeners []config.Listener, log *slog.Logger) (endpoints, error) {
+	var open endpoints
+	for _, l := range listeners {
+		e, err := newEndpoint(ctx, svc, l, log)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listener %s: %w", l.Address, err), open.close())
+		}
+		open = append(open, e)
+	}
+	return open, nil
+}
+
+func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.Logger) (*endpoint, error) {
+	e := &endpoint{server: &http.Server{
+		Handler:           svc.Handler(l),
+		ReadHeaderTimeout: l.Timeouts.ReadHeader,
+		ReadTimeout:       l.Timeouts.Read,
+		WriteTimeout:      l.Timeouts.Write,
+		IdleTimeout:       l.Timeouts.Idle,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.With(moduleKey, "http").Handler(), slog.LevelInfo),
+	}}
+	if l.TLS != nil {
+		conf, cert, err := serverTLS(l.TLS)
+		if err != nil {
+			return nil, err
+		}
+		e.server.TLSConfig, e.cert = conf, cert
+	}
+	// As in Vault, 0.0.0.0 means IPv4 alone.
+	network := "tcp"
+	if strings.HasPrefix(l.Address, "0.0.0.0:") {
+		network = "tcp4"
+	}
+	var err error
+	e.listener, err = new(net.ListenConfig).Listen(ctx, network, l.Address)
+	return e, err
+}
+
+// serve answers requests in the background. What ends an endpoint before its time is sent to failed.
+func (es endpoints) serve(failed chan<- error) {
+	for _, e := range es {
+		go func() {
+			var err error
+			if e.cert != nil {
+				// The files are read by GetCertificate.
+				err = e.server.ServeTLS(e.listener, "", "")
+			} else {
+				err = e.server.Serve(e.listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("listener %s: %w", e.address(), err)
+			}
+		}()
+	}
+}
+
+// shutdown stops listening, waits until all requests are answered or ctx ends, and cuts off the rest.
+func (es endpoints) shutdown(ctx context.Context) error {
+	errs := make([]error, len(es))
+	var all sync.WaitGroup
+	for i, e := range es {
+		all.Go(func() {
+			if err := e.server.Shutdown(ctx); err != nil {
+				errs[i] = errors.Join(fmt.Errorf("listener %s: %w", e.address(), err), e.server.Close())
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// close gives the addresses back before anything was served.
+func (es endpoints) close() error {
+	var errs []error
+	for _, e := range es {
+		errs = append(errs, e.listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// reload reads the certificates again.
+func (es endpoints) reload() error {
+	var errs []error
+	for _, e := range es {
+		if e.cert != nil {
+			errs = append(errs, e.cert.reload())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// describe is the endpoint's line in the banner.
+func (e *endpoint) describe(l config.Listener) string {
+	security := "disabled"
+	if e.cert != nil {
+		security = "enabled, " + tls.VersionName(l.TLS.MinVersion) + " or later"
+	}
+	return fmt.Sprintf("tcp (addr: %q, max_request_duration: %q, max_request_size: \"%d\", tls: %q)",
+		e.address(), l.Limits.RequestDuration, l.Limits.RequestSize, security)
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"coffer/server/config"
+)
+
+// moduleKey is the attribute that names the part of the server a line comes from; it is printed in front
+// of the message, as in Vault's log.
+const moduleKey = "module"
+
+// logging is the server's log: a logger, and what a SIGHUP changes about it.
+type logging struct {
+	*slog.Logger
+	level *slog.LevelVar
+	file  *logFile
+}
+
+// newLogging opens the log file, when there is one, and returns the log that cfg describes.
+func newLogging(cfg config.Log, stderr io.Writer) (*logging, error) {
+	l := &logging{level: &slog.LevelVar{}}
+	l.level.Set(cfg.Level)
+	sinks := tee{stderr}
+	if cfg.File != "" {
+		var err error
+		if l.file, err = openLogFile(cfg.File); err != nil {
+			return nil, err
+		}
+		sinks = append(sinks, l.file)
+	}
+	if cfg.Format == config.LogJSON {
+		l.Logger = slog.New(slog.NewJSONHandler(sinks, &slog.HandlerOptions{Level: l.level, ReplaceAttr: vaultKeys}))
+	} else {
+		l.Logger = slog.New(&textHandler{out: &lockedWriter{w: sinks}, level: l.level})
+	}
+	return l, nil
+}
+
+// reopen opens the log file anew, so that the old one can be moved away.
+func (l *logging) reopen() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.reopen()
+}
+
+func (l *logging) close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.close()
+}
+
+// tee writes to all of its sinks, also when one of them fails.
+type tee []io.Writer
+
+func (t tee) Write(line []byte) (int, error) {
+	var errs []error
+	for _, w := range t {
+		if _, err := w.Write(line); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return len(line), errors.Join(errs...)
+}
+
+// logFile is an append-only file that can be opened anew while it is written.
+type logFile struct {
+	path string
+
+	// mu guards f.
+	mu sync.Mutex
+	f  *os.File
+}
+
+// openLogFile opens path; a folder, or a path that ends in a separator, gets the file coffer.log.
+func openLogFile(path string) (*logFile, error) {
+	info, err := os.Stat(path)
+	if strings.HasSuffix(path, string(filepath.Separator)) || (err == nil && info.IsDir()) {
+		path = filepath.Join(path, "coffer.log")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	l := &logFile{path: path}
+	return l, l.reopen()
+}
+
+func (l *logFile) reopen() error {
+	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	old := l.f
+	l.f = f
+	l.mu.Unlock()
+	if old == nil {
+		return nil
+	}
+	return old.Close()
+}
+
+// Write implements io.Writer.
+func (l *logFile) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.f.Write(line)
+}
+
+func (l *logFile) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.f.Close()
+}
+
+// lockedWriter keeps lines of several goroutines apart.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(line)
+}
+
+func levelName(level slog.Level) string {
+	switch {
+	case level < slog.LevelDebug:
+		return "trace"
+	case level < slog.LevelInfo:
+		return "debug"
+	case level < slog.LevelWarn:
+		return "info"
+	case level < slog.LevelError:
+		return "warn"
+	default:
+		return "error"
+	}
+}
+
+// vaultKeys gives JSON lines the keys of Vault's log.
+func vaultKeys(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) > 0 {
+		return a
+	}
+	switch a.Key {
+	case slog.TimeKey:
+		return slog.String("@timestamp", a.Value.Time().UTC().Format("2006-01-02T15:04:05.000000Z07:00"))
+	case slog.LevelKey:
+		if level, ok := a.Value.Any().(slog.Level); ok {
+			return slog.String("@level", levelName(level))
+		}
+	case slog.MessageKey:
+		a.Key = "@message"
+	case moduleKey:
+		a.Key = "@module"
+	}
+	return a
+}
+
+// textHandler writes lines of the form
+//
+//	2026-01-31T12:00:00.000Z [INFO]  core: unsealed: shares=5 threshold=3
+//
+// Values are quoted when they hold anything but plain characters, so no value can begin a new line.
+type textHandler struct {
+	out    io.Writer
+	level  slog.Leveler
+	module string
+	// attrs is the text of the attributes that With added; group is the prefix of later ones.
+	attrs []byte
+	group string
+}
+
+// Enabled implements slog.Handler.
+func (h *textHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
+
+// Handle implements slog.Handler.
+func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
+	module := h.module
+	var attrs bytes.Buffer
+	attrs.Write(h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		h.append(&attrs, &module, h.group, a)
+		return true
+	})
+	var line bytes.Buffer
+	when := r.Time
+	if when.IsZero() {
+		when = time.Now()
+	}
+	line.WriteString(when.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	// Padded, so that messages stand below each other.
+	level := "[" + strings.ToUpper(levelName(r.Level)) + "]"
+	line.WriteString(" " + level + strings.Repeat(" ", max(1, 8-len(level))))
+	if module != "" {
+		line.WriteString(module + ": ")
+	}
+	line.WriteString(oneLine(r.Message))
+	if attrs.Len() > 0 {
+		line.WriteByte(':')
+		line.Write(attrs.Bytes())
+	}
+	line.WriteByte('\n')
+	_, err := h.out.Write(line.Bytes())
+	return err
+}
+
+// WithAttrs implements slog.Handler.
+func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	next := *h
+	text := bytes.NewBuffer(bytes.Clone(h.attrs))
+	for _, a := range attrs {
+		h.append(text, &next.module, h.group, a)
+	}
+	next.attrs = text.Bytes()
+	return &next
+}
+
+// WithGroup implements slog.Handler.
+func (h *textHandler) WithGroup(name string) slog.Handler {
+	next := *h
+	if name != "" {
+		next.group += name + "."
+	}
+	return &next
+}
+
+// append writes " key=value" of a to text, or a's module to module.
+func (h *textHandler) append(text *bytes.Buffer, module *string, group string, a slog.Attr) {
+	v := a.Value.Resolve()
+	switch {
+	case a.Equal(slog.Attr{}):
+	case v.Kind() == slog.KindGroup:
+		if a.Key != "" {
+			group += a.Key + "."
+		}
+		for _, member := range v.Group() {
+			h.append(text, module, group, member)
+		}
+	case a.Key == moduleKey && group == "":
+		*module = oneLine(v.String())
+	default:
+		text.WriteString(" " + quoted(group+a.Key) + "=" + quoted(v.String()))
+	}
+}
+
+// oneLine makes a message safe to print without quotes around it.
+func oneLine(text string) string {
+	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return text
+	}
+	return strings.Trim(strconv.Quote(text), `"`)
+}
+
+func quoted(text string) string {
+	plain := func(r rune) bool { return unicode.IsPrint(r) && r != ' ' && r != '"' && r != '=' }
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return strconv.Quote(text)
+}

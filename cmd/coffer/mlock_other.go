@@ -1,0 +1,10 @@
+//go:build !linux
+
+package main
+
+import "errors"
+
+const mlockSupported = false
+
+// lockMemory is there for Linux alone.
+func lockMemory() error { return errors.ErrUnsupported }

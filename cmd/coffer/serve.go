@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"coffer/server/config"
+)
+
+// gracePeriod is how long requests may still run after the server was told to stop.
+const gracePeriod = 30 * time.Second
+
+// service is the server without its network and its process.
+type service interface {
+	// Handler serves the API as the listener's settings ask. It is called once for each listener.
+	Handler(l config.Listener) http.Handler
+	// Reload opens the files of audit devices anew.
+	Reload() error
+	// InitDev initialises and unseals an empty store with one key, and mounts secret/. The root token is
+	// the one given, or a random one when that is "".
+	InitDev(ctx context.Context, rootToken string) (devSecrets, error)
+	// Close seals the server, syncs what it stores and lets it go. No request is running then.
+	Close() error
+}
+
+// devSecrets is what a development server tells its user.
+type devSecrets struct {
+	unsealKey string
+	rootToken string
+}
+
+// startFunc opens the storage and builds the service over it, sealed.
+type startFunc func(cfg *config.Config, log *slog.Logger) (service, error)
+
+// server is the command "coffer server".
+func (p *process) server(ctx context.Context, args []string) int {
+	opts, err := parseServerFlags(args, p.env)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(p.stdout, serverUsage)
+		return exitOK
+	}
+	if err == nil {
+		err = p.serve(ctx, opts)
+	}
+	if err != nil {
+		fmt.Fprintf(p.stderr, "%v\n", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// serve runs the server until a signal ends it: configuration, log, memory, core, network, signals, and all
+// of it backwards.
+func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
+	cfg, warnings, err := opts.load(p.env)
+	if err != nil {
+		return err
+	}
+	log, err := newLogging(cfg.Log, p.stderr)
+	if err != nil {
+		return fmt.Errorf("log_file: %w", err)
+	}
+	defer func() { err = errors.Join(err, log.close()) }()
+	warn(log, opts, warnings)
+	locked := p.lockMemory(cfg, log)
+
+	svc, err := p.start(cfg, log.Logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, svc.Close()) }()
+	open, err := listen(ctx, svc, cfg.Listeners, log.Logger)
+	if err != nil {
+		return err
+	}
+	remove, err := writePIDFile(cfg.PIDFile)
+	if err != nil {
+		return errors.Join(fmt.Errorf("pid_file: %w", err), open.close())
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+
+	p.banner(cfg, open, locked)
+	if opts.dev.enabled {
+		if err := p.startDev(ctx, svc, opts, open, log); err != nil {
+			return errors.Join(err, open.close())
+		}
+	}
+	return p.untilStopped(ctx, opts, svc, open, log)
+}
+
+func warn(log *logging, opts *serverOptions, warnings []config.Warning) {
+	for _, name := range opts.ignored {
+		log.Warn("flag has no effect in coffer and is ignored", "flag", name)
+	}
+	for _, w := range warnings {
+		log.Warn(w.String())
+	}
+}
+
+// untilStopped serves until a signal or a failing listener ends it, then lets the requests finish.
+func (p *process) untilStopped(
+	ctx context.Context, opts *serverOptions, svc service, open endpoints, log *logging,
+) error {
+	failed := make(chan error, len(open))
+	open.serve(failed)
+	for {
+		select {
+		case err := <-failed:
+			return errors.Join(err, p.drain(ctx, open, log))
+		case s := <-p.signals:
+			if s == syscall.SIGHUP {
+				p.reload(opts, svc, open, log)
+				continue
+			}
+			fmt.Fprintln(p.stdout, "==> coffer shutdown triggered")
+			log.Info("shutting down", "signal", s.String())
+			return p.drain(ctx, open, log)
+		}
+	}
+}
+
+// drain stops listening and waits for the requests that run. A second signal, or the end of the grace
+// period, cuts them off; that is logged and no failure, since nothing was promised to them.
+func (p *process) drain(ctx context.Context, open endpoints, log *logging) error {
+	ctx, cancel := context.WithTimeout(ctx, gracePeriod)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := open.shutdown(ctx); err != nil {
+			log.Warn("requests were cut off", "error", err)
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return nil
+		case s := <-p.signals:
+			if s != syscall.SIGHUP {
+				cancel()
+			}
+		}
+	}
+}
+
+// reload is what SIGHUP does. Each part is tried even when another fails; the server goes on in any case.
+func (p *process) reload(opts *serverOptions, svc service, open endpoints, log *logging) {
+	cfg, _, cfgErr := opts.load(p.env)
+	if cfgErr == nil {
+		log.level.Set(cfg.Log.Level)
+	}
+	err := errors.Join(cfgErr, open.reload(), log.reopen(), svc.Reload())
+	if err != nil {
+		log.Error("reload failed in part; what failed stays as it was", "error", err)
+		return
+	}
+	log.Info("reloaded log level, log file, certificates and audit devices", "log_level", levelName(cfg.Log.Level))
+}
+
+// writePIDFile writes the process id to path, unless that is "", and returns what removes the file.
+func writePIDFile(path string) (remove func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	id := []byte(strconv.Itoa(os.Getpid()) + "\n")
+	if err := os.WriteFile(path, id, 0o644); err != nil { //nolint:gosec // Supervisors of other users read it.
+		return nil, err
+	}
+	return func() error { return os.Remove(path) }, nil
+}
+
+// lockMemory keeps secrets out of the swap file and out of core dumps, where that is possible and wanted.
+func (p *process) lockMemory(cfg *config.Config, log *logging) bool {
+	if cfg.DisableMlock {
+		return false
+	}
+	if err := lockMemory(); err != nil {
+		log.Warn("memory is not locked: secrets may reach the swap file; allow the process IPC_LOCK, turn swap off or "+
+			"set disable_mlock = true", "error", err)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const unsealedBody = `{"type":"shamir","initialized":true,"sealed":false,"t":3,"n":5,"progress":0,"nonce":"",
+"version":"1.21.2","build_date":"2026-01-01T00:00:00Z","storage_type":"bolt","cluster_name":"home","cluster_id":"7b0e",
+"ha_enabled":false}`
+
+const unsealedTable = `Key             Value
+---             -----
+Seal Type       shamir
+Initialized     true
+Sealed          false
+Total Shares    5
+Threshold       3
+Version         1.21.2
+Build Date      2026-01-01T00:00:00Z
+Storage Type    bolt
+Cluster Name    home
+Cluster ID      7b0e
+HA Enabled      false
+`
+
+const sealedBody = `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":1,"nonce":"",
+"version":"1.21.2","build_date":"2026-01-01T00:00:00Z","storage_type":"bolt","ha_enabled":false}`
+
+const sealedTable = `Key                Value
+---                -----
+Seal Type          shamir
+Initialized        true
+Sealed             true
+Total Shares       5
+Threshold          3
+Unseal Progress    1/3
+Unseal Nonce       n/a
+Version            1.21.2
+Build Date         2026-01-01T00:00:00Z
+Storage Type       bolt
+HA Enabled         false
+`
+
+func answer(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/sys/seal-status" {
+			status = http.StatusNotFound
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		handler http.HandlerFunc
+		args    []string
+		code    int
+		stdout  string
+		stderr  string
+	}{
+		{"unsealed", answer(200, unsealedBody), nil, exitOK, unsealedTable, ""},
+		{"sealed", answer(200, sealedBody), nil, exitSealed, sealedTable, ""},
+		{"JSON", answer(200, sealedBody), []string{"-format=json"}, exitSealed, sealedBody + "\n", ""},
+		{"not a vault", answer(200, "<html>"), nil, exitError, "", "Error checking seal status: "},
+		{"failing", answer(500, "{}"), nil, exitError, "", "unexpected status 500"},
+		{"bad format", answer(200, "{}"), []string{"-format=xml"}, exitError, "", "expected table or json"},
+		{"argument", answer(200, "{}"), []string{"x"}, exitError, "", `unexpected argument "x"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := httptest.NewServer(test.handler)
+			defer server.Close()
+			r := run(t, nil, map[string]string{"VAULT_ADDR": server.URL + "/"}, append([]string{"status"}, test.args...)...)
+			if code := r.wait(t); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			if got := r.stdout.String(); got != test.stdout {
+				t.Errorf("output\n%s\nwant\n%s", got, test.stdout)
+			}
+			if !strings.Contains(r.stderr.String(), test.stderr) {
+				t.Errorf("error %q does not say %q", &r.stderr, test.stderr)
+			}
+		})
+	}
+}
+
+func TestStatusTLS(t *testing.T) {
+	server := httptest.NewTLSServer(answer(200, unsealedBody))
+	defer server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	caFile := writeFile(t, "ca.pem", string(ca))
+	for _, test := range []struct {
+		name string
+		env  map[string]string
+		args []string
+		code int
+	}{
+		{"unknown authority", nil, nil, exitError},
+		{"not skipping", map[string]string{"VAULT_SKIP_VERIFY": "perhaps"}, nil, exitError},
+		{"skipping by environment", map[string]string{"VAULT_SKIP_VERIFY": "true"}, nil, exitOK},
+		{"skipping by flag", nil, []string{"-tls-skip-verify"}, exitOK},
+		{"authority by environment", map[string]string{"VAULT_CACERT": caFile}, nil, exitOK},
+		{"authority by flag", nil, []string{"-ca-cert", caFile}, exitOK},
+		{"other name", nil, []string{"-ca-cert", caFile, "-tls-server-name=elsewhere.test"}, exitError},
+		{"no authority in the file", nil, []string{"-ca-cert", writeFile(t, "x.pem", "x")}, exitError},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := run(t, nil, test.env, append([]string{"status", "-address=" + server.URL}, test.args...)...)
+			if code := r.wait(t); code != test.code {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, &r.stderr)
+			}
+		})
+	}
+}
+
+// The image's entry point, with a stand-in for the binary that prints how it was called.
+func TestDockerEntrypoint(t *testing.T) {
+	bin, conf := t.TempDir(), t.TempDir()
+	script := "#!/bin/sh\necho \"$(basename \"$0\")\" \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "vault"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, args, local, want string
+	}{
+		{"the Helm chart", "vault server -config=/tmp/storageconfig.hcl", "", "vault server -config=/tmp/storageconfig.hcl"},
+		{"a command", "server -dev", "", "vault server -dev"},
+		{"flags", "-dev", "", "vault server -dev"},
+		{"nothing", "", "", "vault server"},
+		{"a probe", "vault status -tls-skip-verify", "", "vault status -tls-skip-verify"},
+		{"another program", "echo hello", "", "hello"},
+		{"configuration from the environment", "server -log-level=debug", `{"ui": true}`,
+			"vault server -config=" + conf + " -log-level=debug"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), "sh", append([]string{"../../deploy/docker-entrypoint.sh"},
+				strings.Fields(test.args)...)...)
+			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "VAULT_CONFIG_DIR=" + conf, "VAULT_LOCAL_CONFIG=" + test.local}
+			out, err := cmd.CombinedOutput()
+			if err != nil || string(out) != test.want+"\n" {
+				t.Errorf("ran %q, %v, want %q", out, err, test.want)
+			}
+			text, err := os.ReadFile(filepath.Join(conf, "local.json"))
+			if test.local != "" && string(text) != test.local+"\n" {
+				t.Errorf("local.json: %q, %v", text, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"coffer/engines"
+	"coffer/engines/kv"
+	"coffer/server/api"
+	"coffer/server/config"
+	"coffer/server/core"
+	"coffer/server/mounts"
+	"coffer/storage"
+	"coffer/storage/bolt"
+	"coffer/storage/memory"
+)
+
+// bodyMemory bounds the large request bodies that are served at one time, in bytes, over all listeners.
+const bodyMemory = 40 << 20
+
+// house is the server put together: storage, core, and the handlers of its listeners.
+type house struct {
+	cfg    *config.Config
+	log    *slog.Logger
+	core   *core.Core
+	store  store
+	bodies *api.BodyGate
+}
+
+// store is a storage that can be closed.
+type store interface {
+	storage.Storage
+	Close() error
+}
+
+// startCore is where the rooms of the server are put together.
+func startCore(cfg *config.Config, log *slog.Logger) (service, error) {
+	s, err := openStorage(cfg.Storage)
+	if err != nil {
+		return nil, err
+	}
+	h := &house{cfg: cfg, log: log, store: s, bodies: api.NewBodyGate(bodyMemory)}
+	h.core = core.New(core.Config{
+		Storage: s,
+		Logger:  log.With(moduleKey, "core"),
+		Now:     time.Now,
+		Types: map[mounts.Kind]map[string]engines.Factory{
+			mounts.Secret: {"kv": kv.Factory},
+			mounts.Auth:   {},
+		},
+		Settings: core.Settings{
+			ClusterName:     cfg.Cluster.Name,
+			DefaultLeaseTTL: cfg.Leases.DefaultTTL,
+			MaxLeaseTTL:     cfg.Leases.MaxTTL,
+			RawStorage:      cfg.RawStorageEndpoint,
+			StorageType:     string(cfg.Storage.Kind),
+			Sanitized:       sanitized(cfg),
+		},
+		Build: core.Build{Version: vaultVersion, Date: date},
+	})
+	return h, nil
+}
+
+func openStorage(cfg config.Storage) (store, error) {
+	if cfg.Kind == config.StorageMemory {
+		return memory.New(), nil
+	}
+	s, err := bolt.Open(cfg.File())
+	switch {
+	case errors.Is(err, storage.ErrLocked):
+		return nil, fmt.Errorf("storage %s: another server has it open: %w", cfg.File(), err)
+	case err != nil:
+		return nil, fmt.Errorf("storage %s: %w", cfg.File(), err)
+	}
+	return s, nil
+}
+
+// sanitized is the part of the configuration that holds no secrets, as sys/config/state/sanitized shows it.
+func sanitized(cfg *config.Config) map[string]any {
+	listeners := make([]any, len(cfg.Listeners))
+	for i, l := range cfg.Listeners {
+		listeners[i] = map[string]any{"type": "tcp",
+			"config": map[string]any{"address": l.Address, "tls_disable": l.TLS == nil}}
+	}
+	return map[string]any{
+		"api_addr": cfg.Cluster.APIAddr, "cluster_addr": cfg.Cluster.ClusterAddr, "cluster_name": cfg.Cluster.Name,
+		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second), "max_lease_ttl": int64(cfg.Leases.MaxTTL / time.Second),
+		"disable_mlock": cfg.DisableMlock, "raw_storage_endpoint": cfg.RawStorageEndpoint,
+		"log_level": levelName(cfg.Log.Level), "log_format": string(cfg.Log.Format),
+		"listeners": listeners, "storage": map[string]any{"type": string(cfg.Storage.Kind)}, "pid_file": cfg.PIDFile,
+	}
+}
+
+// Handler implements service.
+func (h *house) Handler(l config.Listener) http.Handler {
+	var forwarded *api.Forwarded
+	if f := l.ForwardedFor; len(f.Authorized) > 0 {
+		forwarded = &api.Forwarded{Authorized: f.Authorized, HopSkips: f.HopSkips,
+			RejectNotPresent: f.RejectNotPresent, RejectNotAuthorized: f.RejectNotAuthorized}
+	}
+	return api.New(api.Config{
+		Core:               h.core,
+		Logger:             h.log.With(moduleKey, "api"),
+		MaxRequestSize:     l.Limits.RequestSize,
+		MaxRequestDuration: l.Limits.RequestDuration,
+		JSON:               api.JSONLimits(l.Limits.JSON),
+		Bodies:             h.bodies,
+		Forwarded:          forwarded,
+		RequireHeader:      l.RequireRequestHeader,
+		OpenMetrics:        l.UnauthenticatedMetrics,
+		UI:                 h.cfg.UI,
+	})
+}
+
+// Reload implements service.
+func (h *house) Reload() error { return h.core.ReopenAudit() }
+
+// InitDev implements service.
+func (h *house) InitDev(ctx context.Context, rootToken string) (devSecrets, error) {
+	key, token, err := h.core.InitDev(ctx, engines.NewToken(rootToken))
+	if err != nil {
+		return devSecrets{}, err
+	}
+	return devSecrets{unsealKey: key, rootToken: token.Reveal()}, nil
+}
+
+// Close implements service.
+func (h *house) Close() error {
+	return errors.Join(h.core.Seal(), h.store.Close())
+}

@@ -1,0 +1,129 @@
+package ceremony_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/google/go-cmp/cmp"
+
+	"coffer/barrier"
+	"coffer/server/ceremony"
+	"coffer/storage"
+)
+
+const rootToken = "hvs.abcdefghijklmnopqrstuvwx"
+
+// setup writes what a core would, as far as these tests care.
+func setup(ctx context.Context, draft *barrier.Barrier) (string, error) {
+	return rootToken, draft.Apply(ctx, storage.Put("core/mounts", []byte("mounts")))
+}
+
+func initialize(t *testing.T, s storage.Storage, shares, threshold int) ceremony.InitResult {
+	t.Helper()
+	r, err := ceremony.Init(t.Context(), s, ceremony.InitParams{SecretShares: shares, SecretThreshold: threshold}, setup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// unsealed gives the shares and opens the barrier.
+func unsealed(t *testing.T, s storage.Storage, shares ...string) *barrier.Barrier {
+	t.Helper()
+	u := ceremony.NewUnseal(s)
+	for i, share := range shares {
+		root, complete, err := u.Add(t.Context(), share)
+		if err != nil {
+			t.Fatalf("share %d: %v", i, err)
+		}
+		if complete != (i == len(shares)-1) {
+			t.Fatalf("share %d of %d: complete %v", i, len(shares), complete)
+		}
+		if !complete {
+			continue
+		}
+		b, err := barrier.Open(t.Context(), s, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	return nil
+}
+
+// wantError checks the kind and the text of an error.
+func wantError(t *testing.T, err, kind error, text string) {
+	t.Helper()
+	if !errors.Is(err, kind) || err.Error() != text {
+		t.Errorf("error: %v\nwant:  %s (%v)", err, text, kind)
+	}
+}
+
+// pgp is a key pair.
+type pgp struct {
+	public string
+	entity *openpgp.Entity
+}
+
+func newPGP(t *testing.T) pgp {
+	t.Helper()
+	e, err := openpgp.NewEntity("operator", "", "operator@example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := e.Serialize(&b); err != nil {
+		t.Fatal(err)
+	}
+	return pgp{base64.StdEncoding.EncodeToString(b.Bytes()), e}
+}
+
+func (p pgp) fingerprint() string { return hex.EncodeToString(p.entity.PrimaryKey.Fingerprint) }
+
+func (p pgp) decrypt(t *testing.T, inBase64 string) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(inBase64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := openpgp.ReadMessage(bytes.NewReader(raw), openpgp.EntityList{p.entity}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(m.UnverifiedBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(plain)
+}
+
+func TestAnswersHaveVaultsFields(t *testing.T) {
+	for _, test := range []struct {
+		answer any
+		want   string
+	}{
+		{ceremony.InitResult{ShareList: ceremony.ShareList{Keys: []string{"k"}, KeysBase64: []string{"b"}}, RootToken: "t"},
+			`{"keys":["k"],"keys_base64":["b"],"root_token":"t"}`},
+		{ceremony.RekeyStatus{}, `{"nonce":"","started":false,"t":0,"n":0,"progress":0,"required":0,"pgp_fingerprints":null,` +
+			`"backup":false,"verification_required":false}`},
+		{ceremony.RekeyResult{ShareList: ceremony.ShareList{Keys: []string{"k"}, KeysBase64: []string{"b"}}, VerificationNonce: "v"},
+			`{"nonce":"","complete":false,"keys":["k"],"keys_base64":["b"],"pgp_fingerprints":null,"backup":false,` +
+				`"verification_required":false,"verification_nonce":"v"}`},
+		{ceremony.GenerateRootStatus{}, `{"nonce":"","started":false,"progress":0,"required":0,"complete":false,"encoded_token":"",` +
+			`"encoded_root_token":"","pgp_fingerprint":"","otp":"","otp_length":0}`},
+		{ceremony.VerifyStatus{}, `{"nonce":"","started":false,"t":0,"n":0,"progress":0}`},
+		{ceremony.VerifyResult{}, `{"nonce":"","complete":false}`},
+	} {
+		got, err := json.Marshal(test.answer)
+		if diff := cmp.Diff(test.want, string(got)); err != nil || diff != "" {
+			t.Errorf("%v: -want +got\n%s", err, diff)
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package ceremony
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+
+	"coffer/barrier/seal"
+	"coffer/barrier/secret"
+	"coffer/storage"
+)
+
+// OTPLength is the length of the one-time password, and of the root token that it hides, in bytes.
+const OTPLength = 28
+
+// Barrier is what the ceremonies of an unsealed server need of its barrier. *barrier.Barrier is one.
+type Barrier interface {
+	// VerifyRoot returns nil when key is the root key.
+	VerifyRoot(key secret.Key) error
+	// Rekey makes root the root key, in one commit with extra. When it returns an error, VerifyRoot
+	// tells which root key the storage has.
+	Rekey(ctx context.Context, root secret.Key, extra ...storage.Op) error
+}
+
+// MintRoot makes a root token of OTPLength bytes and passes it to deliver. It stores the token only when
+// deliver returns nil, so that there is no root token that nobody was given.
+type MintRoot func(ctx context.Context, deliver func(token string) error) error
+
+// GenerateRoot is the ceremony that makes a root token, for one session. It is safe for concurrent use.
+type GenerateRoot struct {
+	storage storage.Storage
+	barrier Barrier
+	mint    MintRoot
+
+	mu sync.Mutex
+	// attempt is guarded by mu; nil when there is none.
+	attempt *generation
+}
+
+// generation is an attempt. It hides the token with otp, or encrypts it with key.
+type generation struct {
+	nonce string
+	otp   string
+	key   *pgpKey
+	given quorum
+}
+
+// GenerateRootStatus is the answer of Vault's sys/generate-root/attempt and /update.
+type GenerateRootStatus struct {
+	Nonce    string `json:"nonce"`
+	Started  bool   `json:"started"`
+	Progress int    `json:"progress"`
+	Required int    `json:"required"`
+	Complete bool   `json:"complete"`
+	// EncodedToken is the token when Complete: XOR with the OTP in unpadded base64, or encrypted for the
+	// PGP key in base64. EncodedRootToken is the same.
+	EncodedToken     string `json:"encoded_token"`
+	EncodedRootToken string `json:"encoded_root_token"`
+	PGPFingerprint   string `json:"pgp_fingerprint"`
+	// OTP is set in the answer of Start, when the server made it.
+	OTP string `json:"otp"`
+	// OTPLength is 0 in the answer of Update.
+	OTPLength int `json:"otp_length"`
+}
+
+// NewGenerateRoot returns the ceremony for an open barrier and the storage below it.
+func NewGenerateRoot(s storage.Storage, b Barrier, mint MintRoot) *GenerateRoot {
+	return &GenerateRoot{storage: s, barrier: b, mint: mint}
+}
+
+// Status returns how far the attempt is, if there is one.
+func (g *GenerateRoot) Status(ctx context.Context) (GenerateRootStatus, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.statusLocked(ctx)
+}
+
+func (g *GenerateRoot) statusLocked(ctx context.Context) (GenerateRootStatus, error) {
+	config, err := seal.ReadConfig(ctx, g.storage)
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	status := GenerateRootStatus{Required: config.Threshold, OTPLength: OTPLength}
+	if g.attempt != nil {
+		status.Nonce, status.Started, status.Progress = g.attempt.nonce, true, g.attempt.given.progress()
+		if g.attempt.key != nil {
+			status.PGPFingerprint = g.attempt.key.fingerprint()
+		}
+	}
+	return status, nil
+}
+
+// Start begins an attempt. The token is hidden by otp (of OTPLength bytes), or encrypted for pgp (a binary
+// public key in base64), or hidden by an OTP that is made here and returned once. otp wins over pgp.
+func (g *GenerateRoot) Start(ctx context.Context, otp, pgp string) (GenerateRootStatus, error) {
+	attempt, made := &generation{nonce: newNonce(), otp: otp}, ""
+	switch {
+	case otp != "":
+		if len(otp) != OTPLength {
+			return GenerateRootStatus{}, invalid("OTP string is wrong length")
+		}
+	case pgp != "":
+		key, err := parsePGPKey(pgp)
+		if err != nil {
+			return GenerateRootStatus{}, invalid("error parsing PGP key: %v", err)
+		}
+		attempt.key = &key
+	default:
+		made = newOTP()
+		attempt.otp = made
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.attempt != nil {
+		return GenerateRootStatus{}, invalid("root generation already in progress")
+	}
+	g.attempt = attempt
+	status, err := g.statusLocked(ctx)
+	if err != nil {
+		g.attempt = nil
+		return GenerateRootStatus{}, err
+	}
+	status.OTP = made
+	return status, nil
+}
+
+// newOTP returns a password of letters and digits. Six random bits choose one; the two values beyond the
+// alphabet are drawn again, so that each letter is as likely as the other.
+func newOTP() string {
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	otp := make([]byte, 0, OTPLength)
+	var b [1]byte
+	for len(otp) < OTPLength {
+		_, _ = rand.Read(b[:]) // never returns an error
+		if i := int(b[0] & 63); i < len(alphabet) {
+			otp = append(otp, alphabet[i])
+		}
+	}
+	return string(otp)
+}
+
+// Cancel ends the attempt, if there is one. Anonymous callers get ErrDenied.
+func (g *GenerateRoot) Cancel(caller Caller) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.attempt == nil {
+		return nil
+	}
+	if err := caller.mayCancel(); err != nil {
+		return err
+	}
+	g.endLocked()
+	return nil
+}
+
+func (g *GenerateRoot) endLocked() {
+	g.attempt.given.clear()
+	g.attempt = nil
+}
+
+// Update takes a share in hex or base64. Once there are enough, the answer is Complete and has the token.
+// Wrong shares are dropped and the attempt goes on.
+func (g *GenerateRoot) Update(ctx context.Context, nonce, text string) (GenerateRootStatus, error) {
+	share, err := shareFor(text, "invalid key: ")
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	attempt := g.attempt
+	if attempt == nil {
+		return GenerateRootStatus{}, invalid("no root generation in progress")
+	}
+	if nonce != attempt.nonce {
+		return GenerateRootStatus{}, invalid(
+			"incorrect nonce supplied; nonce for this root generation operation is %q", attempt.nonce)
+	}
+	if !attempt.given.add(share) {
+		return GenerateRootStatus{}, invalid("given key has already been provided during this generation operation")
+	}
+	status, err := g.statusLocked(ctx)
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	status.OTPLength = 0
+	if status.Progress < status.Required {
+		return status, nil
+	}
+	if err := g.authenticateLocked(ctx); err != nil {
+		return GenerateRootStatus{}, err
+	}
+	err = g.mint(ctx, func(token string) error {
+		status.EncodedToken, err = attempt.hide(token)
+		return err
+	})
+	if err != nil {
+		return GenerateRootStatus{}, fmt.Errorf("ceremony: make a root token: %w", err)
+	}
+	status.Complete, status.EncodedRootToken = true, status.EncodedToken
+	g.endLocked()
+	return status, nil
+}
+
+// authenticateLocked checks that the shares given are those of the root key, and drops them.
+func (g *GenerateRoot) authenticateLocked(ctx context.Context) error {
+	unseal, err := g.attempt.given.combine()
+	if err != nil {
+		return invalid("failed to compute root key: %s", reasonOf(err))
+	}
+	defer unseal.Zero()
+	root, err := openRoot(ctx, g.storage, unseal)
+	if err != nil {
+		var public *Error
+		if errors.As(err, &public) {
+			return invalid("root generation aborted: unable to authenticate: %s", public.Message)
+		}
+		return err
+	}
+	defer root.Zero()
+	return g.barrier.VerifyRoot(root)
+}
+
+// hide returns the token as only the one who began the attempt can read it.
+func (a *generation) hide(token string) (string, error) {
+	if a.key != nil {
+		encrypted, err := a.key.encrypt([]byte(token))
+		return base64.StdEncoding.EncodeToString(encrypted), err
+	}
+	if len(token) != OTPLength {
+		return "", fmt.Errorf("ceremony: a root token of %d bytes does not fit the OTP", len(token))
+	}
+	hidden := make([]byte, OTPLength)
+	subtle.XORBytes(hidden, []byte(token), []byte(a.otp))
+	return base64.RawStdEncoding.EncodeToString(hidden), nil
+}

@@ -1,0 +1,132 @@
+package ceremony
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"coffer/barrier/seal"
+	"coffer/barrier/secret"
+	"coffer/storage"
+)
+
+// The lengths of a share that are looked at, in bytes: the smallest AES key, and a share of ours.
+const (
+	minShare = 16
+	maxShare = seal.UnsealKeySize + 1
+)
+
+// newNonce returns 128 random bits in the form of a UUID.
+func newNonce() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never returns an error
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// decodeShare decodes a share as clients send it. Hex counts only when it gives a possible share: most
+// hex is base64 as well. The length is checked by checkShare, which comes later in some ceremonies.
+func decodeShare(text string) (secret.Key, error) {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) < minShare || len(b) > maxShare {
+		if b, err = base64.StdEncoding.DecodeString(text); err != nil {
+			return secret.Key{}, invalid("'key' must be a valid hex or base64 string")
+		}
+	}
+	defer clear(b)
+	return secret.New(b), nil
+}
+
+// checkShare checks a share's length; prefix begins the error's text.
+func checkShare(share secret.Key, prefix string) error {
+	switch {
+	case share.Len() < minShare:
+		return invalid("%skey is shorter than minimum %d bytes", prefix, minShare)
+	case share.Len() > maxShare:
+		return invalid("%skey is longer than maximum %d bytes", prefix, maxShare)
+	}
+	return nil
+}
+
+// shareFor decodes and checks the share in a request that carries nothing else.
+func shareFor(text, prefix string) (secret.Key, error) {
+	if text == "" {
+		return secret.Key{}, invalid("'key' must be specified in request body as JSON")
+	}
+	share, err := decodeShare(text)
+	if err != nil {
+		return secret.Key{}, err
+	}
+	return share, checkShare(share, prefix)
+}
+
+// quorum is the shares given so far in one attempt.
+type quorum struct {
+	shares []secret.Key
+}
+
+// add takes a share and reports whether it is new.
+func (q *quorum) add(share secret.Key) bool {
+	known := false
+	for _, s := range q.shares {
+		known = s.Equal(share) || known
+	}
+	if !known {
+		q.shares = append(q.shares, share)
+	}
+	return !known
+}
+
+func (q *quorum) progress() int { return len(q.shares) }
+
+// clear zeroes and drops the shares.
+func (q *quorum) clear() {
+	for _, s := range q.shares {
+		s.Zero()
+	}
+	q.shares = nil
+}
+
+// combine returns the key of the shares, and drops them: a failed attempt begins anew. It returns a
+// *seal.SharesError for shares that cannot belong together.
+func (q *quorum) combine() (secret.Key, error) {
+	defer q.clear()
+	return seal.Combine(q.shares)
+}
+
+// reasonOf returns the Shamir library's text of an error of combine.
+func reasonOf(err error) string {
+	var shares *seal.SharesError
+	if errors.As(err, &shares) {
+		return shares.Reason
+	}
+	return err.Error()
+}
+
+// badKeySize returns the text for an unseal key that cannot be a key of AES, or "".
+func badKeySize(key secret.Key) string {
+	switch key.Len() {
+	case 16, 24, 32:
+		return ""
+	default:
+		return fmt.Sprintf("failed to setup unseal key: crypto/aes: invalid key size %d", key.Len())
+	}
+}
+
+// rootKey returns the root key that the combined unseal key opens. For a wrong key, wrong is the text of
+// Vault's error and the error is seal.ErrWrongKey; sealName is how Vault names the seal in it.
+func rootKey(ctx context.Context, s storage.Storage, unseal secret.Key, sealName string) (
+	root secret.Key, wrong string, err error,
+) {
+	if wrong = badKeySize(unseal); wrong != "" {
+		return secret.Key{}, wrong, seal.ErrWrongKey
+	}
+	root, err = seal.RootKey(ctx, s, seal.NewShamir(unseal))
+	if errors.Is(err, seal.ErrWrongKey) {
+		wrong = "failed to decrypt keys from storage: error decrypting seal wrapped value\n" +
+			"error decrypting using seal " + sealName + ": cipher: message authentication failed"
+	}
+	return root, wrong, err
+}

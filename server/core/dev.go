@@ -1,0 +1,26 @@
+package core
+
+import (
+	"context"
+
+	"coffer/engines"
+	"coffer/server/ceremony"
+	"coffer/server/mounts"
+)
+
+// InitDev makes an empty server usable at once, as `vault server -dev` does: one unseal key, the root token
+// that is wanted (a new one when it is zero), and KV version 2 at secret/. It returns the unseal key in
+// base64.
+func (c *Core) InitDev(ctx context.Context, wanted engines.Token) (unsealKey string, root engines.Token, err error) {
+	result, err := c.initialize(ctx, ceremony.InitParams{SecretShares: 1, SecretThreshold: 1}, wanted)
+	if err != nil {
+		return "", engines.Token{}, err
+	}
+	unsealKey = result.KeysBase64[0]
+	if err := c.addShare(ctx, unsealKey); err != nil {
+		return "", engines.Token{}, err
+	}
+	err = c.session.Load().mounts.Enable(ctx, mounts.Entry{Kind: mounts.Secret, Path: "secret/", Type: "kv-v2",
+		Description: "key/value secret storage"})
+	return unsealKey, engines.NewToken(result.RootToken), err
+}

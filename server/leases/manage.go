@@ -1,0 +1,313 @@
+package leases
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"coffer/storage"
+)
+
+// Lookup returns a lease as it is stored, or ErrNotFound. It works while leases are still being loaded.
+func (m *Manager) Lookup(ctx context.Context, id string) (Lease, error) { return m.read(ctx, id) }
+
+// List returns the names one level below prefix, which is "" or ends in "/": ids' last parts, and folders
+// with a "/" at the end.
+func (m *Manager) List(ctx context.Context, prefix string) ([]string, error) {
+	return m.store.List(ctx, recordFolder+prefix, "", 0)
+}
+
+// Count is how many leases are known; all of them once Loaded is closed.
+func (m *Manager) Count() int { return m.queue.len() }
+
+// Irrevocable returns the leases that could not be revoked, sorted by id, at most limit of them (0: all),
+// and how many there are.
+func (m *Manager) Irrevocable(ctx context.Context, limit int) (found []Lease, total int, err error) {
+	ids := m.queue.failed()
+	slices.Sort(ids)
+	for _, id := range ids {
+		if limit > 0 && len(found) == limit {
+			break
+		}
+		l, err := m.read(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, 0, err
+		}
+		found = append(found, l)
+	}
+	return found, len(ids), nil
+}
+
+// Renew extends the lease of a secret by what its engine grants of the increment (0: the default), never
+// past the end of its maximal life. It returns the lease as it is now.
+func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration) (Lease, []string, error) {
+	if err := m.acquire(ctx, id); err != nil {
+		return Lease{}, nil, err
+	}
+	defer m.queue.release(id)
+	l, err := m.read(ctx, id)
+	if err != nil {
+		return Lease{}, nil, err
+	}
+	now := m.now()
+	switch {
+	case l.Kind == Token:
+		return Lease{}, nil, ErrToken
+	case !l.Renewable || m.secrets == nil:
+		return Lease{}, nil, ErrNotRenewable
+	case !l.Expires.After(now) || l.Failure != "":
+		return Lease{}, nil, ErrExpired
+	}
+	r, err := m.secrets.RenewSecret(ctx, l, increment)
+	if err != nil {
+		return Lease{}, nil, err
+	}
+	secret := *l.Secret
+	secret.TTL = r.TTL
+	if r.MaxTTL > 0 {
+		secret.MaxTTL = r.MaxTTL
+	}
+	if r.Internal != nil {
+		secret.Internal = r.Internal
+	}
+	l.Secret, l.Renewed, l.Expires = &secret, now, now.Add(r.TTL)
+	if secret.MaxTTL > 0 {
+		end := l.Issued.Add(secret.MaxTTL)
+		if !end.After(now) {
+			return Lease{}, nil, ErrPastMax
+		}
+		if l.Expires.After(end) {
+			l.Expires = end
+		}
+	}
+	op, err := put(l)
+	if err != nil {
+		return Lease{}, nil, err
+	}
+	if err := m.store.Apply(ctx, op); err != nil {
+		return Lease{}, nil, err
+	}
+	m.queue.set(id, l.Kind, l.Expires)
+	return l, r.Warnings, nil
+}
+
+// acquire claims the lease, waiting for whoever has it.
+func (m *Manager) acquire(ctx context.Context, id string) error {
+	for {
+		busy := m.queue.claim(id)
+		if busy == nil {
+			return nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Revoke ends a lease now and returns when what it stands for is gone. A lease that does not exist is
+// not an error.
+func (m *Manager) Revoke(ctx context.Context, id string) error {
+	if err := m.acquire(ctx, id); err != nil {
+		return err
+	}
+	defer m.queue.release(id)
+	return m.end(ctx, id, nil)
+}
+
+// RevokeLater makes a lease due now and returns when that is durable; the worker revokes it, and tries
+// again as for any expired lease. A lease that does not exist is not an error.
+func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
+	now := m.now()
+	for part := range slices.Chunk(ids, loadPage) {
+		var ops []storage.Op
+		var due []Lease
+		for _, id := range part {
+			l, err := m.read(ctx, id)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			l.Expires, l.Failure = now, ""
+			op, err := put(l)
+			if err != nil {
+				return err
+			}
+			ops, due = append(ops, op), append(due, l)
+		}
+		if err := m.store.Apply(ctx, ops...); err != nil {
+			return err
+		}
+		for _, l := range due {
+			m.queue.set(l.ID, l.Kind, now)
+		}
+	}
+	return nil
+}
+
+// RevokePrefix ends every lease below a path and returns when all are gone. A prefix without a "/" at the
+// end is also tried as the id of one lease.
+func (m *Manager) RevokePrefix(ctx context.Context, prefix string) error {
+	ids, err := m.below(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	return m.each(ctx, ids, m.Revoke)
+}
+
+// RevokePrefixLater makes every lease below a path due now, as RevokeLater does.
+func (m *Manager) RevokePrefixLater(ctx context.Context, prefix string) error {
+	ids, err := m.below(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	return m.RevokeLater(ctx, ids...)
+}
+
+// RevokeForce ends every lease below a path; those that cannot be revoked are logged and forgotten, with
+// what they stand for left as it is.
+func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
+	ids, err := m.below(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	return m.each(ctx, ids, m.forget)
+}
+
+// forget revokes a lease and removes it even when that fails.
+func (m *Manager) forget(ctx context.Context, id string) error {
+	if err := m.acquire(ctx, id); err != nil {
+		return err
+	}
+	defer m.queue.release(id)
+	err := m.end(ctx, id, nil)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	m.log.Warn("lease is forgotten though revoking it failed", slog.String("lease_id", id), slog.Any("error", err))
+	l, err := m.read(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case errors.Is(err, errCorrupt):
+		l = Lease{ID: id}
+	case err != nil:
+		return err
+	}
+	return m.remove(ctx, l)
+}
+
+// below lists the ids of all leases below a prefix.
+func (m *Manager) below(ctx context.Context, prefix string) ([]string, error) {
+	var ids []string
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		if _, err := m.read(ctx, prefix); err == nil {
+			ids = append(ids, prefix)
+		}
+		prefix += "/"
+	}
+	err := m.walk(ctx, prefix, func(id string) error {
+		ids = append(ids, id)
+		return nil
+	})
+	return ids, err
+}
+
+// each runs f for every id, several at once, so that their commits are shared. It returns the first error
+// after trying all.
+func (m *Manager) each(ctx context.Context, ids []string, f func(context.Context, string) error) error {
+	var g errgroup.Group
+	g.SetLimit(m.concurrency)
+	for _, id := range ids {
+		g.Go(func() error { return f(ctx, id) })
+	}
+	return g.Wait()
+}
+
+// Tidy looks through everything stored, in the background, and puts right what a fault may have left:
+// leases that no clock watches, index entries without a lease, secrets whose token is gone. It reports
+// false when a tidy is running already. ctx is the session's, not the request's.
+func (m *Manager) Tidy(ctx context.Context) bool {
+	if !m.tidying.CompareAndSwap(false, true) {
+		return false
+	}
+	m.workers.Go(func() {
+		defer m.tidying.Store(false)
+		stats, err := m.tidy(ctx)
+		m.log.Info("leases tidied", slog.Int("checked", stats.checked), slog.Int("revoked", stats.revoked),
+			slog.Int("index_entries_removed", stats.unindexed), slog.Any("error", err))
+	})
+	return true
+}
+
+type tidyStats struct{ checked, revoked, unindexed int }
+
+func (m *Manager) tidy(ctx context.Context) (s tidyStats, err error) {
+	err = m.walk(ctx, "", func(id string) error {
+		s.checked++
+		l, err := m.read(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if errors.Is(err, errCorrupt) {
+			m.log.Error("lease is unreadable", slog.String("lease_id", id))
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.queue.load(l)
+		if l.Secret == nil || l.Secret.Token == "" || l.Failure != "" {
+			return nil
+		}
+		alive, err := m.tokens.Alive(ctx, l.Secret.Token)
+		if err != nil || alive {
+			return err
+		}
+		s.revoked++
+		return m.RevokeLater(ctx, id)
+	})
+	if err != nil {
+		return s, err
+	}
+	s.unindexed, err = m.tidyIndex(ctx)
+	return s, err
+}
+
+// tidyIndex removes index entries of tokens that name no lease.
+func (m *Manager) tidyIndex(ctx context.Context) (removed int, err error) {
+	tokens, err := m.store.List(ctx, tokenFolder, "", 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, token := range tokens {
+		names, err := m.store.List(ctx, tokenFolder+token, "", 0)
+		if err != nil {
+			return removed, err
+		}
+		for _, name := range names {
+			key := tokenFolder + token + name
+			id, err := m.store.Get(ctx, key)
+			if err == nil {
+				_, err = m.read(ctx, string(id))
+			}
+			if errors.Is(err, ErrNotFound) {
+				removed++
+				err = m.store.Apply(ctx, storage.Delete(key))
+			}
+			if err != nil && !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, errCorrupt) {
+				return removed, err
+			}
+		}
+	}
+	return removed, nil
+}

@@ -1,0 +1,108 @@
+package sys
+
+import (
+	"context"
+	"errors"
+
+	"coffer/engines"
+	"coffer/policy"
+)
+
+// ACLs finds out what somebody may do.
+type ACLs interface {
+	// OfCaller returns the ACL of who makes a request.
+	OfCaller(ctx context.Context, caller *engines.Caller) (*policy.ACL, error)
+	// OfToken returns the ACL of a token, or ErrNoToken.
+	OfToken(ctx context.Context, token engines.Token) (*policy.ACL, error)
+	// OfAccessor returns the ACL of the token with that accessor, or ErrNoToken.
+	OfAccessor(ctx context.Context, accessor string) (*policy.ACL, error)
+}
+
+// ErrNoToken is returned by ACLs for a token that does not exist or is not valid any more.
+var ErrNoToken = errors.New("sys: no such token")
+
+func (e *engine) capabilityRoutes() []engines.Route {
+	return []engines.Route{
+		engines.Path("capabilities", "Tell what a token may do at some paths.", engines.OnUpdate(e.capabilities)),
+		engines.Path("capabilities-self", "Tell what the caller may do at some paths.", engines.OnUpdate(e.capabilitiesSelf)),
+		engines.Path("capabilities-accessor", "Tell what the token of an accessor may do at some paths.",
+			engines.OnUpdate(e.capabilitiesAccessor)),
+	}
+}
+
+type capabilitiesSelfParams struct {
+	Paths []string `param:"paths" help:"Paths to ask about."`
+	Path  []string `param:"path" help:"Deprecated, use paths."`
+}
+
+type capabilitiesParams struct {
+	Paths []string `param:"paths" help:"Paths to ask about."`
+	Path  []string `param:"path" help:"Deprecated, use paths."`
+	Token string   `param:"token" help:"Token to ask about."`
+}
+
+type capabilitiesAccessorParams struct {
+	Paths    []string `param:"paths" help:"Paths to ask about."`
+	Path     []string `param:"path" help:"Deprecated, use paths."`
+	Accessor string   `param:"accessor" help:"Accessor of the token to ask about."`
+}
+
+func (e *engine) capabilities(ctx context.Context, _ *engines.Request, p capabilitiesParams) (*engines.Response, error) {
+	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) {
+		if p.Token == "" {
+			return nil, engines.Failed("%s", numbered("no token found"))
+		}
+		acl, err := e.ACLs.OfToken(ctx, engines.NewToken(p.Token))
+		if errors.Is(err, ErrNoToken) {
+			return nil, engines.Invalid("%s", numbered("invalid token"))
+		}
+		return acl, err
+	})
+}
+
+func (e *engine) capabilitiesSelf(
+	ctx context.Context, r *engines.Request, p capabilitiesSelfParams,
+) (*engines.Response, error) {
+	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) { return e.ACLs.OfCaller(ctx, r.Caller) })
+}
+
+func (e *engine) capabilitiesAccessor(
+	ctx context.Context, _ *engines.Request, p capabilitiesAccessorParams,
+) (*engines.Response, error) {
+	if p.Accessor == "" {
+		return nil, engines.Invalid("missing accessor")
+	}
+	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) {
+		acl, err := e.ACLs.OfAccessor(ctx, p.Accessor)
+		if errors.Is(err, ErrNoToken) {
+			return nil, engines.Invalid("%s", numbered("invalid accessor"))
+		}
+		return acl, err
+	})
+}
+
+// tell answers with the capabilities at each path; those of a single path are repeated as "capabilities".
+func (e *engine) tell(paths, old []string, find func() (*policy.ACL, error)) (*engines.Response, error) {
+	if len(paths) == 0 {
+		paths = old
+	}
+	if len(paths) == 0 {
+		return nil, engines.Invalid("paths must be supplied")
+	}
+	acl, err := find()
+	if err != nil {
+		return nil, err
+	}
+	data := make(map[string]any, len(paths)+1)
+	now := e.Now()
+	for _, path := range paths {
+		if path == "" {
+			return nil, engines.Invalid("%s", numbered("missing path"))
+		}
+		data[path] = acl.Capabilities(path, now)
+	}
+	if len(paths) == 1 {
+		data["capabilities"] = data[paths[0]]
+	}
+	return flat(data)
+}
