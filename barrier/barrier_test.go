@@ -110,7 +110,8 @@ func TestNothingReadableBelow(t *testing.T) {
 	s := memory.New()
 	b := create(t, s)
 	words := []string{"mount", "secretname", "alice", "canaryvalue"}
-	apply(t, b, storage.Put("mount/secretname/alice", []byte("canaryvalue")), storage.Put("alice", []byte("canaryvalue")))
+	value := []byte("canaryvalue")
+	apply(t, b, storage.Put("mount/secretname/alice", value), storage.Put("alice", value))
 	seen := map[string]bool{}
 	for _, op := range s.Contents() {
 		for _, word := range words {
@@ -247,9 +248,9 @@ func TestTamperedCore(t *testing.T) {
 		want   error
 	}{
 		{"keyring truncated", truncate("core/keyring"), barrier.ErrWrongKey},
-		{"keyring empty", func(*memory.Store) storage.Op { return storage.Put("core/keyring", nil) }, barrier.ErrCorrupt},
+		{"keyring empty", always(storage.Put("core/keyring", nil)), barrier.ErrCorrupt},
 		{"counter truncated", truncate("core/encryptions/1"), barrier.ErrCorrupt},
-		{"counter missing", func(*memory.Store) storage.Op { return storage.Delete("core/encryptions/1") }, barrier.ErrCorrupt},
+		{"counter missing", always(storage.Delete("core/encryptions/1")), barrier.ErrCorrupt},
 		{"counter is a value", func(s *memory.Store) storage.Op {
 			_, value := encrypted(t, s)
 			return storage.Put("core/encryptions/1", value)
@@ -263,6 +264,10 @@ func TestTamperedCore(t *testing.T) {
 			t.Errorf("%s: %v; want %v", test.name, err, test.want)
 		}
 	}
+}
+
+func always(op storage.Op) func(*memory.Store) storage.Op {
+	return func(*memory.Store) storage.Op { return op }
 }
 
 func truncate(key string) func(*memory.Store) storage.Op {
@@ -368,7 +373,8 @@ func FuzzStoredValue(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		apply(t, s, storage.Put(at, data))
-		if got, err := b.Get(t.Context(), "key"); !errors.Is(err, barrier.ErrCorrupt) || !strings.Contains(err.Error(), "key") {
+		got, err := b.Get(t.Context(), "key")
+		if !errors.Is(err, barrier.ErrCorrupt) || !strings.Contains(err.Error(), "key") {
 			t.Fatalf("Get = %q, %v; want ErrCorrupt", got, err)
 		}
 	})

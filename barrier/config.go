@@ -40,7 +40,8 @@ func DefaultRotationConfig() RotationConfig {
 func (c RotationConfig) Validate() error {
 	switch {
 	case c.MaxOperations < MinOperations || c.MaxOperations > MaxOperations:
-		return fmt.Errorf("%w: max_operations must be between %d and %d", ErrInvalidConfig, MinOperations, uint64(MaxOperations))
+		return fmt.Errorf("%w: max_operations must be between %d and %d",
+			ErrInvalidConfig, MinOperations, uint64(MaxOperations))
 	case c.Interval != 0 && (c.Interval < MinInterval || c.Interval > maxInterval):
 		return fmt.Errorf("%w: interval must be 0, or between %s and %s", ErrInvalidConfig, MinInterval, maxInterval)
 	case c.Interval%time.Second != 0:

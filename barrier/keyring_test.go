@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"coffer/barrier/secret"
+	"coffer/storage"
+	"coffer/storage/memory"
 )
 
 func sampleKeyring() keyring {
@@ -58,7 +60,10 @@ func TestDecodeKeyringRefuses(t *testing.T) {
 func TestZero(t *testing.T) {
 	k := sampleKeyring()
 	k.zero()
-	if !bytes.Equal(k.names.Reveal(), make([]byte, nameKeySize)) || !bytes.Equal(k.active().key.Reveal(), make([]byte, 32)) {
+	for _, key := range []secret.Key{k.names, k.terms[0].key, k.terms[1].key} {
+		if bytes.Equal(key.Reveal(), make([]byte, key.Len())) {
+			continue
+		}
 		t.Error("a key is left")
 	}
 }
@@ -109,5 +114,48 @@ func TestEncryptedLen(t *testing.T) {
 		if err != nil || folder.encrypted != at.encrypted+"/" || len(folder.encrypted) != encryptedLen(key+"/") {
 			t.Errorf("%q/ is %q, %v; the key is %q", key, folder.encrypted, err, at.encrypted)
 		}
+	}
+}
+
+// TestRotationByOperations sets the counter to just before what ends the term.
+func TestRotationByOperations(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		config RotationConfig
+		start  uint64
+		want   uint32
+	}{
+		{"at max_operations", RotationConfig{Enabled: true, MaxOperations: MinOperations}, MinOperations - 5, 2},
+		{"before max_operations", RotationConfig{Enabled: true, MaxOperations: MinOperations}, MinOperations - 50, 1},
+		{"disabled", RotationConfig{MaxOperations: MinOperations}, MinOperations, 1},
+		{"disabled, at what NIST allows", RotationConfig{MaxOperations: MinOperations}, hardLimit - 5, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, root := memory.New(), secret.Random(32)
+			ops, err := Create(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Apply(t.Context(), ops...); err != nil {
+				t.Fatal(err)
+			}
+			b, err := Open(t.Context(), s, root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.SetRotationConfig(t.Context(), test.config); err != nil {
+				t.Fatal(err)
+			}
+			b.current.Load().active.used.Store(test.start)
+			for range 10 {
+				if err := b.Apply(t.Context(), storage.Put("k", nil), storage.Put("l", nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			info, err := b.KeyInfo()
+			if err != nil || info.Term != test.want || info.Term == 2 && info.Encryptions > 30 {
+				t.Errorf("KeyInfo = %+v, %v; want term %d", info, err, test.want)
+			}
+		})
 	}
 }

@@ -181,27 +181,6 @@ func TestRotationByInterval(t *testing.T) {
 	})
 }
 
-func TestRotationByOperations(t *testing.T) {
-	b := create(t, memory.New())
-	config := barrier.RotationConfig{Enabled: true, MaxOperations: barrier.MinOperations}
-	if err := b.SetRotationConfig(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
-	batch := make([]storage.Op, 10_000)
-	for i := range batch {
-		batch[i] = storage.Put("k", nil)
-	}
-	for range 120 {
-		if info, err := b.KeyInfo(); err != nil || info.Encryptions > barrier.MinOperations+uint64(len(batch))*2 {
-			t.Fatalf("KeyInfo = %+v, %v", info, err)
-		}
-		apply(t, b, batch...)
-	}
-	if info := wantTerm(t, b, 2); info.Encryptions > 250_000 {
-		t.Errorf("the new term has %d encryptions", info.Encryptions)
-	}
-}
-
 func TestRekey(t *testing.T) {
 	s := memory.New()
 	b := create(t, s)
@@ -282,4 +261,46 @@ func TestFaultsInKeyChanges(t *testing.T) {
 		put("last")
 		wantValue(t, reopen(t, base, keys[string(name)]), "last", "v")
 	})
+}
+
+// TestKeyChangesOfUnknownOutcome lets every commit fail in one form while a key changes, also the second try.
+func TestKeyChangesOfUnknownOutcome(t *testing.T) {
+	for _, form := range []storagetest.Form{storagetest.NotWritten, storagetest.WrittenButFailed} {
+		t.Run(string(form), func(t *testing.T) {
+			base := memory.New()
+			f := storagetest.NewFaulty(base)
+			b := create(t, f)
+			apply(t, b, storage.Put("before", []byte("v")))
+			f.FailEvery(storagetest.Apply, form)
+			if _, err := b.Rotate(t.Context()); !errors.Is(err, storagetest.ErrInjected) {
+				t.Fatalf("Rotate: %v", err)
+			}
+			stored, err := reopen(t, base, root).KeyInfo()
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantTerm(t, b, stored.Term)
+			// While the key changes, what is stored cannot be read back either.
+			f.Fail(storagetest.Get, 2, storagetest.NotWritten)
+			next, inEffect := secret.Random(32), root
+			if err := b.Rekey(t.Context(), next); !errors.Is(err, storagetest.ErrInjected) {
+				t.Fatalf("Rekey: %v", err)
+			}
+			if form == storagetest.WrittenButFailed {
+				inEffect = next
+			}
+			f.Heal()
+			apply(t, b, storage.Put("between", []byte("v")))
+			if _, err := b.Rotate(t.Context()); err != nil {
+				t.Fatalf("Rotate after the failures: %v", err)
+			}
+			if err := b.VerifyRoot(inEffect); err != nil {
+				t.Errorf("VerifyRoot: %v", err)
+			}
+			again := reopen(t, base, inEffect)
+			wantTerm(t, again, stored.Term+1)
+			wantValue(t, again, "before", "v")
+			wantValue(t, again, "between", "v")
+		})
+	}
 }

@@ -2,7 +2,9 @@ package engines
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"strconv"
@@ -14,7 +16,8 @@ import (
 
 // assign converts raw to what dst holds, accepting the loose forms that Vault accepts: numbers and
 // booleans as strings, "1h", 3600 and "3600" for a duration, a list or a comma-separated string for a
-// list. Its errors name types, never values: a value may be a secret.
+// list. Its errors are in the words of Vault's; they repeat a value only where it should have been a
+// number, a boolean or a duration, and only a short one.
 func assign(dst reflect.Value, k kind, raw any) error {
 	switch k {
 	case kindString:
@@ -35,17 +38,18 @@ func assign(dst reflect.Value, k kind, raw any) error {
 		list, err := parseStrings(raw)
 		dst.Set(reflect.ValueOf(list))
 		return err
+	case kindInts:
+		list, err := parseInts(raw)
+		dst.Set(reflect.ValueOf(list))
+		return err
 	case kindStringMap:
 		m, err := parseStringMap(raw)
 		dst.Set(reflect.ValueOf(m))
 		return err
 	case kindAnyMap:
-		m, ok := raw.(map[string]any)
-		if !ok {
-			return expected("a map", raw)
-		}
+		m, err := parseAnyMap(raw)
 		dst.Set(reflect.ValueOf(m))
-		return nil
+		return err
 	default:
 		if raw != nil {
 			dst.Set(reflect.ValueOf(raw))
@@ -102,71 +106,154 @@ func assignString(dst reflect.Value, raw any) error {
 }
 
 func parseBool(raw any) (bool, error) {
+	text, ok := raw.(string)
 	switch v := raw.(type) {
 	case bool:
 		return v, nil
 	case json.Number:
-		f, err := v.Float64()
-		return f != 0, err
-	case string:
-		if v == "" {
-			return false, nil
-		}
-		b, err := strconv.ParseBool(v)
-		if err != nil {
-			return false, fmt.Errorf("cannot parse %s as a boolean", "the string")
-		}
-		return b, nil
-	default:
-		return false, expected("a boolean", raw)
+		text, ok = v.String(), true
 	}
+	if !ok {
+		return false, unconvertible("", "bool", raw)
+	}
+	if text == "" {
+		return false, nil
+	}
+	b, err := strconv.ParseBool(text)
+	return b, malformed("", "bool", err)
 }
 
-func parseInt(raw any) (int64, error) {
+func parseInt(raw any) (int64, error) { return parseIntAt("", raw) }
+
+// parseIntAt names the place in a list, for example "[0]", in its error.
+func parseIntAt(place string, raw any) (int64, error) {
+	text, ok := raw.(string)
 	switch v := raw.(type) {
 	case json.Number:
-		n, err := v.Int64()
-		if err != nil {
-			return 0, fmt.Errorf("cannot parse the number as an integer")
-		}
-		return n, nil
-	case string:
-		if v == "" {
-			return 0, nil
-		}
-		n, err := strconv.ParseInt(v, 0, 64)
-		if err != nil {
-			return 0, fmt.Errorf("cannot parse the string as an integer")
-		}
-		return n, nil
+		text, ok = v.String(), true
 	case bool:
 		if v {
 			return 1, nil
 		}
 		return 0, nil
+	}
+	if !ok {
+		return 0, unconvertible(place, "int", raw)
+	}
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 0, 64)
+	return n, malformed(place, "int", err)
+}
+
+// malformed describes an error of strconv.
+func malformed(place, want string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var numeric *strconv.NumError
+	if errors.As(err, &numeric) && len(numeric.Num) > maxEchoed && !errors.Is(err, strconv.ErrRange) {
+		return fmt.Errorf("cannot parse '%s' as %s: strconv.%s: %w", place, want, numeric.Func, numeric.Err)
+	}
+	return fmt.Errorf("cannot parse '%s' as %s: %w", place, want, err)
+}
+
+// maxEchoed is how many bytes of a value an error repeats at most: enough for a slip of the pen, less than
+// a secret that went into the wrong field.
+const maxEchoed = 12
+
+func unconvertible(place, want string, raw any) error {
+	value := fmt.Sprint(raw)
+	if len(value) > maxEchoed {
+		value = "..."
+	}
+	return fmt.Errorf("'%s' expected type '%s', got unconvertible type '%T', value: '%s'", place, want, raw, value)
+}
+
+// parseInts accepts a list of integers, one integer, or several in a string separated by commas.
+func parseInts(raw any) ([]int, error) {
+	items, ok := raw.([]any)
+	if text, isText := raw.(string); isText {
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				items = append(items, part)
+			}
+		}
+	} else if !ok {
+		items = []any{raw}
+	}
+	list := make([]int, 0, len(items))
+	for i, item := range items {
+		n, err := parseIntAt(fmt.Sprintf("[%d]", i), item)
+		if err != nil {
+			return nil, fmt.Errorf("1 error(s) decoding:\n\n* %w", err)
+		}
+		list = append(list, int(n))
+	}
+	return list, nil
+}
+
+// parseAnyMap accepts an object, or a list of objects, of which later ones win.
+func parseAnyMap(raw any) (map[string]any, error) {
+	switch v := raw.(type) {
+	case map[string]any:
+		return v, nil
+	case []any:
+		m := make(map[string]any)
+		for i, item := range v {
+			part, ok := item.(map[string]any)
+			if !ok {
+				return nil, notMap(fmt.Sprintf("[%d]", i), item)
+			}
+			maps.Copy(m, part)
+		}
+		return m, nil
 	default:
-		return 0, expected("an integer", raw)
+		return nil, notMap("", raw)
 	}
 }
 
-func parseDuration(raw any) (time.Duration, error) {
+func notMap(place string, raw any) error {
+	kind := "invalid"
+	if raw != nil {
+		kind = reflect.TypeOf(raw).Kind().String()
+	}
+	return fmt.Errorf("'%s' expected a map, got '%s'", place, kind)
+}
+
+// errDuration is returned for what is neither a number nor a string.
+var errDuration = errors.New("could not parse duration from input")
+
+// ParseDuration reads a duration as Vault's clients send it: 3600, "3600", "1h", "2d"; "" is 0. It may be
+// negative.
+func ParseDuration(raw any) (time.Duration, error) {
+	var text string
 	switch v := raw.(type) {
 	case json.Number:
-		raw = v.String()
+		text = v.String()
 	case string:
-		raw = strings.TrimSpace(v)
-		if raw == "" {
-			return 0, nil
-		}
+		text = v
 	default:
-		return 0, expected("a duration", raw)
+		return 0, errDuration
 	}
-	d, err := parseutil.ParseDurationSecond(raw)
+	if text == "" {
+		return 0, nil
+	}
+	d, err := parseutil.ParseDurationSecond(text)
+	if err != nil && len(text) > maxEchoed {
+		return 0, errDuration
+	}
+	return d, err //nolint:wrapcheck // the text is the protocol's
+}
+
+func parseDuration(raw any) (time.Duration, error) {
+	d, err := ParseDuration(raw)
 	if err != nil {
-		return 0, fmt.Errorf("cannot parse the value as a duration")
+		return 0, err
 	}
 	if d > math.MaxInt64/2 {
-		return 0, fmt.Errorf("duration is out of range")
+		return 0, errors.New("duration is out of range")
 	}
 	if d < 0 {
 		return 0, fmt.Errorf("cannot provide negative value '%d'", int64(d/time.Second))

@@ -20,6 +20,7 @@ type field struct {
 	index    int
 	name     string
 	fromPath bool
+	present  bool
 	pointer  bool
 	kind     kind
 	fallback string
@@ -35,13 +36,14 @@ const (
 	kindInt
 	kindDuration
 	kindStrings
+	kindInts
 	kindStringMap
 	kindAnyMap
 	kindAny
 )
 
 func (f field) typeName() string {
-	return [...]string{"string", "boolean", "integer", "duration", "array", "object", "object", "any"}[f.kind]
+	return [...]string{"string", "boolean", "integer", "duration", "array", "array", "object", "object", "any"}[f.kind]
 }
 
 // schemaOf reads the tags of P; a struct that cannot be decoded is a programming error and panics.
@@ -63,6 +65,8 @@ func (s *schema) add(t reflect.Type) {
 			f.name, f.fromPath = name, true
 		} else if name, ok := sf.Tag.Lookup("param"); ok {
 			f.name = name
+		} else if name, ok := sf.Tag.Lookup("present"); ok {
+			f.name, f.present = name, true
 		} else {
 			continue
 		}
@@ -83,6 +87,8 @@ func kindOf(t reflect.Type) kind {
 		return kindDuration
 	case t == reflect.TypeFor[[]string]():
 		return kindStrings
+	case t == reflect.TypeFor[[]int]():
+		return kindInts
 	case t == reflect.TypeFor[map[string]string]():
 		return kindStringMap
 	case t == reflect.TypeFor[map[string]any]():
@@ -100,7 +106,7 @@ func kindOf(t reflect.Type) kind {
 	}
 }
 
-// decode fills the struct that p points to. It returns the warnings about parameters that had no use.
+// decode fills the struct that p points to; its error names the field. It returns the warnings about parameters that had no use.
 func (s *schema) decode(p any, req *Request, v vars, quiet bool) ([]string, error) {
 	if len(s.fields) > 0 {
 		target := reflect.ValueOf(p).Elem()
@@ -121,6 +127,10 @@ func (f *field) set(target reflect.Value, req *Request, v *vars) error {
 	switch {
 	case f.fromPath:
 		raw, _ = v.lookup(f.name)
+	case f.present:
+		_, ok := req.Params[f.name]
+		target.Field(f.index).SetBool(ok)
+		return nil
 	case f.name == "*":
 		target.Field(f.index).Set(reflect.ValueOf(req.Params))
 		return nil
@@ -140,7 +150,7 @@ func (f *field) set(target reflect.Value, req *Request, v *vars) error {
 		dst = dst.Elem()
 	}
 	if err := assign(dst, f.kind, raw); err != nil {
-		return Invalid("Field validation failed: error converting input for field %q: %v", f.name, err)
+		return fmt.Errorf("error converting input for field %q: %w", f.name, err)
 	}
 	return nil
 }
@@ -168,4 +178,20 @@ func (s *schema) unused(req *Request, v *vars) []string {
 			strings.Join(replaced, " ")))
 	}
 	return warnings
+}
+
+// invalidField is the ErrInvalid for a parameter that decode could not convert.
+func invalidField(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Invalid("Field validation failed: %v", err)
+}
+
+// Decode fills a parameter struct from an object inside a parameter, for example the "config" of a mount.
+// Entries that P does not know are ignored. It returns an ErrInvalid that names the field.
+func Decode[P any](object map[string]any) (P, error) {
+	var p P
+	_, err := schemaOf[P]().decode(&p, &Request{Params: object}, vars{}, true)
+	return p, invalidField(err)
 }

@@ -32,6 +32,8 @@ const (
 type handler struct {
 	schema *schema
 	call   func(context.Context, *Request, vars) (*Response, error)
+	// check decodes the parameters and forgets them.
+	check func(*Request, vars) error
 }
 
 // Option adds to a Route: a handler or a property.
@@ -62,13 +64,17 @@ func On[P any](op Operation, f HandlerFunc[P]) Option {
 			var p P
 			warnings, err := s.decode(&p, req, v, r.flags&anyParameters != 0)
 			if err != nil {
-				return nil, err
+				return nil, invalidField(err)
 			}
 			resp, err := f(ctx, req, p)
 			if len(warnings) > 0 && err == nil {
 				resp = withWarnings(resp, warnings)
 			}
 			return resp, err
+		}, check: func(req *Request, v vars) error {
+			var p P
+			_, err := s.decode(&p, req, v, true)
+			return err
 		}}
 	}
 }
@@ -114,7 +120,7 @@ func Exists[P any](f func(context.Context, *Request, P) (bool, error)) Option {
 		r.exists = func(ctx context.Context, req *Request, v vars) (bool, error) {
 			var p P
 			if _, err := s.decode(&p, req, v, true); err != nil {
-				return false, err
+				return false, Invalid("%v", err)
 			}
 			return f(ctx, req, p)
 		}
@@ -152,7 +158,14 @@ func (m Match) Supports(op Operation) bool { return m.route.handlers[op] != nil 
 func (m Match) ChecksExistence() bool { return m.route.exists != nil }
 
 // Exists asks the route whether what the request would write is there; call it when ChecksExistence.
+// Parameters that Update cannot decode are an ErrInvalid here already, as in Vault, where they are found
+// before the policy decides and are reported in other words than later.
 func (m Match) Exists(ctx context.Context, req *Request) (bool, error) {
+	if h := m.route.handlers[Update]; h != nil {
+		if err := h.check(req, m.vars); err != nil {
+			return false, Invalid("%v", err)
+		}
+	}
 	return m.route.exists(ctx, req, m.vars)
 }
 

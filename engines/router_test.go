@@ -128,6 +128,7 @@ func TestMatch(t *testing.T) {
 	}
 	router, err := engines.NewRouter([]engines.Route{
 		serve("roles"), serve("roles/{name}"), serve("roles/{name}/id"), serve("data/{path...}"), serve("a/{x}/b/{y...}"), serve(""),
+		serve("mounts"), serve("mounts/{path+}/tune"), serve("mounts/{path+}"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +152,13 @@ func TestMatch(t *testing.T) {
 		{engines.Read, "a/1/b/", "a/{x}/b/{y...}"},
 		{engines.Read, "a//b/c", "-"},
 		{engines.Read, "nothing", "-"},
+		{engines.Read, "mounts/", "-"},
+		{engines.List, "mounts/", "mounts"},
+		{engines.Read, "mounts/x/y", "mounts/{path+}"},
+		{engines.Read, "mounts/x/y/tune", "mounts/{path+}/tune"},
+		{engines.Read, "mounts/tune", "mounts/{path+}"},
+		{engines.Read, "mounts/tune/tune", "mounts/{path+}/tune"},
+		{engines.List, "mounts/x/tune/", "mounts/{path+}"},
 	} {
 		got := "-"
 		if m, ok := router.Match(tc.op, tc.path); ok {
@@ -171,6 +179,14 @@ func TestBadPatternsAreRefused(t *testing.T) {
 		if _, err := engines.NewRouter([]engines.Route{engines.Path(pattern, "")}); err == nil {
 			t.Errorf("pattern %q was accepted", pattern)
 		}
+	}
+	read := engines.OnRead(func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
+		return &engines.Response{}, nil
+	})
+	if router, err := engines.NewRouter([]engines.Route{engines.Path("a", "", read)}); err != nil {
+		t.Error(err)
+	} else if _, ok := router.Match(engines.List, "a/"); ok {
+		t.Error("a route that cannot be listed took the path of a folder")
 	}
 	if _, err := engines.NewRouter([]engines.Route{engines.Path("a", ""), engines.Path("a", "")}); err == nil {
 		t.Error("the same pattern twice was accepted")

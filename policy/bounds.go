@@ -50,7 +50,7 @@ func (b *bounds) scanHCL(text string) error {
 		case hcltoken.LBRACE, hcltoken.LBRACK:
 			b.depth++
 		case hcltoken.RBRACE, hcltoken.RBRACK:
-			b.depth--
+			b.close()
 		}
 		if err := b.check(); err != nil {
 			return err
@@ -68,13 +68,16 @@ func (b *bounds) scanJSON(text string) error {
 		case jsontoken.LBRACE, jsontoken.LBRACK:
 			b.depth++
 		case jsontoken.RBRACE, jsontoken.RBRACK:
-			b.depth--
+			b.close()
 		}
 		if err := b.check(); err != nil {
 			return err
 		}
 	}
 }
+
+// close never counts below zero: brackets closed too often must not make room for deeper ones.
+func (b *bounds) close() { b.depth = max(b.depth-1, 0) }
 
 func (b *bounds) check() error {
 	b.tokens++

@@ -42,7 +42,7 @@ func parseRules(text string) ([]Rule, error) {
 	var head struct {
 		Name string `hcl:"name"`
 	}
-	if err := hcl.DecodeObject(&head, list.Filter("name")); err != nil {
+	if err := hcl.DecodeObject(&head, list); err != nil {
 		return nil, err
 	}
 	items := list.Filter("path").Items

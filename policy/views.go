@@ -39,6 +39,9 @@ func (a *ACL) Visible(prefix string, now time.Time) bool {
 	if !strings.HasSuffix(prefix, "/") {
 		prefix += "/"
 	}
+	if e := a.findList(prefix); e != nil && e.capsAt(now)&^Deny != 0 {
+		return true
+	}
 	// The best of the patterns that match everything below the prefix hides all lesser ones.
 	var cover *entry
 	for _, e := range a.entries {

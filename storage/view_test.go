@@ -73,8 +73,18 @@ func TestFaulty(t *testing.T) {
 	if _, err := f.List(t.Context(), "", "", 0); !errors.Is(err, storagetest.ErrInjected) {
 		t.Fatalf("List: %v; want ErrInjected", err)
 	}
+	f.FailEvery(storagetest.Apply, storagetest.NotWritten)
+	for range 3 {
+		if err := put("4"); !errors.Is(err, storagetest.ErrInjected) {
+			t.Fatalf("Apply while every one fails: %v; want ErrInjected", err)
+		}
+	}
+	f.Heal()
+	if err := put("5"); err != nil {
+		t.Fatal(err)
+	}
 	names, err := f.List(t.Context(), "", "", 0)
-	if diff := cmp.Diff([]string{"1", "3"}, names); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"1", "3", "5"}, names); err != nil || diff != "" {
 		t.Fatalf("%v: -want +got\n%s", err, diff)
 	}
 }

@@ -96,7 +96,8 @@ func startServer(ctx context.Context, name string) (*target, error) {
 		return nil, err
 	}
 	for i := range secrets {
-		if _, err := s.Must(ctx, http.MethodPost, "secret/data/"+secretName(i), json.RawMessage(secretJSON)); err != nil {
+		path := "secret/data/" + secretName(i)
+		if _, err := s.Must(ctx, http.MethodPost, path, json.RawMessage(secretJSON)); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}

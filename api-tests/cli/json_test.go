@@ -11,8 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// cmdSetenvFromJSON is "setenv-from-json NAME PATH": it sets the variable NAME to the value at PATH of the JSON that the
-// last command printed. PATH is dotted; a number is an index of a list.
+// cmdSetenvFromJSON is "setenv-from-json NAME PATH": it sets the variable NAME to the value at PATH of the JSON that
+// the last command printed. PATH is dotted; a number is an index of a list.
 func cmdSetenvFromJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: setenv-from-json name path")

@@ -44,8 +44,8 @@ func (s *session) setenv(ts *testscript.TestScript, name, value string) {
 	}
 }
 
-// cmdServer is "server VERB [inmem]": start (sealed, uninitialised; sets VAULT_ADDR), ready (start, init with one share,
-// unseal; sets VAULT_TOKEN, ROOT_TOKEN and UNSEAL_KEY), kill (SIGKILL), launch (again, on the same data), unseal. With
+// cmdServer is "server VERB [inmem]": start (sealed, uninitialised; sets VAULT_ADDR), ready (start, init with one
+// share, unseal; sets VAULT_TOKEN, ROOT_TOKEN and UNSEAL_KEY), kill (SIGKILL), launch (again, on the same data), unseal. With
 // inmem the storage is neither durable nor fit for several nodes.
 func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != servers.InMemory {

@@ -157,8 +157,7 @@ func revive(ctx context.Context, s *servers.Server) error {
 	return s.Unseal(ctx)
 }
 
-// call sends a request of a writer. Without an answer it returns errGone; a status other than want is a failure, but for
-// those of a server that is going down.
+// call sends a request of a writer. Without an answer it returns errGone; a status other than want is a failure.
 func call(ctx context.Context, s *servers.Server, method, path, token string, body any, want ...int) (
 	servers.Answer, error,
 ) {

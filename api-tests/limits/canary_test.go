@@ -135,7 +135,8 @@ func broken(t *testing.T, s *servers.Server, secrets canaries) {
 		`{"key":"` + canary + `",}`, `["` + canary + `"]`, `"` + canary + `"`, `{"a":1,"a":"` + canary + `"}`,
 	} {
 		for _, path := range []string{"secret/data/x", "sys/unseal", "auth/token/lookup"} {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.Addr()+"/v1/"+path, strings.NewReader(body))
+			url := s.Addr() + "/v1/" + path
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}

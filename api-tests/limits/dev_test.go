@@ -38,7 +38,8 @@ func startDev(t *testing.T, args ...string) *dev {
 		}
 	})
 	d := &dev{addr: place.Addr(), home: t.TempDir()}
-	d.cmd = exec.Command(binary, append([]string{"server", "-dev", "-dev-listen-address=" + place.HostPort()}, args...)...)
+	args = append([]string{"server", "-dev", "-dev-listen-address=" + place.HostPort()}, args...)
+	d.cmd = exec.Command(binary, args...)
 	d.cmd.Env = append(servers.CleanEnv(), "HOME="+d.home)
 	servers.DieWithParent(d.cmd)
 	out, err := d.cmd.StdoutPipe()

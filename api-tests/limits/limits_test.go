@@ -142,7 +142,8 @@ func TestSecondServerOnTheSameData(t *testing.T) {
 	mustRead(t, s)
 }
 
-// TestTerminate sends SIGTERM while a request is on its way: it is finished, no other is begun, and the exit status is 0.
+// TestTerminate sends SIGTERM while a request is on its way: it is finished, no other is begun, and the exit
+// status is 0.
 func TestTerminate(t *testing.T) {
 	s := serverWithSecret(t, servers.Options{})
 	const body = `{"data":{"k":"v","last":"words"}}`

@@ -51,8 +51,8 @@ func newClient(certFile string) (*http.Client, error) {
 	return &http.Client{Transport: transport, Timeout: 2 * time.Minute}, nil
 }
 
-// Call sends one request to /v1/path with token (may be empty) and body (nil: none; otherwise encoded as JSON). An error
-// means that there was no HTTP answer.
+// Call sends one request to /v1/path with token (may be empty) and body (nil: none; otherwise encoded as JSON). An
+// error means that there was no HTTP answer.
 func (s *Server) Call(ctx context.Context, method, path, token string, body any) (Answer, error) {
 	var reader io.Reader
 	if body != nil {

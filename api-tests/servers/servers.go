@@ -201,9 +201,9 @@ func (s *Server) await(ctx context.Context, ok func(status int) bool) error {
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	last := 0
 	for {
-		if last = s.health(ctx); ok(last) {
+		last := s.health(ctx)
+		if ok(last) {
 			return nil
 		}
 		select {

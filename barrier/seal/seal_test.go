@@ -120,7 +120,8 @@ func TestRekeyIsOneApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	newRoot, newSeal := secret.Random(32), seal.NewShamir(secret.Random(32))
-	records, err := seal.Records(t.Context(), newSeal, seal.Config{Type: seal.TypeShamir, Shares: 3, Threshold: 2}, newRoot)
+	config := seal.Config{Type: seal.TypeShamir, Shares: 3, Threshold: 2}
+	records, err := seal.Records(t.Context(), newSeal, config, newRoot)
 	if err != nil {
 		t.Fatal(err)
 	}

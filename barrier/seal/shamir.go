@@ -14,9 +14,21 @@ import (
 // UnsealKeySize is the length of the unseal key in bytes. A share of a split one has one byte more.
 const UnsealKeySize = record.KeySize
 
-// ErrShares is returned by Combine for shares that cannot belong together: too few, of unequal or wrong
-// length, or one of them twice. Shares that could belong together but do not combine to a wrong key.
+// ErrShares is what a SharesError is.
 var ErrShares = errors.New("seal: these shares cannot be combined")
+
+// SharesError is returned by Combine for shares that cannot belong together: too few, of unequal or wrong
+// length, or one of them twice. Shares that could belong together but do not combine to a wrong key.
+type SharesError struct {
+	// Reason is the text of the Shamir library, which Vault shows to its clients.
+	Reason string
+}
+
+// Error implements error.
+func (e *SharesError) Error() string { return ErrShares.Error() + ": " + e.Reason }
+
+// Is makes it an ErrShares.
+func (*SharesError) Is(target error) bool { return target == ErrShares }
 
 // Shamir is the seal whose key operators hold in shares.
 type Shamir struct {
@@ -82,7 +94,7 @@ func Split(key secret.Key, shares, threshold int) ([]secret.Key, error) {
 func Combine(shares []secret.Key) (secret.Key, error) {
 	switch len(shares) {
 	case 0:
-		return secret.Key{}, ErrShares
+		return secret.Key{}, &SharesError{Reason: "no shares"}
 	case 1:
 		return shares[0].Clone(), nil
 	}
@@ -92,8 +104,7 @@ func Combine(shares []secret.Key) (secret.Key, error) {
 	}
 	key, err := shamir.Combine(parts)
 	if err != nil {
-		// The library's text says no more than the comment of ErrShares.
-		return secret.Key{}, ErrShares
+		return secret.Key{}, &SharesError{Reason: err.Error()}
 	}
 	defer clear(key)
 	return secret.New(key), nil

@@ -24,9 +24,10 @@ func TestNothingPrintsTheBytes(t *testing.T) {
 		key, &key, exported{key}, &exported{key}, unexported{key}, &unexported{key}, pointer{&key},
 		[]secret.Key{key}, map[string]secret.Key{"k": key}, fmt.Errorf("wrapped: %v", key),
 	}
+	verbs := strings.Fields("%v %+v %#v %s %q %x %X %d %o %c %U %10.3s %p")
 	var texts []string
 	for _, v := range values {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%c", "%U", "%10.3s", "%p"} {
+		for _, verb := range verbs {
 			texts = append(texts, fmt.Sprintf(verb, v))
 		}
 		asJSON, err := json.Marshal(v)

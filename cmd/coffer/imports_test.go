@@ -81,11 +81,10 @@ var forbidden = map[string][]string{
 	"policy":  {"os", "io/fs", "net", "net/http", "log", "log/slog"},
 	"storage": {"net", "net/http"},
 	"barrier": {"net", "net/http"},
-	// server/api is the only room of the server that knows HTTP.
+	// server/api is the only room of the server that serves HTTP.
 	"server/core":   {"net/http"},
 	"server/mounts": {"net/http"},
 	"server/leases": {"net/http"},
-	"server/sys":    {"net/http"},
 }
 
 // Imports point one way.

@@ -112,7 +112,7 @@ func run(t *testing.T, svc service, env map[string]string, args ...string) *runn
 	p := &process{
 		stdout: &r.stdout, stderr: &r.stderr, signals: r.signals,
 		env:   func(name string) string { return env[name] },
-		start: func(*config.Config, *slog.Logger) (service, error) { return svc, nil },
+		start: func(*config.Config, *logging) (service, error) { return svc, nil },
 	}
 	go func() { r.exit <- p.run(context.Background(), args) }()
 	return r
@@ -484,7 +484,7 @@ func TestServerCoreErrors(t *testing.T) {
 
 	var stderr output
 	p := &process{stdout: io.Discard, stderr: &stderr, env: func(string) string { return "" }}
-	p.start = func(*config.Config, *slog.Logger) (service, error) { return nil, errors.New("store in use") }
+	p.start = func(*config.Config, *logging) (service, error) { return nil, errors.New("store in use") }
 	if code := p.run(t.Context(), []string{"server", "-config=" + path}); code != exitError ||
 		!strings.Contains(stderr.String(), "store in use") {
 		t.Errorf("exit code %d, %s", code, &stderr)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -38,7 +37,7 @@ type devSecrets struct {
 }
 
 // startFunc opens the storage and builds the service over it, sealed.
-type startFunc func(cfg *config.Config, log *slog.Logger) (service, error)
+type startFunc func(cfg *config.Config, log *logging) (service, error)
 
 // server is the command "coffer server".
 func (p *process) server(ctx context.Context, args []string) int {
@@ -72,7 +71,7 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	warn(log, opts, warnings)
 	locked := p.lockMemory(cfg, log)
 
-	svc, err := p.start(cfg, log.Logger)
+	svc, err := p.start(cfg, log)
 	if err != nil {
 		return err
 	}

@@ -38,12 +38,12 @@ type store interface {
 }
 
 // startCore is where the rooms of the server are put together.
-func startCore(cfg *config.Config, log *slog.Logger) (service, error) {
+func startCore(cfg *config.Config, log *logging) (service, error) {
 	s, err := openStorage(cfg.Storage)
 	if err != nil {
 		return nil, err
 	}
-	h := &house{cfg: cfg, log: log, store: s, bodies: api.NewBodyGate(bodyMemory)}
+	h := &house{cfg: cfg, log: log.Logger, store: s, bodies: api.NewBodyGate(bodyMemory)}
 	h.core = core.New(core.Config{
 		Storage: s,
 		Logger:  log.With(moduleKey, "core"),
@@ -57,6 +57,9 @@ func startCore(cfg *config.Config, log *slog.Logger) (service, error) {
 			DefaultLeaseTTL: cfg.Leases.DefaultTTL,
 			MaxLeaseTTL:     cfg.Leases.MaxTTL,
 			RawStorage:      cfg.RawStorageEndpoint,
+			APIAddress:      cfg.Cluster.APIAddr,
+			ClusterAddress:  cfg.Cluster.ClusterAddr,
+			LogLevel:        log.level,
 			StorageType:     string(cfg.Storage.Kind),
 			Sanitized:       sanitized(cfg),
 		},
@@ -88,8 +91,9 @@ func sanitized(cfg *config.Config) map[string]any {
 	}
 	return map[string]any{
 		"api_addr": cfg.Cluster.APIAddr, "cluster_addr": cfg.Cluster.ClusterAddr, "cluster_name": cfg.Cluster.Name,
-		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second), "max_lease_ttl": int64(cfg.Leases.MaxTTL / time.Second),
-		"disable_mlock": cfg.DisableMlock, "raw_storage_endpoint": cfg.RawStorageEndpoint,
+		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second),
+		"max_lease_ttl":     int64(cfg.Leases.MaxTTL / time.Second),
+		"disable_mlock":     cfg.DisableMlock, "raw_storage_endpoint": cfg.RawStorageEndpoint,
 		"log_level": levelName(cfg.Log.Level), "log_format": string(cfg.Log.Format),
 		"listeners": listeners, "storage": map[string]any{"type": string(cfg.Storage.Kind)}, "pid_file": cfg.PIDFile,
 	}

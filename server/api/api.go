@@ -45,12 +45,11 @@ func New(cfg Config) http.Handler {
 	r.NotFound(a.notFound)
 	r.HandleFunc("/v1/*", a.logical)
 	r.HandleFunc("/v1/sys/health", a.health)
+	r.HandleFunc("/v1/sys/internal/ui/feature-flags", featureFlags)
 	for path, methods := range a.operatorRoutes() {
 		r.HandleFunc("/v1/sys/"+path, a.operator(methods))
 	}
-	if cfg.OpenMetrics {
-		r.Get("/v1/sys/metrics", a.openMetrics)
-	}
+	r.HandleFunc("/v1/sys/metrics", a.metrics)
 	return a.front(r)
 }
 
@@ -66,7 +65,7 @@ func (a *api) front(next http.Handler) http.Handler {
 			writeErrors(w, http.StatusPreconditionFailed, "missing 'X-Vault-Request' header")
 			return
 		}
-		if !a.canonical(w, r) || !a.forwarded(w, r) {
+		if !a.canonical(w, r) || !a.forwarded(w, r) || !a.cors(w, r) {
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -81,13 +80,9 @@ var (
 )
 
 func (a *api) notFound(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case r.URL.Path == "/v1":
-		http.Redirect(w, r, "/v1/", http.StatusTemporaryRedirect)
-	case r.URL.Path == "/" && a.UI:
+	if r.URL.Path == "/" && a.UI {
 		http.Redirect(w, r, "/ui/", http.StatusTemporaryRedirect)
-	default:
-		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusNotFound)
+		return
 	}
+	http.NotFound(w, r)
 }

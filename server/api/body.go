@@ -96,17 +96,36 @@ func (d *decoder) syntax(err error) error {
 
 // end refuses anything but space after the value.
 func (d *decoder) end() error {
-	_, err := d.dec.Token()
+	next, err := d.dec.Token()
 	var syntax *json.SyntaxError
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err == nil:
-		return engines.Failed("unexpected data after top-level value")
+		return engines.Failed("invalid character '%c' after top-level value", firstOf(next))
 	case errors.As(err, &syntax):
 		return engines.Failed("%s after top-level value", trimContext(syntax.Error()))
 	default:
 		return d.syntax(err)
+	}
+}
+
+// firstOf is the character with which a token began.
+func firstOf(t json.Token) rune {
+	switch t := t.(type) {
+	case json.Delim:
+		return rune(t)
+	case json.Number:
+		return rune(t[0])
+	case bool:
+		if t {
+			return 't'
+		}
+		return 'f'
+	case string:
+		return '"'
+	default:
+		return 'n'
 	}
 }
 

@@ -51,7 +51,7 @@ func TestDecodeBodyRefuses(t *testing.T) {
 	}{
 		"unclosed":     {`{"a":{"b":1`, "malformed JSON, unclosed containers", engines.ErrFailed},
 		"trailing":     {`{} x`, "invalid character 'x' after top-level value", engines.ErrFailed},
-		"second value": {`{} {}`, "unexpected data after top-level value", engines.ErrFailed},
+		"second value": {`{} {}`, "invalid character '{' after top-level value", engines.ErrFailed},
 		"duplicate":    {`{"a":1,"a":2}`, "duplicate key 'a' in object", engines.ErrFailed},
 		"escaped twin": {`{"a":1,"\u0061":2}`, "duplicate key 'a' in object", engines.ErrFailed},
 		"deep":         {repeat("[", 301) + repeat("]", 301), "JSON input exceeds allowed nesting depth", engines.ErrFailed},

@@ -43,7 +43,7 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	if r.Method == http.MethodHead {
+	if r.Method == http.MethodHead || status == http.StatusNoContent {
 		w.Header()["Content-Type"] = contentJSON
 		w.WriteHeader(status)
 		return
@@ -78,4 +78,14 @@ func healthStatus(h core.Health, query url.Values) (status int, ok bool) {
 	default:
 		return codes["activecode"], true
 	}
+}
+
+// featureFlags serves `sys/internal/ui/feature-flags`, which there are none of.
+func featureFlags(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header()["Content-Type"] = contentJSON
+		writeErrors(w, http.StatusMethodNotAllowed)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"feature_flags": nil})
 }

@@ -15,7 +15,11 @@ func (a *api) canonical(w http.ResponseWriter, r *http.Request) bool {
 	p := r.URL.Path
 	switch {
 	case strings.IndexFunc(p, isControl) >= 0:
+		clear(w.Header()) // as bare as net/http's own refusals
 		w.WriteHeader(http.StatusBadRequest)
+		return false
+	case p == "/v1", p == "/v1/sys":
+		http.Redirect(w, r, p+"/", http.StatusTemporaryRedirect)
 		return false
 	case isClean(p):
 		return true

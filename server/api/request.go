@@ -38,19 +38,18 @@ var methods = map[string]engines.Operation{
 func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), a.MaxRequestDuration)
 	defer cancel()
+	defer a.Core.Metrics().Begin()()
 	op, ok := methods[r.Method]
 	if !ok {
 		a.refuseMethod(w, r)
 		return
 	}
-	if op == engines.Update || op == engines.Patch {
-		leave, err := a.Bodies.enter(ctx, r, a.MaxRequestSize)
-		if err != nil {
-			a.respondError(w, r, "", err)
-			return
-		}
-		defer leave()
+	leave, err := a.Bodies.enter(ctx, r, a.MaxRequestSize)
+	if err != nil {
+		a.respondError(w, r, "", err)
+		return
 	}
+	defer leave()
 	call, err := a.call(w, r, op)
 	if err != nil {
 		a.respondError(w, r, call.ID, err)
@@ -80,9 +79,16 @@ func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation)
 	var err error
 	switch op {
 	case engines.Update, engines.Patch:
+		if wantsHelp(r) {
+			call.Operation = engines.Help
+			break
+		}
 		err = a.decodeWrite(w, r, &call)
 	default:
-		err = decodeQuery(r, &call)
+		// A body has no meaning here, but a bad one is refused all the same.
+		if _, err = a.readBody(w, r, r.Header.Get("Content-Type")); err == nil && op != engines.Delete {
+			err = decodeQuery(r, &call)
+		}
 	}
 	if err != nil {
 		return core.Call{ID: call.ID}, err
@@ -100,11 +106,16 @@ func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation)
 	return call, nil
 }
 
+// wantsHelp reports whether the request asks what the path is for, which any method may.
+func wantsHelp(r *http.Request) bool {
+	return strings.Contains(r.URL.RawQuery, "help=") && r.URL.Query().Get("help") != ""
+}
+
 func decodeQuery(r *http.Request, call *core.Call) error {
 	if r.URL.RawQuery != "" {
 		query := r.URL.Query()
 		if call.Operation == engines.Read {
-			if help := query.Get("help"); help != "" && help != "0" && help != "false" {
+			if wantsHelp(r) {
 				call.Operation = engines.Help
 			} else if list := query.Get("list"); list != "" {
 				asked, err := strconv.ParseBool(list)
@@ -205,7 +216,11 @@ func (a *api) readForm(r io.Reader) (map[string]any, error) {
 	if err != nil || len(values) > a.JSON.ObjectEntries {
 		return nil, engines.Invalid("error parsing form data")
 	}
-	return queryParams(values), nil
+	params := make(map[string]any, len(values))
+	for name, list := range values {
+		params[name] = strings.Join(list, ",")
+	}
+	return params, nil
 }
 
 func bodyError(err error) error {

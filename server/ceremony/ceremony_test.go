@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -20,6 +21,28 @@ import (
 
 const rootToken = "hvs.abcdefghijklmnopqrstuvwx"
 
+// Short names for the tables.
+type (
+	initParams  = ceremony.InitParams
+	rekeyParams = ceremony.RekeyParams
+)
+
+var errInvalid, errFailed = ceremony.ErrInvalid, ceremony.ErrFailed
+
+const (
+	badSeal    = "invalid seal configuration: "
+	badRekey   = "invalid rekey seal configuration: "
+	notBase64  = "'key' must be a valid hex or base64 string"
+	notPGP     = "error parsing given PGP key: openpgp: invalid data: tag byte does not have MSB set"
+	lengths    = "all parts must be the same length"
+	badKeySize = "failed to setup unseal key: crypto/aes: invalid key size 19"
+	wrongKeys  = "unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: " +
+		"error decrypting seal wrapped value\nerror decrypting using seal shamir: cipher: message authentication failed"
+)
+
+// repeat is a share in hex.
+func repeat(digits string, n int) string { return strings.Repeat(digits, n) }
+
 // setup writes what a core would, as far as these tests care.
 func setup(ctx context.Context, draft *barrier.Barrier) (string, error) {
 	return rootToken, draft.Apply(ctx, storage.Put("core/mounts", []byte("mounts")))
@@ -27,7 +50,8 @@ func setup(ctx context.Context, draft *barrier.Barrier) (string, error) {
 
 func initialize(t *testing.T, s storage.Storage, shares, threshold int) ceremony.InitResult {
 	t.Helper()
-	r, err := ceremony.Init(t.Context(), s, ceremony.InitParams{SecretShares: shares, SecretThreshold: threshold}, setup)
+	p := initParams{SecretShares: shares, SecretThreshold: threshold}
+	r, err := ceremony.Init(t.Context(), s, p, setup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,18 +129,21 @@ func (p pgp) decrypt(t *testing.T, inBase64 string) string {
 }
 
 func TestAnswersHaveVaultsFields(t *testing.T) {
+	list := ceremony.ShareList{Keys: []string{"k"}, KeysBase64: []string{"b"}}
 	for _, test := range []struct {
 		answer any
 		want   string
 	}{
-		{ceremony.InitResult{ShareList: ceremony.ShareList{Keys: []string{"k"}, KeysBase64: []string{"b"}}, RootToken: "t"},
+		{ceremony.InitResult{ShareList: list, RootToken: "t"},
 			`{"keys":["k"],"keys_base64":["b"],"root_token":"t"}`},
-		{ceremony.RekeyStatus{}, `{"nonce":"","started":false,"t":0,"n":0,"progress":0,"required":0,"pgp_fingerprints":null,` +
+		{ceremony.RekeyStatus{}, `{"nonce":"","started":false,"t":0,"n":0,"progress":0,"required":0,` +
+			`"pgp_fingerprints":null,` +
 			`"backup":false,"verification_required":false}`},
-		{ceremony.RekeyResult{ShareList: ceremony.ShareList{Keys: []string{"k"}, KeysBase64: []string{"b"}}, VerificationNonce: "v"},
+		{ceremony.RekeyResult{ShareList: list, VerificationNonce: "v"},
 			`{"nonce":"","complete":false,"keys":["k"],"keys_base64":["b"],"pgp_fingerprints":null,"backup":false,` +
 				`"verification_required":false,"verification_nonce":"v"}`},
-		{ceremony.GenerateRootStatus{}, `{"nonce":"","started":false,"progress":0,"required":0,"complete":false,"encoded_token":"",` +
+		{ceremony.GenerateRootStatus{}, `{"nonce":"","started":false,"progress":0,"required":0,"complete":false,` +
+			`"encoded_token":"",` +
 			`"encoded_root_token":"","pgp_fingerprint":"","otp":"","otp_length":0}`},
 		{ceremony.VerifyStatus{}, `{"nonce":"","started":false,"t":0,"n":0,"progress":0}`},
 		{ceremony.VerifyResult{}, `{"nonce":"","complete":false}`},

@@ -53,11 +53,11 @@ func TestGenerateRootWithOTP(t *testing.T) {
 		want := ceremony.GenerateRootStatus{
 			Nonce: started.Nonce, Started: true, Required: 2, OTP: started.OTP, OTPLength: ceremony.OTPLength,
 		}
-		if diff := cmp.Diff(want, started); diff != "" || len(otp) != ceremony.OTPLength || (given == "") != (started.OTP != "") {
+		if diff := cmp.Diff(want, started); diff != "" || len(otp) != ceremony.OTPLength || given+started.OTP != otp {
 			t.Fatalf("Start: -want +got\n%s", diff)
 		}
 		_, err = g.Start(t.Context(), "", "")
-		wantError(t, err, ceremony.ErrInvalid, "root generation already in progress")
+		wantError(t, err, errInvalid, "root generation already in progress")
 		progress, err := g.Update(t.Context(), started.Nonce, keys[0])
 		want = ceremony.GenerateRootStatus{Nonce: started.Nonce, Started: true, Progress: 1, Required: 2}
 		if diff := cmp.Diff(want, progress); err != nil || diff != "" {
@@ -110,33 +110,32 @@ func TestGenerateRootRefuses(t *testing.T) {
 	for _, test := range []struct{ otp, pgp, want string }{
 		{"x", "", "OTP string is wrong length"},
 		{"", "!!", "error parsing PGP key: error decoding given PGP key: illegal base64 data at input byte 0"},
-		{"", "YWFh", "error parsing PGP key: error parsing given PGP key: openpgp: invalid data: tag byte does not have MSB set"},
+		{"", "YWFh", "error parsing PGP key: " + notPGP},
 	} {
 		_, err := g.Start(t.Context(), test.otp, test.pgp)
-		wantError(t, err, ceremony.ErrInvalid, test.want)
+		wantError(t, err, errInvalid, test.want)
 	}
 	_, err := g.Update(t.Context(), "n", keys[0])
-	wantError(t, err, ceremony.ErrInvalid, "no root generation in progress")
+	wantError(t, err, errInvalid, "no root generation in progress")
 	started, err := g.Start(t.Context(), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := started.Nonce
-	one, two := strings.Repeat("01", 33), strings.Repeat("02", 33)
+	one, two := repeat("01", 33), repeat("02", 33)
 	for _, test := range []struct{ nonce, key, want string }{
 		{n, "", "'key' must be specified in request body as JSON"},
 		{n, "zz!", notBase64},
 		{"x", "aabb", "invalid key: key is shorter than minimum 16 bytes"},
-		{n, strings.Repeat("00", 40), "invalid key: key is longer than maximum 33 bytes"},
+		{n, repeat("00", 40), "invalid key: key is longer than maximum 33 bytes"},
 		{"", one, fmt.Sprintf("incorrect nonce supplied; nonce for this root generation operation is %q", n)},
 		{n, one, ""},
 		{n, one, "given key has already been provided during this generation operation"},
 		{n, two, "root generation aborted: unable to authenticate: " + wrongKeys},
 		{n, one, ""},
-		{n, strings.Repeat("02", 20), "failed to compute root key: all parts must be the same length"},
-		{n, strings.Repeat("01", 20), ""},
-		{n, strings.Repeat("02", 20), "root generation aborted: unable to authenticate: invalid key: " +
-			"failed to setup unseal key: crypto/aes: invalid key size 19"},
+		{n, repeat("02", 20), "failed to compute root key: all parts must be the same length"},
+		{n, repeat("01", 20), ""},
+		{n, repeat("02", 20), "root generation aborted: unable to authenticate: invalid key: " + badKeySize},
 		{n, keys[0], ""},
 	} {
 		_, err := g.Update(t.Context(), test.nonce, test.key)
@@ -146,7 +145,7 @@ func TestGenerateRootRefuses(t *testing.T) {
 			}
 			continue
 		}
-		wantError(t, err, ceremony.ErrInvalid, test.want)
+		wantError(t, err, errInvalid, test.want)
 	}
 	if _, err := g.Update(t.Context(), n, keys[1]); err == nil || m.stored != "" {
 		t.Errorf("a token that does not fit the OTP: %v, stored %q", err, m.stored)
@@ -176,7 +175,8 @@ func TestCancelNeedsPrivilege(t *testing.T) {
 	if err := r.Cancel(ceremony.Anonymous, ""); err != nil {
 		t.Errorf("nothing to cancel: %v", err)
 	}
-	started, err := r.Start(t.Context(), ceremony.RekeyParams{SecretShares: 1, SecretThreshold: 1, RequireVerification: true})
+	p := rekeyParams{SecretShares: 1, SecretThreshold: 1, RequireVerification: true}
+	started, err := r.Start(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +185,8 @@ func TestCancelNeedsPrivilege(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantError(t, r.Cancel(ceremony.Privileged, ""), ceremony.ErrInvalid, "invalid request")
-	wantError(t, r.Cancel(ceremony.Privileged, "x"), ceremony.ErrInvalid, "invalid request")
+	wantError(t, r.Cancel(ceremony.Privileged, ""), errInvalid, "invalid request")
+	wantError(t, r.Cancel(ceremony.Privileged, "x"), errInvalid, "invalid request")
 	wantError(t, r.Cancel(ceremony.Anonymous, started.Nonce), ceremony.ErrDenied, "permission denied")
 	_, err = r.VerifyCancel(ceremony.Anonymous)
 	wantError(t, err, ceremony.ErrDenied, "permission denied")
@@ -201,18 +201,17 @@ func FuzzPGPKey(f *testing.F) {
 	f.Add([]byte("aaa"))
 	f.Add([]byte{0xc6, 0xc0, 0x4d, 0x04})
 	s := memory.New()
-	if _, err := ceremony.Init(context.Background(), s, ceremony.InitParams{SecretShares: 1, SecretThreshold: 1}, setup); err != nil {
+	p := initParams{SecretShares: 1, SecretThreshold: 1}
+	if _, err := ceremony.Init(context.Background(), s, p, setup); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {
-		g := ceremony.NewGenerateRoot(s, nil, nil)
-		_, err := g.Start(context.Background(), "", "A"+base64.StdEncoding.EncodeToString(key))
-		if err != nil && !errors.Is(err, ceremony.ErrInvalid) {
-			t.Fatal(err)
-		}
-		_, err = ceremony.NewGenerateRoot(s, nil, nil).Start(context.Background(), "", base64.StdEncoding.EncodeToString(key))
-		if err != nil && !errors.Is(err, ceremony.ErrInvalid) {
-			t.Fatal(err)
+		text := base64.StdEncoding.EncodeToString(key)
+		for _, text := range []string{text, "A" + text} {
+			_, err := ceremony.NewGenerateRoot(s, nil, nil).Start(context.Background(), "", text)
+			if err != nil && !errors.Is(err, errInvalid) {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -76,7 +76,7 @@ func Init(ctx context.Context, s storage.Storage, p InitParams, setup Setup) (In
 	if err != nil {
 		return InitResult{}, err
 	}
-	if err := store(ctx, s, draft); err != nil {
+	if err := commit(ctx, s, draft); err != nil {
 		return InitResult{}, err
 	}
 	return InitResult{ShareList: list, RootToken: token}, nil
@@ -131,7 +131,9 @@ func (p InitParams) checkRecovery() error {
 }
 
 // draftServer returns everything to be stored, and the root token.
-func draftServer(ctx context.Context, p InitParams, root, unseal secret.Key, setup Setup) ([]storage.Op, string, error) {
+func draftServer(ctx context.Context, p InitParams, root, unseal secret.Key, setup Setup) (
+	draft []storage.Op, rootToken string, err error,
+) {
 	config := seal.Config{Type: seal.TypeShamir, Shares: p.SecretShares, Threshold: p.SecretThreshold}
 	records, err := seal.Records(ctx, seal.NewShamir(unseal), config, root)
 	if err != nil {
@@ -141,24 +143,24 @@ func draftServer(ctx context.Context, p InitParams, root, unseal secret.Key, set
 	if err != nil {
 		return nil, "", err
 	}
-	draft := memory.New()
-	if err := draft.Apply(ctx, append(ops, records...)...); err != nil {
+	store := memory.New()
+	if err := store.Apply(ctx, append(ops, records...)...); err != nil {
 		return nil, "", err
 	}
-	b, err := barrier.Open(ctx, draft, root)
+	b, err := barrier.Open(ctx, store, root)
 	if err != nil {
 		return nil, "", err
 	}
-	token, err := setup(ctx, b)
+	rootToken, err = setup(ctx, b)
 	if closeErr := b.Close(); err != nil || closeErr != nil {
 		return nil, "", fmt.Errorf("ceremony: set up the server: %w", errors.Join(err, closeErr))
 	}
-	return draft.Contents(), token, nil
+	return store.Contents(), rootToken, nil
 }
 
-// store applies the draft. When that fails but the draft is there, it was written: then the keys must be
+// commit applies the draft. When that fails but the draft is there, it was written: then the keys must be
 // handed out, or nobody will ever open it.
-func store(ctx context.Context, s storage.Storage, draft []storage.Op) error {
+func commit(ctx context.Context, s storage.Storage, draft []storage.Op) error {
 	err := s.Apply(ctx, draft...)
 	if err == nil {
 		return nil

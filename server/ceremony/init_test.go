@@ -31,8 +31,8 @@ func TestInit(t *testing.T) {
 	if got, err := b.Get(t.Context(), "core/mounts"); err != nil || string(got) != "mounts" {
 		t.Errorf("what Setup wrote: %q, %v", got, err)
 	}
-	_, err := ceremony.Init(t.Context(), s, ceremony.InitParams{SecretShares: 1, SecretThreshold: 1}, setup)
-	wantError(t, err, ceremony.ErrInvalid, "Vault is already initialized")
+	_, err := ceremony.Init(t.Context(), s, initParams{SecretShares: 1, SecretThreshold: 1}, setup)
+	wantError(t, err, errInvalid, "Vault is already initialized")
 	if !errors.Is(err, ceremony.ErrAlreadyInitialized) {
 		t.Error("it is not ErrAlreadyInitialized")
 	}
@@ -49,39 +49,43 @@ func TestInitRefuses(t *testing.T) {
 		params ceremony.InitParams
 		want   string
 	}{
-		{"nothing", ceremony.InitParams{}, "invalid seal configuration: shares must be at least one"},
-		{"no threshold", ceremony.InitParams{SecretShares: 1}, "invalid seal configuration: threshold must be at least one"},
-		{"negative", ceremony.InitParams{SecretShares: -1, SecretThreshold: 1}, "invalid seal configuration: shares must be at least one"},
-		{"256 shares", ceremony.InitParams{SecretShares: 256, SecretThreshold: 2}, "invalid seal configuration: shares must be less than 256"},
-		{"256 shares, threshold 1", ceremony.InitParams{SecretShares: 256, SecretThreshold: 1},
-			"invalid seal configuration: threshold must be greater than one for multiple shares"},
-		{"threshold 256", ceremony.InitParams{SecretShares: 1, SecretThreshold: 256}, "invalid seal configuration: threshold must be less than 256"},
-		{"threshold over shares", ceremony.InitParams{SecretShares: 3, SecretThreshold: 4},
-			"invalid seal configuration: threshold cannot be larger than shares"},
-		{"threshold 1 of 3", ceremony.InitParams{SecretShares: 3, SecretThreshold: 1},
-			"invalid seal configuration: threshold must be greater than one for multiple shares"},
-		{"too few PGP keys", ceremony.InitParams{SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{"a"}}, "incorrect number of PGP keys"},
-		{"PGP keys before shares", ceremony.InitParams{PGPKeys: []string{"a"}}, "incorrect number of PGP keys"},
-		{"PGP key no base64", ceremony.InitParams{SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{key, "!!"}},
-			"invalid seal configuration: error decoding given PGP key: illegal base64 data at input byte 0"},
-		{"PGP key no key", ceremony.InitParams{SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{"YWFh", key}},
-			"invalid seal configuration: error parsing given PGP key: openpgp: invalid data: tag byte does not have MSB set"},
-		{"PGP key empty", ceremony.InitParams{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{""}},
-			"invalid seal configuration: error parsing given PGP key: EOF"},
-		{"root token key no base64", ceremony.InitParams{SecretShares: 1, SecretThreshold: 1, RootTokenPGPKey: "!!"},
+		{"nothing", initParams{}, badSeal + "shares must be at least one"},
+		{"no threshold", initParams{SecretShares: 1}, badSeal + "threshold must be at least one"},
+		{"negative", initParams{SecretShares: -1, SecretThreshold: 1}, badSeal + "shares must be at least one"},
+		{"256 shares", initParams{SecretShares: 256, SecretThreshold: 2}, badSeal + "shares must be less than 256"},
+		{"256 shares, threshold 1", initParams{SecretShares: 256, SecretThreshold: 1},
+			badSeal + "threshold must be greater than one for multiple shares"},
+		{"threshold 256", initParams{SecretShares: 1, SecretThreshold: 256},
+			badSeal + "threshold must be less than 256"},
+		{"threshold over shares", initParams{SecretShares: 3, SecretThreshold: 4},
+			badSeal + "threshold cannot be larger than shares"},
+		{"threshold 1 of 3", initParams{SecretShares: 3, SecretThreshold: 1},
+			badSeal + "threshold must be greater than one for multiple shares"},
+		{"too few PGP keys", initParams{SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{"a"}},
+			"incorrect number of PGP keys"},
+		{"PGP keys before shares", initParams{PGPKeys: []string{"a"}},
+			"incorrect number of PGP keys"},
+		{"PGP key no base64", initParams{SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{key, "!!"}},
+			badSeal + "error decoding given PGP key: illegal base64 data at input byte 0"},
+		{"PGP key no key", initParams{SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{"YWFh", key}},
+			badSeal + notPGP},
+		{"PGP key empty", initParams{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{""}},
+			badSeal + "error parsing given PGP key: EOF"},
+		{"root token key no base64", initParams{SecretShares: 1, SecretThreshold: 1, RootTokenPGPKey: "!!"},
 			"error decoding given PGP key: illegal base64 data at input byte 0"},
-		{"root token key no key", ceremony.InitParams{SecretShares: 1, SecretThreshold: 1, RootTokenPGPKey: "YWFh"},
-			"error parsing given PGP key: openpgp: invalid data: tag byte does not have MSB set"},
-		{"recovery", ceremony.InitParams{RecoveryShares: 5, RecoveryThreshold: 3, RecoveryPGPKeys: []string{"a"}},
+		{"root token key no key", initParams{SecretShares: 1, SecretThreshold: 1, RootTokenPGPKey: "YWFh"},
+			notPGP},
+		{"recovery", initParams{RecoveryShares: 5, RecoveryThreshold: 3, RecoveryPGPKeys: []string{"a"}},
 			"parameters recovery_shares,recovery_threshold,recovery_pgp_keys not applicable to seal type shamir"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := memory.New()
-			_, err := ceremony.Init(t.Context(), s, test.params, func(context.Context, *barrier.Barrier) (string, error) {
+			unwanted := func(context.Context, *barrier.Barrier) (string, error) {
 				t.Error("Setup was called")
 				return "", nil
-			})
-			wantError(t, err, ceremony.ErrInvalid, test.want)
+			}
+			_, err := ceremony.Init(t.Context(), s, test.params, unwanted)
+			wantError(t, err, errInvalid, test.want)
 			if got := s.Contents(); len(got) != 0 {
 				t.Errorf("%d keys were written", len(got))
 			}
@@ -92,8 +96,9 @@ func TestInitRefuses(t *testing.T) {
 func TestInitWithPGP(t *testing.T) {
 	s := memory.New()
 	keys := []pgp{newPGP(t), newPGP(t)}
-	r, err := ceremony.Init(t.Context(), s, ceremony.InitParams{
-		SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{keys[0].public, keys[1].public}, RootTokenPGPKey: keys[1].public,
+	r, err := ceremony.Init(t.Context(), s, initParams{
+		SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{keys[0].public, keys[1].public},
+		RootTokenPGPKey: keys[1].public,
 	}, setup)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +112,7 @@ func TestInitWithPGP(t *testing.T) {
 func TestInitIsAllOrNothing(t *testing.T) {
 	failure := errors.New("no token")
 	s := memory.New()
-	_, err := ceremony.Init(t.Context(), s, ceremony.InitParams{SecretShares: 1, SecretThreshold: 1},
+	_, err := ceremony.Init(t.Context(), s, initParams{SecretShares: 1, SecretThreshold: 1},
 		func(ctx context.Context, draft *barrier.Barrier) (string, error) {
 			_, _ = setup(ctx, draft)
 			return "", failure
@@ -117,7 +122,7 @@ func TestInitIsAllOrNothing(t *testing.T) {
 	}
 	open := func(*testing.T) storage.Storage { return memory.New() }
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, f *storagetest.Faulty) {
-		r, err := ceremony.Init(t.Context(), f, ceremony.InitParams{SecretShares: 2, SecretThreshold: 2}, setup)
+		r, err := ceremony.Init(t.Context(), f, initParams{SecretShares: 2, SecretThreshold: 2}, setup)
 		exists, existsErr := barrier.Exists(t.Context(), base)
 		if existsErr != nil || exists != (err == nil) {
 			t.Fatalf("Init: %v; initialized %v, %v", err, exists, existsErr)

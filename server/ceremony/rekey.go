@@ -294,9 +294,9 @@ type RekeyBackup struct {
 func backupOp(nonce string, list ShareList, keys []pgpKey) (storage.Op, error) {
 	b := RekeyBackup{Nonce: nonce, Keys: map[string][]string{}, KeysBase64: map[string][]string{}}
 	for i, key := range keys {
-		print := key.fingerprint()
-		b.Keys[print] = append(b.Keys[print], list.Keys[i])
-		b.KeysBase64[print] = append(b.KeysBase64[print], list.KeysBase64[i])
+		id := key.fingerprint()
+		b.Keys[id] = append(b.Keys[id], list.Keys[i])
+		b.KeysBase64[id] = append(b.KeysBase64[id], list.KeysBase64[i])
 	}
 	data, err := json.Marshal(b)
 	if err != nil {

@@ -3,7 +3,6 @@ package ceremony_test
 import (
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,7 +37,7 @@ func rekey(t *testing.T, r *ceremony.Rekey, p ceremony.RekeyParams, keys ...stri
 func TestRekey(t *testing.T) {
 	s, b, keys := startServer(t, 3, 2)
 	r := ceremony.NewRekey(s, b)
-	result := rekey(t, r, ceremony.RekeyParams{SecretShares: 4, SecretThreshold: 3}, keys[2], keys[0])
+	result := rekey(t, r, rekeyParams{SecretShares: 4, SecretThreshold: 3}, keys[2], keys[0])
 	want := &ceremony.RekeyResult{Nonce: result.Nonce, Complete: true, ShareList: result.ShareList}
 	if diff := cmp.Diff(want, result); diff != "" || len(result.Keys) != 4 {
 		t.Fatalf("-want +got\n%s", diff)
@@ -55,7 +54,7 @@ func TestRekey(t *testing.T) {
 		t.Errorf("%v: -want +got\n%s", err, diff)
 	}
 	// And once more, with the new ones.
-	again := rekey(t, r, ceremony.RekeyParams{SecretShares: 1, SecretThreshold: 1}, result.Keys[:3]...)
+	again := rekey(t, r, rekeyParams{SecretShares: 1, SecretThreshold: 1}, result.Keys[:3]...)
 	unsealed(t, s, again.Keys...)
 }
 
@@ -67,59 +66,60 @@ func TestRekeyRefuses(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		{ceremony.RekeyParams{}, ceremony.ErrFailed, "invalid rekey seal configuration: shares must be at least one"},
-		{ceremony.RekeyParams{SecretShares: 1}, ceremony.ErrFailed, "invalid rekey seal configuration: threshold must be at least one"},
-		{ceremony.RekeyParams{SecretThreshold: 1}, ceremony.ErrInvalid, "provided threshold greater than the total shares"},
-		{ceremony.RekeyParams{SecretShares: 3, SecretThreshold: 1}, ceremony.ErrFailed,
-			"invalid rekey seal configuration: threshold must be greater than one for multiple shares"},
-		{ceremony.RekeyParams{SecretShares: 300, SecretThreshold: 300}, ceremony.ErrFailed,
-			"invalid rekey seal configuration: shares must be less than 256"},
-		{ceremony.RekeyParams{SecretShares: 2, SecretThreshold: 3, PGPKeys: []string{"x"}}, ceremony.ErrInvalid,
+		{rekeyParams{}, errFailed, badRekey + "shares must be at least one"},
+		{rekeyParams{SecretShares: 1}, errFailed, badRekey + "threshold must be at least one"},
+		{rekeyParams{SecretThreshold: 1}, errInvalid, "provided threshold greater than the total shares"},
+		{rekeyParams{SecretShares: 3, SecretThreshold: 1}, errFailed,
+			badRekey + "threshold must be greater than one for multiple shares"},
+		{rekeyParams{SecretShares: 300, SecretThreshold: 300}, errFailed,
+			badRekey + "shares must be less than 256"},
+		{rekeyParams{SecretShares: 2, SecretThreshold: 3, PGPKeys: []string{"x"}}, errInvalid,
 			"incorrect number of PGP keys for rekey"},
-		{ceremony.RekeyParams{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{"!!"}}, ceremony.ErrFailed,
-			"invalid rekey seal configuration: error decoding given PGP key: illegal base64 data at input byte 0"},
-		{ceremony.RekeyParams{SecretShares: 2, SecretThreshold: 3, Backup: true}, ceremony.ErrInvalid,
+		{rekeyParams{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{"!!"}}, errFailed,
+			badRekey + "error decoding given PGP key: illegal base64 data at input byte 0"},
+		{rekeyParams{SecretShares: 2, SecretThreshold: 3, Backup: true}, errInvalid,
 			"cannot request a backup of the new keys without providing PGP keys for encryption"},
 	} {
 		_, err := r.Start(t.Context(), test.params)
 		wantError(t, err, test.kind, test.want)
 	}
 	_, _, err := r.Update(t.Context(), "n", keys[0])
-	wantError(t, err, ceremony.ErrInvalid, "no barrier rekey in progress")
+	wantError(t, err, errInvalid, "no barrier rekey in progress")
 	_, err = r.VerifyStatus()
-	wantError(t, err, ceremony.ErrInvalid, "no rekey configuration found")
+	wantError(t, err, errInvalid, "no rekey configuration found")
 	_, err = r.VerifyCancel(ceremony.Privileged)
-	wantError(t, err, ceremony.ErrInvalid, "no rekey configuration found")
+	wantError(t, err, errInvalid, "no rekey configuration found")
 	_, _, err = r.Verify(t.Context(), "n", keys[0])
-	wantError(t, err, ceremony.ErrInvalid, "no rekey in progress")
-	started, err := r.Start(t.Context(), ceremony.RekeyParams{SecretShares: 3, SecretThreshold: 2, RequireVerification: true})
+	wantError(t, err, errInvalid, "no rekey in progress")
+	p := rekeyParams{SecretShares: 3, SecretThreshold: 2, RequireVerification: true}
+	started, err := r.Start(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Start(t.Context(), ceremony.RekeyParams{SecretShares: 1, SecretThreshold: 1})
-	wantError(t, err, ceremony.ErrInvalid, "rekey already in progress")
+	_, err = r.Start(t.Context(), rekeyParams{SecretShares: 1, SecretThreshold: 1})
+	wantError(t, err, errInvalid, "rekey already in progress")
 	_, _, err = r.Verify(t.Context(), "n", keys[0])
-	wantError(t, err, ceremony.ErrInvalid, "no rekey verification in progress")
+	wantError(t, err, errInvalid, "no rekey verification in progress")
 	n := started.Nonce
-	one, two := strings.Repeat("01", 33), strings.Repeat("02", 33)
+	one, two := repeat("01", 33), repeat("02", 33)
 	for _, test := range []struct {
 		nonce, key string
 		kind       error
 		want       string
 	}{
-		{n, "", ceremony.ErrInvalid, "'key' must be specified in request body as JSON"},
-		{"x", "zz", ceremony.ErrInvalid, notBase64},
-		{"x", "aabb", ceremony.ErrInvalid, "key is shorter than minimum 16 bytes"},
-		{n, strings.Repeat("00", 40), ceremony.ErrInvalid, "key is longer than maximum 33 bytes"},
-		{"x", one, ceremony.ErrInvalid, fmt.Sprintf("incorrect nonce supplied; nonce for this rekey operation is %q", n)},
+		{n, "", errInvalid, "'key' must be specified in request body as JSON"},
+		{"x", "zz", errInvalid, notBase64},
+		{"x", "aabb", errInvalid, "key is shorter than minimum 16 bytes"},
+		{n, repeat("00", 40), errInvalid, "key is longer than maximum 33 bytes"},
+		{"x", one, errInvalid, fmt.Sprintf("incorrect nonce supplied; nonce for this rekey operation is %q", n)},
 		{n, one, nil, ""},
-		{n, one, ceremony.ErrInvalid, "given key has already been provided during this generation operation"},
-		{n, two, ceremony.ErrFailed, "failed to read root key: invalid key: failed to decrypt keys from storage: error " +
-			"decrypting seal wrapped value\nerror decrypting using seal : cipher: message authentication failed"},
+		{n, one, errInvalid, "given key has already been provided during this generation operation"},
+		{n, two, errFailed, "failed to read root key: invalid key: failed to decrypt keys from storage: " +
+			"error decrypting seal wrapped value\nerror decrypting using seal : cipher: message authentication failed"},
 		{n, one, nil, ""},
-		{n, strings.Repeat("00", 20), ceremony.ErrFailed, "failed to compute root key: all parts must be the same length"},
-		{n, strings.Repeat("01", 20), nil, ""},
-		{n, strings.Repeat("02", 20), ceremony.ErrFailed, "failed to setup unseal key: crypto/aes: invalid key size 19"},
+		{n, repeat("00", 20), errFailed, "failed to compute root key: " + lengths},
+		{n, repeat("01", 20), nil, ""},
+		{n, repeat("02", 20), errFailed, badKeySize},
 	} {
 		_, _, err := r.Update(t.Context(), test.nonce, test.key)
 		if test.want == "" {
@@ -136,14 +136,14 @@ func TestRekeyRefuses(t *testing.T) {
 func TestRekeyWithVerification(t *testing.T) {
 	s, b, keys := startServer(t, 2, 2)
 	r := ceremony.NewRekey(s, b)
-	p := ceremony.RekeyParams{SecretShares: 3, SecretThreshold: 2, RequireVerification: true}
+	p := rekeyParams{SecretShares: 3, SecretThreshold: 2, RequireVerification: true}
 	result := rekey(t, r, p, keys...)
 	if !result.VerificationRequired || result.VerificationNonce == "" || result.VerificationNonce == result.Nonce {
 		t.Fatalf("%+v", result)
 	}
 	unsealed(t, s, keys...) // the old ones are still in effect
 	_, _, err := r.Update(t.Context(), result.Nonce, keys[0])
-	wantError(t, err, ceremony.ErrInvalid, "rekey operation already finished; verification must be performed; "+
+	wantError(t, err, errInvalid, "rekey operation already finished; verification must be performed; "+
 		fmt.Sprintf("nonce for the verification operation is %q", result.VerificationNonce))
 	verify := func(key string) (*ceremony.VerifyStatus, *ceremony.VerifyResult, error) {
 		status, err := r.VerifyStatus()
@@ -153,16 +153,16 @@ func TestRekeyWithVerification(t *testing.T) {
 		return r.Verify(t.Context(), status.Nonce, key)
 	}
 	_, _, err = r.Verify(t.Context(), result.Nonce, result.Keys[0])
-	wantError(t, err, ceremony.ErrInvalid,
+	wantError(t, err, errInvalid,
 		fmt.Sprintf("incorrect nonce supplied; nonce for this verify operation is %q", result.VerificationNonce))
 	for _, test := range []struct {
 		last string
 		kind error
 		want string
 	}{
-		{result.Keys[0], ceremony.ErrInvalid, "given key has already been provided during this verify operation"},
-		{strings.Repeat("00", 33), ceremony.ErrInvalid, "rekey verification failed; incorrect key shares supplied"},
-		{strings.Repeat("00", 20), ceremony.ErrFailed, "failed to compute key for verification: all parts must be the same length"},
+		{result.Keys[0], errInvalid, "given key has already been provided during this verify operation"},
+		{repeat("00", 33), errInvalid, "rekey verification failed; incorrect key shares supplied"},
+		{repeat("00", 20), errFailed, "failed to compute key for verification: " + lengths},
 	} {
 		if test.kind != nil {
 			if _, err := r.VerifyCancel(ceremony.Privileged); err != nil {
@@ -195,10 +195,11 @@ func TestRekeyBackup(t *testing.T) {
 	s, b, keys := startServer(t, 1, 1)
 	r := ceremony.NewRekey(s, b)
 	_, err := r.Backup(t.Context())
-	wantError(t, err, ceremony.ErrInvalid, "no backed-up keys found")
+	wantError(t, err, errInvalid, "no backed-up keys found")
 	pair := []pgp{newPGP(t), newPGP(t)}
-	result := rekey(t, r, ceremony.RekeyParams{
-		SecretShares: 3, SecretThreshold: 2, PGPKeys: []string{pair[0].public, pair[1].public, pair[0].public}, Backup: true,
+	result := rekey(t, r, rekeyParams{
+		SecretShares: 3, SecretThreshold: 2, Backup: true,
+		PGPKeys: []string{pair[0].public, pair[1].public, pair[0].public},
 	}, keys...)
 	prints := []string{pair[0].fingerprint(), pair[1].fingerprint(), pair[0].fingerprint()}
 	if diff := cmp.Diff(prints, result.PGPFingerprints); diff != "" {
@@ -206,9 +207,11 @@ func TestRekeyBackup(t *testing.T) {
 	}
 	got, err := r.Backup(t.Context())
 	want := ceremony.RekeyBackup{
-		Nonce:      result.Nonce,
-		Keys:       map[string][]string{prints[0]: {result.Keys[0], result.Keys[2]}, prints[1]: {result.Keys[1]}},
-		KeysBase64: map[string][]string{prints[0]: {result.KeysBase64[0], result.KeysBase64[2]}, prints[1]: {result.KeysBase64[1]}},
+		Nonce: result.Nonce,
+		Keys:  map[string][]string{prints[0]: {result.Keys[0], result.Keys[2]}, prints[1]: {result.Keys[1]}},
+		KeysBase64: map[string][]string{
+			prints[0]: {result.KeysBase64[0], result.KeysBase64[2]}, prints[1]: {result.KeysBase64[1]},
+		},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Fatalf("%v: -want +got\n%s", err, diff)
@@ -220,7 +223,7 @@ func TestRekeyBackup(t *testing.T) {
 		}
 	}
 	_, err = r.Backup(t.Context())
-	wantError(t, err, ceremony.ErrInvalid, "no backed-up keys found")
+	wantError(t, err, errInvalid, "no backed-up keys found")
 }
 
 // TestFaultsInRekey: whatever fails, the server opens with the old shares or with those handed out.
@@ -235,7 +238,7 @@ func TestFaultsInRekey(t *testing.T) {
 					return
 				}
 				r := ceremony.NewRekey(f, b)
-				started, err := r.Start(t.Context(), ceremony.RekeyParams{
+				started, err := r.Start(t.Context(), rekeyParams{
 					SecretShares: 1, SecretThreshold: 1, RequireVerification: verification,
 				})
 				if err != nil {
@@ -258,6 +261,23 @@ func TestFaultsInRekey(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestRekeyThatWasWrittenHandsOutItsShares: the storage reports failures but has the new keys, so the shares
+// must reach the operators.
+func TestRekeyThatWasWrittenHandsOutItsShares(t *testing.T) {
+	base := memory.New()
+	old := initialize(t, base, 1, 1).Keys
+	f := storagetest.NewFaulty(base)
+	b, err := barrier.Open(t.Context(), f, rootOf(t, base, old[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.FailEvery(storagetest.Apply, storagetest.WrittenButFailed)
+	result := rekey(t, ceremony.NewRekey(f, b), rekeyParams{SecretShares: 1, SecretThreshold: 1}, old...)
+	if _, err := barrier.Open(t.Context(), base, rootOf(t, base, result.Keys[0])); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,7 +3,6 @@ package ceremony_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,12 +10,6 @@ import (
 	"coffer/barrier"
 	"coffer/server/ceremony"
 	"coffer/storage/memory"
-)
-
-const (
-	notBase64 = "'key' must be a valid hex or base64 string"
-	wrongKeys = "unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: error decrypting seal " +
-		"wrapped value\nerror decrypting using seal shamir: cipher: message authentication failed"
 )
 
 func TestUnsealProgress(t *testing.T) {
@@ -44,16 +37,17 @@ func TestUnsealProgress(t *testing.T) {
 		return err
 	}
 	want(ceremony.UnsealStatus{Type: "shamir"})
-	wantError(t, add(strings.Repeat("00", 33)), ceremony.ErrInvalid, "Vault is not initialized")
+	wantError(t, add(repeat("00", 33)), errInvalid, "Vault is not initialized")
 	r := initialize(t, s, 3, 2)
 	status := ceremony.UnsealStatus{Type: "shamir", Initialized: true, T: 2, N: 3}
 	want(status)
 	for share, text := range map[string]string{
-		"": "'key' must be specified in request body as JSON, or 'reset' set to true", "zz!": notBase64, "aa": notBase64,
-		strings.Repeat("00", 15): notBase64, "aabb": "invalid key: key is shorter than minimum 16 bytes",
-		strings.Repeat("00", 40): "invalid key: key is longer than maximum 33 bytes",
+		"":    "'key' must be specified in request body as JSON, or 'reset' set to true",
+		"zz!": notBase64, "aa": notBase64,
+		repeat("00", 15): notBase64, "aabb": "invalid key: key is shorter than minimum 16 bytes",
+		repeat("00", 40): "invalid key: key is longer than maximum 33 bytes",
 	} {
-		wantError(t, add(share), ceremony.ErrInvalid, text)
+		wantError(t, add(share), errInvalid, text)
 	}
 	want(status)
 	status.Progress = 1
@@ -65,18 +59,19 @@ func TestUnsealProgress(t *testing.T) {
 	status.Progress = 0
 	want(status)
 	for name, test := range map[string]struct{ first, last, want string }{
-		"wrong":     {r.Keys[0], strings.Repeat("00", 33), wrongKeys},
-		"lengths":   {r.Keys[0], strings.Repeat("00", 20), "invalid key: failed to compute combined key: all parts must be the same length"},
-		"same part": {strings.Repeat("01", 33), strings.Repeat("02", 32) + "01", "invalid key: failed to compute combined key: duplicate part detected"},
-		"no AES key": {strings.Repeat("01", 20), strings.Repeat("02", 20),
-			"invalid key: failed to setup unseal key: crypto/aes: invalid key size 19"},
-		"AES-128": {strings.Repeat("01", 17), strings.Repeat("02", 17), wrongKeys},
+		"wrong":   {r.Keys[0], repeat("00", 33), wrongKeys},
+		"lengths": {r.Keys[0], repeat("00", 20), "invalid key: failed to compute combined key: " + lengths},
+		"same part": {repeat("01", 33), repeat("02", 32) + "01",
+			"invalid key: failed to compute combined key: duplicate part detected"},
+		"no AES key": {repeat("01", 20), repeat("02", 20),
+			"invalid key: " + badKeySize},
+		"AES-128": {repeat("01", 17), repeat("02", 17), wrongKeys},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := add(test.first); err != nil {
 				t.Fatal(err)
 			}
-			wantError(t, add(test.last), ceremony.ErrInvalid, test.want)
+			wantError(t, add(test.last), errInvalid, test.want)
 			want(status)
 		})
 	}
@@ -100,17 +95,21 @@ func TestUnsealProgress(t *testing.T) {
 
 // FuzzUnsealShare gives made-up shares to a sealed server.
 func FuzzUnsealShare(f *testing.F) {
-	for _, seed := range []string{"", "aa", "aabb", strings.Repeat("00", 33), strings.Repeat("A", 44), "\x00", "hmCXjsE7A0gjr/NHHALO5+ADQioI5pWDegrdFLGK/FxL"} {
+	for _, seed := range []string{
+		"", "aa", "aabb", "\x00", repeat("00", 33), repeat("A", 44), "hmCXjsE7A0gjr/NHHALO5+ADQioI5pWDegrdFLGK/FxL",
+	} {
 		f.Add(seed, seed)
 	}
 	s := memory.New()
-	if _, err := ceremony.Init(context.Background(), s, ceremony.InitParams{SecretShares: 3, SecretThreshold: 2}, setup); err != nil {
+	p := initParams{SecretShares: 3, SecretThreshold: 2}
+	if _, err := ceremony.Init(context.Background(), s, p, setup); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, first, last string) {
 		u := ceremony.NewUnseal(s)
 		for _, share := range []string{first, last, first} {
-			if _, complete, err := u.Add(context.Background(), share); complete || err != nil && !errors.Is(err, ceremony.ErrInvalid) {
+			_, complete, err := u.Add(context.Background(), share)
+			if complete || err != nil && !errors.Is(err, errInvalid) {
 				t.Fatalf("complete %v, %v", complete, err)
 			}
 		}

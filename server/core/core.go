@@ -19,7 +19,9 @@ import (
 	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/server/ceremony"
+	"coffer/server/metrics"
 	"coffer/server/mounts"
+	"coffer/server/sys"
 	"coffer/storage"
 )
 
@@ -46,6 +48,10 @@ type Settings struct {
 	RawStorage bool
 	// StorageType is the name shown in seal-status: "bolt", "inmem".
 	StorageType string
+	// APIAddress and ClusterAddress are the URLs of this node, shown to clients.
+	APIAddress, ClusterAddress string
+	// LogLevel is the level of Logger, which sys/loggers changes.
+	LogLevel *slog.LevelVar
 	// Sanitized is the configuration without secrets, for sys/config/state/sanitized.
 	Sanitized map[string]any
 }
@@ -65,6 +71,7 @@ var errSessionOver = errors.New("core: the session is over")
 type Core struct {
 	cfg     Config
 	unseal  *ceremony.Unseal
+	metrics *metrics.Metrics
 	session atomic.Pointer[session]
 
 	// changing serialises the life cycle: init, unseal and seal.
@@ -73,7 +80,20 @@ type Core struct {
 
 // New returns a sealed server over cfg.Storage.
 func New(cfg Config) *Core {
-	return &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage)}
+	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage)}
+	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount)
+	return c
+}
+
+// Metrics counts what the server does.
+func (c *Core) Metrics() *metrics.Metrics { return c.metrics }
+
+func (c *Core) leaseCount() int {
+	s := c.session.Load()
+	if s == nil {
+		return 0
+	}
+	return s.leases.Count()
 }
 
 // Now is the server's clock.
@@ -115,4 +135,22 @@ func (c *Core) Seal() error {
 	err := s.barrier.Close()
 	c.cfg.Logger.Info("sealed")
 	return err
+}
+
+// CORS says which web pages may call the API; none while the server is sealed.
+func (c *Core) CORS() sys.CORS {
+	s := c.session.Load()
+	if s == nil {
+		return sys.CORS{}
+	}
+	return s.settings.CORS()
+}
+
+// ReopenAudit opens the files of the audit devices anew, after their rotation.
+func (c *Core) ReopenAudit() error {
+	s := c.session.Load()
+	if s == nil {
+		return nil
+	}
+	return s.audit.Reopen()
 }

@@ -203,13 +203,13 @@ func (r *run) authorize(ctx context.Context) error {
 	return r.permit(acl, r.found && r.match.Sudo())
 }
 
-// authorizeSudo asks the caller's policies for a path that no engine serves and that needs sudo.
-func (r *run) authorizeSudo(ctx context.Context) error {
+// authorizeBare asks the caller's policies for a path that no engine serves.
+func (r *run) authorizeBare(ctx context.Context, sudo bool) error {
 	acl, err := r.session.policies.ACL(ctx, r.entry.Policies())
 	if err != nil {
 		return err
 	}
-	return r.permit(acl, true)
+	return r.permit(acl, sudo)
 }
 
 // permit lets the policies decide. Why they refused is for the log; the client learns nothing.
@@ -299,11 +299,24 @@ func (c *Core) authorized(ctx context.Context, call Call) error {
 	if s == nil {
 		return engines.ErrSealed
 	}
+	return s.check(ctx, call, true)
+}
+
+// MayRead asks whether the call's token may read a path that no engine serves.
+func (c *Core) MayRead(ctx context.Context, call Call) error {
+	s := c.session.Load()
+	if s == nil {
+		return engines.ErrSealed
+	}
+	return s.check(ctx, call, false)
+}
+
+func (s *session) check(ctx context.Context, call Call, sudo bool) error {
 	r := &run{session: s, call: &call}
 	r.request = engines.Request{ID: call.ID, Operation: call.Operation, Path: call.Path, Client: call.Client, Token: call.Token}
 	err := r.authenticate(ctx)
 	if err == nil {
-		err = r.authorizeSudo(ctx)
+		err = r.authorizeBare(ctx, sudo)
 	}
 	if r.usedUp {
 		defer s.revokeUsedUp(r.entry)
@@ -312,4 +325,12 @@ func (c *Core) authorized(ctx context.Context, call Call) error {
 		return auditErr
 	}
 	return err
+}
+
+// revokeUsedUp ends a token after its last use. The token cannot be used again whatever becomes of this;
+// its lease ends it for good.
+func (s *session) revokeUsedUp(e *token.Entry) {
+	if err := s.tokens.RevokeUsed(s.ctx, e); err != nil {
+		s.logger.Warn("a used-up token could not be revoked", "accessor", e.Caller.Accessor, "error", err)
+	}
 }

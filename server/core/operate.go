@@ -48,7 +48,10 @@ func (c *Core) initialize(ctx context.Context, p ceremony.InitParams, wanted eng
 			return "", err
 		}
 		defer s.stop()
-		token, err := s.tokens.CreateRoot(ctx, wanted)
+		if !wanted.IsZero() {
+			return wanted.Reveal(), s.tokens.CreateRootAs(ctx, wanted)
+		}
+		token, err := s.tokens.CreateRoot(ctx)
 		return token.Reveal(), err
 	})
 	if err == nil {

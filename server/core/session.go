@@ -2,8 +2,6 @@ package core
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,7 +18,6 @@ import (
 	"coffer/server/policies"
 	"coffer/server/sys"
 	"coffer/server/wrapping"
-	"coffer/storage"
 )
 
 // session is everything that exists only while the server is unsealed.
@@ -36,6 +33,7 @@ type session struct {
 	policies *policies.Store
 	wrapping *wrapping.Service
 	audit    *audit.Broker
+	settings *sys.Settings
 
 	rekey        *ceremony.Rekey
 	generateRoot *ceremony.GenerateRoot
@@ -45,14 +43,6 @@ type session struct {
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 }
-
-// cluster names this installation to its clients.
-type cluster struct {
-	Name string `json:"name"`
-	ID   string `json:"id"`
-}
-
-const clusterPath = "core/cluster"
 
 func (s *session) now() time.Time { return s.cfg.Now() }
 
@@ -73,6 +63,10 @@ func (s *session) build(ctx context.Context) (err error) {
 	}
 	if s.policies, err = policies.New(ctx, s.barrier); err != nil {
 		return fmt.Errorf("policies: %w", err)
+	}
+	running := sys.VersionRecord{Version: s.cfg.Build.Version, BuildDate: s.cfg.Build.Date, Installed: s.now()}
+	if s.settings, err = sys.OpenSettings(ctx, s.barrier, running); err != nil {
+		return fmt.Errorf("settings: %w", err)
 	}
 	s.mounts = mounts.New(s.ctx, mounts.Config{
 		Storage: s.barrier, Logger: s.logger, Now: s.cfg.Now, Types: s.cfg.Types,
@@ -116,27 +110,28 @@ func (s *session) mountBuiltins() error {
 	return nil
 }
 
-func (s *session) newSys() engines.Engine { return sys.New(sys.Config{}) }
+func (s *session) newSys() engines.Engine {
+	cfg := sys.Config{
+		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
+		Keys: s.barrier, Audit: s.audit, Settings: s.settings,
+		Node: sys.Node{
+			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
+			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),
+		},
+		LogLevel: s.cfg.LogLevel, Now: s.cfg.Now, Session: s.ctx,
+	}
+	if s.cfg.RawStorage {
+		cfg.Raw = s.barrier
+	}
+	return sys.New(cfg)
+}
 
-// loadCluster reads the installation's name, or makes one.
-func (s *session) loadCluster(ctx context.Context) error {
-	record, err := s.barrier.Get(ctx, clusterPath)
-	switch {
-	case err == nil:
-		err = json.Unmarshal(record, &s.cluster)
-	case errors.Is(err, storage.ErrNotFound):
-		s.cluster = newCluster()
-		if record, err = json.Marshal(s.cluster); err == nil {
-			err = s.barrier.Apply(ctx, storage.Put(clusterPath, record))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", clusterPath, err)
-	}
-	if s.cfg.ClusterName != "" {
-		s.cluster.Name = s.cfg.ClusterName
-	}
-	return nil
+func (s *session) buildTokens(ctx context.Context) (err error) {
+	s.tokens, err = token.NewStore(ctx, token.Config{
+		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Logger: s.logger, Now: s.cfg.Now,
+		CubbyholePrefix: mounts.StoragePrefix(cubbyholeEntry),
+	})
+	return err
 }
 
 // unmounted revokes what a mount issued before it goes.

@@ -89,7 +89,7 @@ type Manager struct {
 	now         func() time.Time
 	concurrency int
 
-	// tokens and secrets are set by SetOwners.
+	// tokens and secrets are set by Start, before anything expires.
 	tokens  Tokens
 	secrets Secrets
 
@@ -99,7 +99,7 @@ type Manager struct {
 	workers sync.WaitGroup
 }
 
-// New returns a Manager that can record leases but does not end any before Run.
+// New returns a Manager that can record leases but does not end any before Start.
 func New(cfg Config) *Manager {
 	m := &Manager{
 		store: cfg.Storage, log: cfg.Logger, now: cfg.Now, concurrency: cfg.Concurrency,
@@ -118,17 +118,16 @@ func New(cfg Config) *Manager {
 	return m
 }
 
-// SetOwners tells who revokes; it must be called once, before Run and before anything is revoked.
-// secrets may be nil while no engine issues leases.
-func (m *Manager) SetOwners(tokens Tokens, secrets Secrets) { m.tokens, m.secrets = tokens, secrets }
-
-// Run loads the stored leases in the background and ends each when its time has come, until ctx is done
-// and everything it began has ended. It is called once.
-func (m *Manager) Run(ctx context.Context) {
+// Start loads the stored leases in the background and ends each when its time has come, until ctx is
+// done. It returns at once and is called once. secrets may be nil while no engine issues leases.
+func (m *Manager) Start(ctx context.Context, tokens Tokens, secrets Secrets) {
+	m.tokens, m.secrets = tokens, secrets
 	m.workers.Go(func() { m.load(ctx) })
-	m.expireLoop(ctx)
-	m.workers.Wait()
+	m.workers.Go(func() { m.expireLoop(ctx) })
 }
+
+// Wait returns when everything that Start began has ended; its context must be done.
+func (m *Manager) Wait() { m.workers.Wait() }
 
 // Loaded is closed when all stored leases are known. Nothing needs to wait for it but tests and metrics.
 func (m *Manager) Loaded() <-chan struct{} { return m.loaded }

@@ -130,7 +130,7 @@ func (s *Store) Set(ctx context.Context, name, text string) error {
 		return ErrReserved
 	}
 	if _, err := policy.Parse(name, text); err != nil {
-		return engines.Invalid("failed to parse policy: %v", err)
+		return engines.Invalid("%v", err)
 	}
 	return s.apply(ctx, storage.Put(prefix+name, []byte(text)))
 }
@@ -145,10 +145,6 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return ErrReserved
 	}
 	return s.apply(ctx, storage.Delete(prefix+name))
-}
-
-func reserved(name string) bool {
-	return name == Root || name == ResponseWrapping || name == ControlGroup
 }
 
 // apply makes one change and forgets every compiled ACL, also after an error: the change may have

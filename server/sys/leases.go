@@ -17,6 +17,7 @@ import (
 type Leases interface {
 	LeaseKeeper
 	LeaseEnder
+	LeaseCleaner
 }
 
 // LeaseKeeper reads and renews leases.
@@ -39,7 +40,11 @@ type LeaseEnder interface {
 	RevokeLater(ctx context.Context, ids ...string) error
 	RevokePrefix(ctx context.Context, prefix string) error
 	RevokePrefixLater(ctx context.Context, prefix string) error
-	// RevokeForce forgets the leases that cannot be revoked.
+}
+
+// LeaseCleaner puts an end to what is stuck.
+type LeaseCleaner interface {
+	// RevokeForce revokes all leases below a path and forgets those that cannot be revoked.
 	RevokeForce(ctx context.Context, prefix string) error
 	// Tidy starts looking for what a fault may have left; false when it is running already.
 	Tidy(session context.Context) bool

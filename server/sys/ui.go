@@ -110,6 +110,14 @@ func (e *engine) mountServing(path string) (mounts.Entry, bool) {
 	return mounts.Entry{}, false
 }
 
+func (e *engine) resultantACL(ctx context.Context, r *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	acl, err := e.callerACL(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return read(acl.Summary(e.Now()))
+}
+
 func (e *engine) namespaces(_ context.Context, r *engines.Request, _ engines.NoParams) (*engines.Response, error) {
 	switch {
 	case r.Caller != nil:

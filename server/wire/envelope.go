@@ -26,7 +26,11 @@ func Append(b *bytes.Buffer, requestID, mountType string, resp *engines.Response
 	if resp.NoMountType || resp.Auth != nil {
 		mountType = ""
 	}
-	w.WriteString(`{"request_id":"`)
+	w.WriteByte('{')
+	if resp.Flatten && resp.Wrap == nil {
+		w.flatten(resp.Data)
+	}
+	w.WriteString(`"request_id":"`)
 	w.WriteString(requestID)
 	w.lease(resp)
 	w.WriteString(`,"data":`)
@@ -48,9 +52,6 @@ func Append(b *bytes.Buffer, requestID, mountType string, resp *engines.Response
 		w.WriteString("null")
 	} else {
 		w.value(authJSON(resp.Auth))
-	}
-	if resp.Flatten && resp.Wrap == nil {
-		w.flatten(resp.Data)
 	}
 	w.WriteString(`,"mount_type":`)
 	w.value(mountType)
@@ -122,8 +123,8 @@ func reserved(name string) bool {
 func (w *writer) flatten(data map[string]any) {
 	for _, k := range slices.Sorted(maps.Keys(data)) {
 		if !reserved(k) {
-			w.WriteByte(',')
 			w.member(k, data[k])
+			w.WriteByte(',')
 		}
 	}
 }

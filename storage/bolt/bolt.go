@@ -97,7 +97,8 @@ func (s *Store) open(path string, opts *bbolt.Options) (err error) {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("bolt: open %s: %w", path, storage.ErrLocked)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
+		errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("bolt: open %s: %w: %w", path, ErrCorrupt, err)
 	case err != nil:
 		return fmt.Errorf("bolt: open %s: %w", path, err)

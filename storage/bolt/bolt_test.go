@@ -136,7 +136,8 @@ func TestTornCommitIsLostAsAWhole(t *testing.T) {
 		last := fmt.Sprint(round)
 		for i, v := range []string{"before " + last, "torn " + last} {
 			own := fmt.Sprintf("n/%d/%d", round, i)
-			err := s.Apply(t.Context(), storage.Put("x", []byte(v)), storage.Put(own, []byte(v)), storage.Put("y", []byte(v)))
+			value := []byte(v)
+			err := s.Apply(t.Context(), storage.Put("x", value), storage.Put(own, value), storage.Put("y", value))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +147,8 @@ func TestTornCommitIsLostAsAWhole(t *testing.T) {
 		}
 		tearNewestMeta(t, path)
 		s = open(t, path)
-		for key, want := range map[string]string{"x": "before " + last, "y": "before " + last, "n/" + last + "/0": "before " + last} {
+		want := "before " + last
+		for _, key := range []string{"x", "y", "n/" + last + "/0"} {
 			if got, err := s.Get(t.Context(), key); err != nil || string(got) != want {
 				t.Errorf("round %d: Get(%q) = %q, %v; want %q", round, key, got, err, want)
 			}
@@ -252,19 +254,26 @@ func TestCloseFinishesWhatWaits(t *testing.T) {
 func TestCancelledWhileWaiting(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "db"))
 	var wg sync.WaitGroup
-	for i := range 200 {
+	results := make([]error, 400)
+	for i := range results {
 		ctx, cancel := context.WithCancel(t.Context())
-		key := fmt.Sprintf("k/%d", i)
-		wg.Go(func() {
-			err := s.Apply(ctx, storage.Put(key, nil))
-			_, getErr := s.Get(t.Context(), key)
-			if written := getErr == nil; written != (err == nil) {
-				t.Errorf("%s: Apply returned %v, Get %v", key, err, getErr)
-			}
-		})
+		wg.Go(func() { results[i] = s.Apply(ctx, storage.Put(fmt.Sprintf("k/%d", i), nil)) })
 		wg.Go(cancel)
 	}
 	wg.Wait()
+	// This commit comes after all that were taken.
+	if err := s.Apply(t.Context(), storage.Put("last", nil)); err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range results {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("batch %d: %v", i, err)
+		}
+		_, getErr := s.Get(t.Context(), fmt.Sprintf("k/%d", i))
+		if written := getErr == nil; written != (err == nil) {
+			t.Errorf("batch %d: Apply returned %v, Get %v", i, err, getErr)
+		}
+	}
 }
 
 func benchmarkApply(b *testing.B, writers int) {

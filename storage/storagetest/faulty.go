@@ -46,9 +46,12 @@ type Faulty struct {
 }
 
 type fault struct {
-	nth  int
+	nth  int // every is every call
 	form Form
 }
+
+// every is the nth of FailEvery.
+const every = -1
 
 // NewFaulty returns a Storage that passes everything on to base until Fail says otherwise.
 func NewFaulty(base storage.Storage) *Faulty {
@@ -61,6 +64,20 @@ func (f *Faulty) Fail(call Call, nth int, form Form) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults[call] = fault{nth: f.made[call] + nth, form: form}
+}
+
+// FailEvery makes all calls of that kind fail until Heal.
+func (f *Faulty) FailEvery(call Call, form Form) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults[call] = fault{nth: every, form: form}
+}
+
+// Heal withdraws all orders to fail.
+func (f *Faulty) Heal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.faults)
 }
 
 // Fired reports whether a fault has happened.
@@ -83,7 +100,7 @@ func (f *Faulty) next(call Call) Form {
 	defer f.mu.Unlock()
 	f.made[call]++
 	order, ok := f.faults[call]
-	if !ok || order.nth != f.made[call] {
+	if !ok || order.nth != every && order.nth != f.made[call] {
 		return ""
 	}
 	f.fired = true

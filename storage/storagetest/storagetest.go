@@ -159,6 +159,9 @@ func testPages(t *testing.T, s storage.Storage) {
 			if len(page) == 0 {
 				break
 			}
+			if page[0] <= after {
+				t.Fatalf("the page after %q begins with %q", after, page[0])
+			}
 			got = append(got, page...)
 			after = page[len(page)-1]
 		}

@@ -1,0 +1,211 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+// maxToken is the longest token that is looked at, in bytes.
+const maxToken = 8 << 10
+
+// spentGrace is how long after its last use a token that could not be revoked is kept.
+const spentGrace = 5 * time.Minute
+
+// Authenticate returns the entry of a token, or ErrBadToken when it is unknown, expired, revoked or used
+// up. It does not count a use: when Entry.Limited, the pipeline must call Use.
+func (s *Store) Authenticate(ctx context.Context, t engines.Token) (*Entry, error) {
+	e, err := s.find(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if e.NumUses == spent {
+		return nil, ErrBadToken
+	}
+	return e, nil
+}
+
+// find is Authenticate for a token that may be in its last use.
+func (s *Store) find(ctx context.Context, t engines.Token) (*Entry, error) {
+	e := s.cache.get(t)
+	if e == nil {
+		var err error
+		if e, err = s.load(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	if e.expired(s.now()) {
+		return nil, ErrBadToken
+	}
+	if e.Caller.Batch && e.Parent != "" {
+		alive, err := s.Alive(ctx, e.Parent)
+		if err != nil {
+			return nil, err
+		}
+		if !alive {
+			return nil, ErrBadToken
+		}
+	}
+	return e, nil
+}
+
+// load reads a token that is not in the cache.
+func (s *Store) load(ctx context.Context, t engines.Token) (*Entry, error) {
+	if t.IsZero() || len(t.Reveal()) > maxToken {
+		return nil, ErrBadToken
+	}
+	if t.HasPrefix(batchPrefix) {
+		e, err := s.keys.openBatch(t)
+		if err != nil {
+			return nil, ErrBadToken
+		}
+		s.cache.put(e)
+		return e, nil
+	}
+	id := s.keys.idOf(t)
+	lock := s.lock(id)
+	lock.RLock()
+	defer lock.RUnlock()
+	e, err := s.readLocked(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	e = e.withToken(t)
+	s.cache.put(e)
+	return e, nil
+}
+
+// readLocked returns the entry as it is stored, or ErrBadToken. The token's lock is held. The cache is
+// coherent with storage under the lock, so it answers when it can.
+func (s *Store) readLocked(ctx context.Context, id string) (*Entry, error) {
+	if s.ending.has(id) {
+		return nil, ErrBadToken
+	}
+	if e := s.cache.byTokenID(id); e != nil {
+		return e, nil
+	}
+	return s.read(ctx, id)
+}
+
+// read returns the entry as it is stored, or ErrBadToken.
+func (s *Store) read(ctx context.Context, id string) (*Entry, error) {
+	b, err := s.cfg.Storage.Get(ctx, entryKey(id))
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
+		return nil, ErrBadToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decode(id, b)
+}
+
+// Alive reports whether a service token lives: it is there, its revocation has not begun, and its time is
+// not over.
+func (s *Store) Alive(ctx context.Context, id string) (bool, error) {
+	lock := s.lock(id)
+	lock.RLock()
+	defer lock.RUnlock()
+	e, err := s.readLocked(ctx, id)
+	if errors.Is(err, ErrBadToken) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return !e.expired(s.now()), nil
+}
+
+// Use counts one use of a token whose uses are limited, durably: of any number of concurrent calls
+// exactly NumUses succeed, the others return ErrBadToken. It returns the entry with the uses that are
+// left. When last is true the caller must call RevokeUsed after the request, whatever became of it.
+func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, last bool, err error) {
+	if e.NumUses == 0 {
+		return e, false, nil
+	}
+	lock := s.lock(e.ID)
+	lock.Lock()
+	defer lock.Unlock()
+	now, err := s.readLocked(ctx, e.ID)
+	if err != nil {
+		return nil, false, err
+	}
+	if now.NumUses <= 0 || now.expired(s.now()) {
+		return nil, false, ErrBadToken
+	}
+	used := *now.withToken(e.Caller.Token)
+	if used.NumUses--; used.NumUses == 0 {
+		used.NumUses, last = spent, true
+	}
+	used.complete()
+	var ops []storage.Op
+	done := func() {}
+	if leaseID := used.LeaseID(); last && leaseID != "" {
+		// Should the server die before the revocation, the lease sees to it.
+		ends := s.now().Add(spentGrace)
+		if l := used.Life.Expires; !l.IsZero() && l.Before(ends) {
+			ends = l
+		}
+		var op storage.Op
+		op, done = s.cfg.Leases.RecordToken(leaseID, used.Life.Created, used.Life.Renewed, ends, false)
+		ops = append(ops, op)
+	}
+	if err := s.putLocked(ctx, &used, ops); err != nil {
+		return nil, false, err
+	}
+	done()
+	return &used, last, nil
+}
+
+// putLocked stores a changed entry together with further changes. The token's lock is held.
+func (s *Store) putLocked(ctx context.Context, e *Entry, ops []storage.Op) error {
+	value, err := e.encode()
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.Storage.Apply(ctx, append(ops, storage.Put(entryKey(e.ID), value))...); err != nil {
+		// Nobody knows whether it was written, so the next reader has to look.
+		s.cache.remove(e.ID)
+		return err
+	}
+	s.cache.update(e)
+	return nil
+}
+
+// RevokeUsed revokes a token after its last use. It is not bound to the request's context.
+func (s *Store) RevokeUsed(ctx context.Context, e *Entry) error {
+	return s.RevokeID(context.WithoutCancel(ctx), e.ID)
+}
+
+// ByAccessor returns the entry of the token with that accessor, without its text, or ErrBadToken.
+func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
+	id, err := s.idByAccessor(ctx, accessor)
+	if err != nil {
+		return nil, err
+	}
+	return s.byID(ctx, id)
+}
+
+func (s *Store) byID(ctx context.Context, id string) (*Entry, error) {
+	lock := s.lock(id)
+	lock.RLock()
+	defer lock.RUnlock()
+	e, err := s.readLocked(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if e.expired(s.now()) || e.NumUses == spent {
+		return nil, ErrBadToken
+	}
+	return e.withToken(engines.Token{}), nil
+}
+
+func (s *Store) idByAccessor(ctx context.Context, accessor string) (string, error) {
+	id, err := s.cfg.Storage.Get(ctx, accessorKey(accessor))
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
+		return "", ErrBadToken
+	}
+	return string(id), err
+}

@@ -1,0 +1,486 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+
+	"coffer/engines"
+)
+
+// createParams are the parameters of auth/token/create and create-orphan. Durations are texts, since
+// Vault refuses bad ones in other words than elsewhere.
+type createParams struct {
+	Role        string
+	ID          string            `param:"id" help:"Text of the token; for root and sudo."`
+	Policies    any               `param:"policies" help:"Policies of the token; those of the parent by default."`
+	Meta        map[string]string `param:"meta" help:"Metadata, shown by lookups and in audit entries."`
+	NoParent    bool              `param:"no_parent" help:"Make an orphan; for root and sudo."`
+	NoDefault   bool              `param:"no_default_policy" help:"Leave the default policy out."`
+	Renewable   *bool             `param:"renewable" help:"Whether the token can be renewed. Default true."`
+	Lease       string            `param:"lease" help:"Older name of ttl."`
+	TTL         string            `param:"ttl" help:"Life of the token."`
+	Type        string            `param:"type" help:"service or batch."`
+	ExplicitMax string            `param:"explicit_max_ttl" help:"Longest life, renewals included."`
+	DisplayName string            `param:"display_name" help:"Name shown in audit entries."`
+	NumUses     int               `param:"num_uses" help:"How often the token may be used; 0 for without limit."`
+	Period      string            `param:"period" help:"Life that each renewal gives; for root and sudo."`
+	EntityAlias string            `param:"entity_alias" help:"Alias of the entity; only with a role that allows it."`
+}
+
+// createRoleParams are createParams with the role from the path.
+type createRoleParams struct {
+	Role        string            `path:"role_name" help:"Name of the role."`
+	ID          string            `param:"id" help:"Text of the token; for root and sudo."`
+	Policies    any               `param:"policies" help:"Policies of the token; those of the role by default."`
+	Meta        map[string]string `param:"meta" help:"Metadata, shown by lookups and in audit entries."`
+	NoParent    bool              `param:"no_parent" help:"Without effect: the role decides."`
+	NoDefault   bool              `param:"no_default_policy" help:"Leave the default policy out."`
+	Renewable   *bool             `param:"renewable" help:"Whether the token can be renewed. Default true."`
+	Lease       string            `param:"lease" help:"Older name of ttl."`
+	TTL         string            `param:"ttl" help:"Life of the token."`
+	Type        string            `param:"type" help:"service or batch, where the role leaves the choice."`
+	ExplicitMax string            `param:"explicit_max_ttl" help:"Longest life, renewals included."`
+	DisplayName string            `param:"display_name" help:"Name shown in audit entries."`
+	NumUses     int               `param:"num_uses" help:"How often the token may be used; 0 for without limit."`
+	Period      string            `param:"period" help:"Life that each renewal gives; for root and sudo."`
+	EntityAlias string            `param:"entity_alias" help:"Alias of the entity, if the role allows it."`
+}
+
+const warnCustomID = "Supplying a custom ID for the token uses the weaker SHA1 hashing instead of the more secure " +
+	"SHA2-256 HMAC for token obfuscation. SHA1 hashed tokens on the wire leads to less secure lookups."
+
+var displayNameRest = regexp.MustCompile(`[^a-zA-Z0-9-]`)
+
+func (b *engine) create(ctx context.Context, r *engines.Request, p createParams) (*engines.Response, error) {
+	return b.createToken(ctx, r, p, false)
+}
+
+func (b *engine) createOrphan(ctx context.Context, r *engines.Request, p createParams) (*engines.Response, error) {
+	return b.createToken(ctx, r, p, true)
+}
+
+func (b *engine) createWithRole(
+	ctx context.Context, r *engines.Request, p createRoleParams,
+) (*engines.Response, error) {
+	if !roleName.MatchString(p.Role) {
+		return nil, engines.ErrUnsupportedPath
+	}
+	return b.createToken(ctx, r, createParams(p), false)
+}
+
+// creation is one token on its way to be made. Its steps fill the draft.
+type creation struct {
+	*engine
+	createParams
+	req    *engines.Request
+	parent *Entry
+	// role is nil without a role.
+	role *role
+	// sudo is set when the caller may do what others may not: root, or sudo on the path.
+	sudo bool
+	// orphan is set by create-orphan, which asks for no more than its own capability.
+	orphan bool
+
+	draft    draft
+	warnings []string
+}
+
+func (b *engine) createToken(
+	ctx context.Context, r *engines.Request, p createParams, orphan bool,
+) (*engines.Response, error) {
+	c := &creation{engine: b, createParams: p, req: r, orphan: orphan}
+	c.draft.entry = &Entry{Caller: &engines.Caller{Path: r.FullPath(), Metadata: p.Meta}}
+	steps := []func(context.Context) error{
+		c.caller, c.readRole, c.kind, c.basics, c.family, c.entity, c.policies, c.life, c.warnOfPolicies,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	e, err := b.store.add(ctx, c.draft)
+	if err != nil {
+		return nil, err
+	}
+	return &engines.Response{Auth: e.auth(), Warnings: c.warnings}, nil
+}
+
+// caller finds out who asks and whether he may make tokens at all.
+func (c *creation) caller(ctx context.Context) (err error) {
+	c.parent, err = c.store.find(ctx, c.req.Caller.Token)
+	switch {
+	case errors.Is(err, ErrBadToken):
+		return errNoParent
+	case err != nil:
+		return err
+	case c.parent.Caller.Batch:
+		return engines.Invalid("batch tokens cannot create more tokens")
+	case c.parent.NumUses != 0:
+		return engines.Invalid("restricted use token cannot generate child tokens")
+	}
+	c.sudo = c.parent.Caller.Root
+	if !c.sudo {
+		c.sudo, err = c.store.cfg.Sudo.Sudo(ctx, c.req.Caller, c.req.FullPath())
+	}
+	return err
+}
+
+func (c *creation) readRole(ctx context.Context) (err error) {
+	if c.Role == "" {
+		return nil
+	}
+	c.role, err = c.store.role(ctx, c.Role)
+	if errors.Is(err, errNoRole) {
+		return engines.Invalid("unknown role %s", c.Role)
+	}
+	if err == nil {
+		c.draft.entry.Role = c.Role
+		c.draft.entry.Caller.Path = c.role.tokenPath(c.req.FullPath())
+	}
+	return err
+}
+
+// kind settles whether it is a service or a batch token.
+func (c *creation) kind(context.Context) error {
+	kind := c.Type
+	if c.role != nil {
+		switch t := c.role.Token.Type; {
+		case t == typeService || t == typeBatch:
+			kind = t
+		case kind == "" && t == typeDefaultBatch:
+			kind = typeBatch
+		}
+	}
+	switch kind {
+	case "", typeService:
+	case typeBatch:
+		c.draft.batch = true
+		switch {
+		case c.ExplicitMax != "":
+			return errBatch("explicit_max_ttl")
+		case c.NumUses != 0:
+			return errBatch("num_uses")
+		case c.Period != "":
+			return errBatch("period")
+		}
+	default:
+		return engines.Invalid("invalid 'token_type' value")
+	}
+	return nil
+}
+
+func errBatch(what string) error {
+	return engines.Invalid("batch tokens cannot have %q set", what)
+}
+
+// basics settles the name, the uses, the networks and the token's own text.
+func (c *creation) basics(context.Context) error {
+	e := c.draft.entry
+	e.Caller.DisplayName = "token"
+	if c.DisplayName != "" {
+		full := displayNameRest.ReplaceAllString("token-"+c.DisplayName, "-")
+		e.Caller.DisplayName = strings.TrimSuffix(full, "-")
+	}
+	if c.NumUses < 0 {
+		return engines.Invalid("number of uses cannot be negative")
+	}
+	e.NumUses, e.BoundCIDRs = c.NumUses, c.parent.BoundCIDRs
+	if c.role != nil {
+		if c.role.Token.NumUses > 0 {
+			e.NumUses = c.role.Token.NumUses
+		}
+		if len(c.role.Token.CIDRs) > 0 {
+			e.BoundCIDRs = c.role.Token.CIDRs
+		}
+	}
+	if c.ID == "" {
+		return nil
+	}
+	switch {
+	case !c.sudo:
+		return engines.Invalid("root or sudo privileges required to specify token id")
+	case strings.HasPrefix(c.ID, servicePrefix):
+		return engines.Invalid("custom token ID cannot have the '%s' prefix", servicePrefix)
+	case strings.HasPrefix(c.ID, legacyPrefix):
+		return engines.Invalid("custom token ID cannot have the '%s' prefix", legacyPrefix)
+	case strings.Contains(c.ID, "."):
+		return engines.Invalid("custom token ID cannot have a '.' in the value")
+	case len(c.ID) > maxToken:
+		return engines.Invalid("custom token ID is too long")
+	}
+	c.draft.text = engines.NewToken(c.ID)
+	return nil
+}
+
+// family settles whether the token has a parent.
+func (c *creation) family(context.Context) error {
+	orphan := c.orphan
+	switch {
+	case c.role != nil:
+		orphan = c.role.Orphan
+	case c.NoParent && !orphan:
+		if !c.sudo {
+			return engines.Invalid("root or sudo privileges required to create orphan token")
+		}
+		orphan = true
+	}
+	if !orphan {
+		c.draft.entry.Parent = c.parent.ID
+		c.draft.entry.Caller.EntityID = c.parent.Caller.EntityID
+	}
+	return nil
+}
+
+// entity settles who identity says the token's holder is.
+func (c *creation) entity(ctx context.Context) (err error) {
+	if c.EntityAlias == "" {
+		return nil
+	}
+	if c.role == nil {
+		return engines.Invalid("'entity_alias' is only allowed in combination with token role")
+	}
+	alias := strings.ToLower(c.EntityAlias)
+	if !matchesAny(c.role.Aliases, alias) {
+		return engines.Invalid("invalid 'entity_alias' value")
+	}
+	if c.store.cfg.Identity == nil {
+		return engines.Invalid("entity aliases are not supported by this server")
+	}
+	c.draft.entry.Caller.EntityID, err = c.store.cfg.Identity.AliasEntity(ctx, c.req.Mount.Accessor, alias)
+	return err
+}
+
+// policies settles the token's policies.
+func (c *creation) policies(context.Context) error {
+	asked, err := policyNames(c.Policies)
+	if err != nil {
+		return err
+	}
+	asked = sanitize(asked)
+	if c.role != nil && (c.role.Policies.restricts() || c.role.Policies.forbids()) {
+		asked, err = c.rolePolicies(asked)
+	} else {
+		asked, err = c.parentPolicies(asked)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{wrappingPolicy, controlPolicy} {
+		if slices.Contains(asked, name) {
+			return engines.Invalid("cannot assign policy %q", name)
+		}
+	}
+	if slices.Contains(asked, rootPolicy) {
+		if !c.parent.Caller.Root {
+			return engines.Invalid("root tokens may not be created without parent token being root")
+		}
+		if c.draft.batch {
+			return engines.Invalid("batch tokens cannot be root tokens")
+		}
+	}
+	c.draft.entry.Caller.Policies = asked
+	return nil
+}
+
+// parentPolicies are the policies without a role that has a say: any of the parent's, or any at all with
+// sudo.
+func (c *creation) parentPolicies(asked []string) ([]string, error) {
+	had := c.parent.Policies()
+	inherited := len(asked) == 0
+	if inherited {
+		asked = had
+	}
+	parentHasDefault := slices.Contains(had, defaultPolicy)
+	if !c.sudo {
+		for _, name := range asked {
+			if !slices.Contains(had, name) {
+				return nil, engines.Invalid("child policies must be subset of parent")
+			}
+		}
+	}
+	add := !c.NoDefault && !c.roleWithoutDefault() && (parentHasDefault || (c.sudo && !inherited))
+	remove := c.NoDefault
+	if !add && !remove {
+		return asked, nil
+	}
+	return withDefault(asked, add), nil
+}
+
+func (c *creation) roleWithoutDefault() bool { return c.role != nil && c.role.Token.NoDefaultPolicy }
+
+// rolePolicies are the policies with a role that allows or forbids some.
+func (c *creation) rolePolicies(asked []string) ([]string, error) {
+	p := &c.role.Policies
+	addDefault := !c.NoDefault && !c.roleWithoutDefault() && !p.forbidden(defaultPolicy)
+	final := asked
+	if p.restricts() {
+		allowed := p.Allowed
+		if addDefault {
+			allowed = withDefault(allowed, true)
+		}
+		if len(asked) == 0 {
+			final = allowed
+		} else if addDefault {
+			final = withDefault(asked, true)
+		}
+		for _, name := range final {
+			if !slices.Contains(allowed, name) && !matchesAny(p.AllowedGlobs, name) {
+				return nil, engines.Invalid("token policies (%q) must be subset of the role's allowed policies (%q) or "+
+					"glob policies (%q)", final, allowed, p.AllowedGlobs)
+			}
+		}
+	} else {
+		if len(asked) == 0 {
+			final = c.parent.Policies()
+		}
+		if addDefault {
+			final = withDefault(final, true)
+		}
+	}
+	for _, name := range final {
+		if p.forbidden(name) {
+			return nil, engines.Invalid("token policy %q is disallowed by this role", name)
+		}
+	}
+	return final, nil
+}
+
+// policyNames reads the parameter, which unlike other lists is not split at commas: a text is one name.
+func policyNames(raw any) ([]string, error) {
+	list, isList := raw.([]any)
+	if !isList {
+		if raw == nil {
+			return nil, nil
+		}
+		list = []any{raw}
+	}
+	names := make([]string, 0, len(list))
+	for i, item := range list {
+		switch v := item.(type) {
+		case string:
+			names = append(names, v)
+		case json.Number:
+			names = append(names, v.String())
+		case bool:
+			names = append(names, map[bool]string{true: "1", false: "0"}[v])
+		default:
+			return nil, engines.Invalid("Field validation failed: error converting input for field \"policies\": "+
+				"'[%d]' expected type 'string'", i)
+		}
+	}
+	return names, nil
+}
+
+// life settles how long the token lives.
+func (c *creation) life(context.Context) error {
+	e := c.draft.entry
+	l := limits{mount: c.ttls}
+	var err error
+	for _, d := range []struct {
+		name, text string
+		to         *time.Duration
+	}{
+		{"explicit_max_ttl", c.ExplicitMax, &l.explicit}, {"period", c.Period, &l.period},
+		{"lease", c.Lease, &l.requested}, {"ttl", c.TTL, &l.requested},
+	} {
+		if d.text == "" {
+			continue
+		}
+		if *d.to, err = parseutil.ParseDurationSecond(d.text); err != nil {
+			return engines.Invalid("%s", err.Error())
+		}
+		if *d.to < 0 {
+			return engines.Invalid("%s must be positive", d.name)
+		}
+		if *d.to > maxLife {
+			return engines.Invalid("%s is out of range", d.name)
+		}
+	}
+	if l.period > 0 && !c.sudo {
+		return engines.Invalid("root or sudo privileges required to create periodic token")
+	}
+	e.Life = Life{
+		Created: c.store.now(), ExplicitMax: l.explicit, Period: l.period,
+		Renewable: !c.draft.batch && (c.Renewable == nil || *c.Renewable) && (c.role == nil || c.role.Renewable),
+	}
+	c.roleLife(&l)
+	if c.eternal(l) {
+		if c.parent.Caller.Root && !c.parent.Life.Expires.IsZero() {
+			return engines.Invalid("expiring root tokens cannot create non-expiring root tokens")
+		}
+		e.Life.Renewable = false
+	} else {
+		g, warnings, err := l.grant(e.Life.Created)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(e.Caller.Policies, rootPolicy) && l.requested == 0 && l.period == 0 {
+			warnings = nil // nothing was asked for, so nothing was cut
+		}
+		c.warnings = append(c.warnings, warnings...)
+		e.Life.CreationTTL, e.Life.TTL, e.Life.Expires = g.ttl, g.ttl, g.expires
+	}
+	if c.ID != "" {
+		c.warnings = append(c.warnings, warnCustomID)
+	}
+	return nil
+}
+
+// maxLife keeps sums of times within what they can hold.
+const maxLife = 200 * 365 * 24 * time.Hour
+
+// eternal reports whether the token is a root token that nothing ends.
+func (c *creation) eternal(l limits) bool {
+	return slices.Equal(c.draft.entry.Caller.Policies, []string{rootPolicy}) &&
+		l.requested == 0 && l.period == 0 && l.explicit == 0
+}
+
+// roleLife puts the role's limits in; where both set one, the lesser counts.
+func (c *creation) roleLife(l *limits) {
+	if c.role == nil {
+		return
+	}
+	e, r := c.draft.entry, &c.role.Token
+	for _, d := range []struct {
+		what       string
+		from       time.Duration
+		to, stored *time.Duration
+	}{
+		{"Explicit max TTL", r.ExplicitMax, &l.explicit, &e.Life.ExplicitMax},
+		{"Period", r.Period, &l.period, &e.Life.Period},
+	} {
+		if d.from == 0 {
+			continue
+		}
+		both := *d.to > 0
+		*d.to = lesser(*d.to, d.from)
+		if both {
+			*d.stored = *d.to
+			c.warnings = append(c.warnings, fmt.Sprintf(
+				"%s specified both during creation call and in role; using the lesser value of %d seconds",
+				d.what, seconds(*d.to)))
+		}
+	}
+}
+
+// warnOfPolicies tells which policies do not exist.
+func (c *creation) warnOfPolicies(ctx context.Context) error {
+	for _, name := range c.draft.entry.Caller.Policies {
+		ok, err := c.store.cfg.Policies.Exists(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			c.warnings = append(c.warnings, fmt.Sprintf("Policy %q does not exist", name))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,293 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+// Types of token.
+const (
+	typeService = "service"
+	typeBatch   = "batch"
+)
+
+var (
+	errNoParent  = engines.Invalid("parent token lookup failed: no parent found")
+	errDuplicate = engines.Invalid("cannot create a token with a duplicate ID")
+)
+
+// draft is a token that is about to be made. Its entry needs neither ID nor accessor.
+type draft struct {
+	entry *Entry
+	batch bool
+	// text is the token's text when the client chose it.
+	text engines.Token
+	// more are changes to be applied with the token's, given its ID.
+	more func(id string) []storage.Op
+}
+
+// add makes the token and returns its entry, with Caller.Token set. Nothing is stored of a batch token; a
+// service token, its accessor, its place below its parent and its lease are one commit.
+func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
+	if d.batch {
+		return s.addBatch(d.entry)
+	}
+	if parent := d.entry.Parent; parent != "" {
+		// While the lock is held the parent's revocation cannot begin, so it will see this child.
+		lock := s.lock(parent)
+		lock.RLock()
+		defer lock.RUnlock()
+		p, err := s.readLocked(ctx, parent)
+		if errors.Is(err, ErrBadToken) || (err == nil && p.expired(s.now())) {
+			return nil, errNoParent
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	chosen := !d.text.IsZero()
+	if chosen {
+		s.customID.Lock()
+		defer s.customID.Unlock()
+	}
+	e := s.name(d.entry, d.text)
+	if chosen {
+		_, err := s.cfg.Storage.Get(ctx, entryKey(e.ID))
+		if err == nil {
+			return nil, errDuplicate
+		}
+		if !errors.Is(err, storage.ErrNotFound) {
+			return nil, err
+		}
+	}
+	ops, done, err := s.stage(e)
+	if err != nil {
+		return nil, err
+	}
+	if d.more != nil {
+		ops = append(ops, d.more(e.ID)...)
+	}
+	if err := s.cfg.Storage.Apply(ctx, ops...); err != nil {
+		return nil, err
+	}
+	done()
+	return e, nil
+}
+
+func (s *Store) addBatch(e *Entry) (*Entry, error) {
+	e = e.withToken(engines.Token{})
+	// Seconds are enough, and keep the token short.
+	e.Life.Created = e.Life.Created.Truncate(time.Second)
+	e.Life.Expires = e.Life.Expires.Truncate(time.Second)
+	e.complete()
+	t, err := s.keys.sealBatch(e)
+	if err != nil {
+		return nil, err
+	}
+	return e.withToken(t), nil
+}
+
+// name gives a draft's entry its text, a new one unless one is given, and with it ID and accessor.
+func (s *Store) name(e *Entry, t engines.Token) *Entry {
+	if t.IsZero() {
+		t = newServiceToken(slices.Equal(e.Caller.Policies, []string{rootPolicy}))
+	}
+	e = e.withToken(t)
+	e.ID, e.Caller.Accessor = s.keys.idOf(t), base62(shortText)
+	e.MaxUses = e.NumUses
+	e.complete()
+	return e
+}
+
+// stage returns the changes that store a new service token.
+func (s *Store) stage(e *Entry) (ops []storage.Op, done func(), err error) {
+	value, err := e.encode()
+	if err != nil {
+		return nil, nil, err
+	}
+	ops = append(make([]storage.Op, 0, 6),
+		storage.Put(entryKey(e.ID), value), storage.Put(accessorKey(e.Caller.Accessor), []byte(e.ID)))
+	if e.Parent != "" {
+		ops = append(ops, storage.Put(parentKey(e.Parent, e.ID), nil))
+	}
+	done = func() {}
+	if id := e.LeaseID(); id != "" {
+		var op storage.Op
+		op, done = s.cfg.Leases.RecordToken(id, e.Life.Created, e.Life.Renewed, e.Life.Expires, e.Life.Renewable)
+		ops = append(ops, op)
+	}
+	return ops, done, nil
+}
+
+// CreateRoot makes a root token that never ends and has no lease, for sys/init and sys/generate-root.
+func (s *Store) CreateRoot(ctx context.Context) (engines.Token, error) {
+	return s.createRoot(ctx, engines.Token{}, "auth/token/root", "root", true)
+}
+
+// CreateRootAs makes a root token with a text of the operator's choice, for the -dev server. When there is
+// a token with that text already, it stays as it is.
+func (s *Store) CreateRootAs(ctx context.Context, t engines.Token) error {
+	_, err := s.createRoot(ctx, t, "auth/token/create", "token", false)
+	if errors.Is(err, errDuplicate) {
+		return nil
+	}
+	return err
+}
+
+func (s *Store) createRoot(
+	ctx context.Context, t engines.Token, path, name string, unleased bool,
+) (engines.Token, error) {
+	e, err := s.add(ctx, draft{text: t, entry: &Entry{
+		Caller:   &engines.Caller{Policies: []string{rootPolicy}, Path: path, DisplayName: name},
+		Unleased: unleased, Life: Life{Created: s.now()},
+	}})
+	if err != nil {
+		return engines.Token{}, err
+	}
+	return e.Caller.Token, nil
+}
+
+// IssueAt is where and within which limits a login happened.
+type IssueAt struct {
+	// Mount is the auth method's path: "auth/approle/". Accessor is its mount accessor.
+	Mount, Accessor string
+	// Path is the path of the request: "auth/approle/login".
+	Path string
+	// TTLs are the mount's limits.
+	TTLs engines.TTLs
+}
+
+// Issue makes the token of a successful login. It returns what the client is told, with warnings.
+func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engines.Auth, []string, error) {
+	policies := withDefault(sanitize(l.Policies), !l.NoDefaultPolicy)
+	if slices.Contains(policies, rootPolicy) {
+		return nil, nil, engines.Invalid("auth methods cannot create root tokens")
+	}
+	cidrs, err := parseCIDRs(l.BoundCIDRs)
+	if err != nil {
+		return nil, nil, err
+	}
+	now := s.now()
+	g, warnings, err := loginLimits(l, at.TTLs, time.Time{}).grant(now)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := &Entry{
+		Caller: &engines.Caller{
+			Policies: policies, Metadata: l.Metadata, DisplayName: loginName(at.Mount, l.DisplayName), Path: at.Path,
+		},
+		BoundCIDRs: cidrs, NumUses: l.NumUses, Internal: l.Internal,
+		Life: Life{
+			Created: now, Expires: g.expires, CreationTTL: g.ttl, TTL: g.ttl, ExplicitMax: l.ExplicitMaxTTL,
+			Max: l.MaxTTL, Period: l.Period, Renewable: !l.NotRenewable && !l.Batch,
+		},
+	}
+	if l.Batch && (l.Period > 0 || l.NumUses > 0 || l.ExplicitMaxTTL > 0) {
+		return nil, nil, engines.Invalid("batch tokens cannot have a period, a number of uses or an explicit max TTL")
+	}
+	if s.cfg.Identity != nil && l.Alias != "" {
+		if e.Caller.EntityID, err = s.cfg.Identity.AliasEntity(ctx, at.Accessor, l.Alias); err != nil {
+			return nil, nil, err
+		}
+	}
+	if e, err = s.add(ctx, draft{entry: e, batch: l.Batch}); err != nil {
+		return nil, nil, err
+	}
+	return e.auth(), warnings, nil
+}
+
+func loginLimits(l *engines.Login, mount engines.TTLs, start time.Time) limits {
+	return limits{
+		mount: mount, requested: l.TTL, period: l.Period, explicit: l.ExplicitMaxTTL, login: l.MaxTTL, start: start,
+	}
+}
+
+// loginName is the token's display name: the mount's path and the name that the method gave.
+func loginName(mount, name string) string {
+	source := strings.ReplaceAll(strings.Trim(strings.TrimPrefix(mount, "auth/"), "/"), "/", "-")
+	if name == "" {
+		return source
+	}
+	return source + "-" + name
+}
+
+// auth is what the holder is told of a token that was made or renewed.
+func (e *Entry) auth() *engines.Auth {
+	c := e.Caller
+	return &engines.Auth{
+		Token: c.Token, Accessor: c.Accessor, Policies: c.Policies, TokenPolicies: c.Policies,
+		Metadata: c.Metadata, LeaseDuration: e.Life.TTL, Renewable: e.Life.Renewable, EntityID: c.EntityID,
+		TokenType: e.Type(), Orphan: e.Orphan(), NumUses: e.MaxUses,
+	}
+}
+
+// sanitize makes policy names canonical: trimmed, in lower case, sorted, each once. A token with root has
+// no other.
+func sanitize(names []string) []string {
+	clean := make([]string, 0, len(names))
+	for _, name := range names {
+		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
+			clean = append(clean, name)
+		}
+	}
+	slices.Sort(clean)
+	clean = slices.Compact(clean)
+	if slices.Contains(clean, rootPolicy) {
+		return []string{rootPolicy}
+	}
+	return clean
+}
+
+// withDefault adds the default policy to sanitized names, or takes it away. Root stays alone.
+func withDefault(names []string, add bool) []string {
+	if slices.Equal(names, []string{rootPolicy}) {
+		return names
+	}
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == defaultPolicy })
+	if add {
+		names = append(names, defaultPolicy)
+		slices.Sort(names)
+	}
+	return names
+}
+
+// parseCIDRs reads networks; an address alone is a network of one.
+func parseCIDRs(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, engines.Invalid("error parsing address %q: Unable to convert %q to an IPv4 or IPv6 address, "+
+					"or a UNIX Socket", text, text)
+			}
+			p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// cidrTexts writes networks as Vault does: one address without its mask.
+func cidrTexts(list []netip.Prefix) []string {
+	texts := make([]string, 0, len(list))
+	for _, p := range list {
+		if p.IsSingleIP() {
+			texts = append(texts, p.Addr().String())
+		} else {
+			texts = append(texts, p.String())
+		}
+	}
+	return texts
+}

@@ -1,0 +1,92 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+var errNoToken = engines.Invalid("token not found")
+
+// renew extends a token by what is granted of the increment (0: what it was granted last). The new entry
+// and its lease are one commit. mount are the limits of auth/token.
+func (s *Store) renew(
+	ctx context.Context, e *Entry, increment time.Duration, mount engines.TTLs,
+) (*Entry, []string, error) {
+	switch {
+	case e.Caller.Batch:
+		return nil, nil, engines.Invalid("batch tokens cannot be renewed")
+	case e.Unleased:
+		return nil, nil, engines.Invalid("invalid lease ID")
+	case !e.Life.Renewable || e.Life.Expires.IsZero():
+		return nil, nil, engines.Invalid("lease is not renewable")
+	}
+	l, err := s.renewLimits(ctx, e, mount)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l.requested == 0 {
+		l.requested = e.Life.TTL
+	}
+	if increment > 0 {
+		l.requested = increment
+	}
+	lock := s.lock(e.ID)
+	lock.Lock()
+	defer lock.Unlock()
+	current, err := s.readLocked(ctx, e.ID)
+	if errors.Is(err, ErrBadToken) {
+		return nil, nil, errNoToken
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	now := s.now()
+	if current.expired(now) || current.NumUses == spent {
+		return nil, nil, errNoToken
+	}
+	g, warnings, err := l.grant(now)
+	if err != nil {
+		return nil, nil, err
+	}
+	renewed := *current.withToken(e.Caller.Token)
+	renewed.Life.Renewed, renewed.Life.Expires, renewed.Life.TTL = now, g.expires, g.ttl
+	renewed.complete()
+	life := &renewed.Life
+	op, done := s.cfg.Leases.RecordToken(renewed.LeaseID(), life.Created, life.Renewed, life.Expires, life.Renewable)
+	if err := s.putLocked(ctx, &renewed, []storage.Op{op}); err != nil {
+		return nil, nil, err
+	}
+	done()
+	return &renewed, warnings, nil
+}
+
+// renewLimits is what bounds a token's renewal: its role's or its auth method's settings as they are now,
+// or what it was made with.
+func (s *Store) renewLimits(ctx context.Context, e *Entry, mount engines.TTLs) (limits, error) {
+	l := limits{
+		mount: mount, period: e.Life.Period, explicit: e.Life.ExplicitMax, login: e.Life.Max, start: e.Life.Created,
+	}
+	switch {
+	case e.Role != "":
+		r, err := s.role(ctx, e.Role)
+		if errors.Is(err, errNoRole) {
+			return l, engines.Failed("%s", numbered("failed to renew entry: original token role \""+e.Role+
+				"\" could not be found, not renewing"))
+		}
+		if err != nil {
+			return l, err
+		}
+		l.period, l.explicit = r.Token.Period, lesser(r.Token.ExplicitMax, l.explicit)
+	case s.cfg.Methods != nil && !madeHere(e.Caller.Path):
+		login, ttls, err := s.cfg.Methods.RenewLogin(ctx, e)
+		if err != nil {
+			return l, err
+		}
+		l = loginLimits(login, ttls, e.Life.Created)
+	}
+	return l, nil
+}

@@ -1,0 +1,163 @@
+// Package token keeps the tokens by which clients are known, and is the engine at auth/token/ through
+// which they make, look up, renew and revoke them.
+//
+// A service token ("hvs.") is a record in storage under a keyed hash of its text; the text itself is
+// never stored. A batch token ("hvb.") is its own record, encrypted, and is stored nowhere. See DESIGN.md.
+package token
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+var (
+	// ErrBadToken is returned for a token that is unknown, malformed, expired, revoked or used up.
+	ErrBadToken error = &engines.Error{Kind: engines.ErrDenied, Message: "bad token"}
+	// errCorrupt is returned for a record that is not one of ours.
+	errCorrupt = errors.New("token: corrupt record")
+)
+
+// Names of policies that are treated apart.
+const (
+	rootPolicy     = "root"
+	defaultPolicy  = "default"
+	wrappingPolicy = "response-wrapping"
+	controlPolicy  = "control-group"
+)
+
+// Leases keeps the clock by which tokens end. Its changes are applied together with the token's own, and
+// done is called once they are durable.
+type Leases interface {
+	// RecordToken returns the change that stores or renews a token's lease; a zero expires never ends.
+	RecordToken(id string, issued, renewed, expires time.Time, renewable bool) (op storage.Op, done func())
+	// RemoveToken returns the changes that remove a token's lease (id "" when it has none) and end the
+	// secrets leased with the token whose Entry.ID is tokenID.
+	RemoveToken(ctx context.Context, id, tokenID string) (ops []storage.Op, done func(), err error)
+}
+
+// Policies tells which policies exist, for warnings.
+type Policies interface {
+	Exists(ctx context.Context, name string) (bool, error)
+}
+
+// Sudoer decides whether a caller holds the sudo capability on a path.
+type Sudoer interface {
+	Sudo(ctx context.Context, caller *engines.Caller, path string) (bool, error)
+}
+
+// Identity knows entities by the aliases that roles let their tokens name.
+type Identity interface {
+	// AliasEntity returns the id of the entity with that alias at the mount, making it when it is new.
+	AliasEntity(ctx context.Context, mountAccessor, alias string) (entityID string, err error)
+}
+
+// Methods asks the auth method at which a token was made what it grants at renewal.
+type Methods interface {
+	// RenewLogin returns what the method grants now, and the limits of its mount. Its error refuses the
+	// renewal. e.Internal is what the method gave the login.
+	RenewLogin(ctx context.Context, e *Entry) (*engines.Login, engines.TTLs, error)
+}
+
+// Config is what a Store works with. Identity, Methods and Logger may be nil.
+type Config struct {
+	// Storage is the barrier's root; the store's keys live below "sys/token/".
+	Storage  storage.Storage
+	Leases   Leases
+	Policies Policies
+	Sudo     Sudoer
+	Identity Identity
+	Methods  Methods
+	Logger   *slog.Logger
+	// Now is the clock; nil for time.Now.
+	Now func() time.Time
+	// CubbyholePrefix is the folder, ending in "/", in which each token's cubbyhole is the folder named by
+	// its Caller.CubbyholeID. It is removed with the token.
+	CubbyholePrefix string
+	// Background runs work that outlives its request until the session ends; nil runs it at once.
+	Background func(work func(context.Context))
+}
+
+// Store keeps the tokens of one session. It is safe for concurrent use.
+type Store struct {
+	cfg   Config
+	log   *slog.Logger
+	now   func() time.Time
+	keys  keys
+	cache cache
+
+	// locks order the changes of one token among each other: a change holds its token's lock, what only
+	// relies on the token's being alive holds it for reading. Nobody takes a second one while holding one.
+	locks    [lockCount]sync.RWMutex
+	lockSeed maphash.Seed
+
+	// customID is held while a token with a name of the client's choice is made, so that it is unique.
+	customID sync.Mutex
+	tidying  atomic.Bool
+	ending   endings
+}
+
+const lockCount = 256
+
+// NewStore opens the tokens in cfg.Storage; in an empty storage it makes the keys they are kept with.
+func NewStore(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg, log: cfg.Logger, now: cfg.Now, lockSeed: maphash.MakeSeed()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.cfg.Background == nil {
+		s.cfg.Background = func(work func(context.Context)) { work(context.Background()) }
+	}
+	s.cache.init(cacheSize)
+	s.ending.counts = make(map[string]int)
+	var err error
+	s.keys, err = openKeys(ctx, cfg.Storage)
+	return s, err
+}
+
+// lock returns the lock of a token.
+func (s *Store) lock(id string) *sync.RWMutex {
+	return &s.locks[maphash.String(s.lockSeed, id)%lockCount]
+}
+
+// endings are the tokens whose revocation has begun: nothing can be done with them any more, though their
+// records are still there while their children go first.
+type endings struct {
+	mu sync.Mutex
+	// counts is guarded by mu. It counts, since two revocations may run at once.
+	counts map[string]int
+}
+
+func (e *endings) has(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.counts[id] > 0
+}
+
+// add reports whether nobody else was ending the token.
+func (e *endings) add(id string) (first bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.counts[id]++
+	return e.counts[id] == 1
+}
+
+func (e *endings) remove(ids []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		if e.counts[id]--; e.counts[id] <= 0 {
+			delete(e.counts, id)
+		}
+	}
+}

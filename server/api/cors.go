@@ -1,0 +1,47 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"coffer/server/sys"
+)
+
+// corsMethods are the methods that a web page of a permitted origin may use.
+var corsMethods = []string{"DELETE", "GET", "OPTIONS", "POST", "PUT", "PATCH", "LIST"}
+
+// cors applies `sys/config/cors` (the Fetch standard's CORS protocol) to requests of web pages. It answers
+// preflights and refuses foreign origins; false means that it has answered.
+func (a *api) cors(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	settings := a.Core.CORS()
+	if !settings.Enabled {
+		return true
+	}
+	h := w.Header()
+	if !slices.Contains(settings.Origins, "*") && !slices.Contains(settings.Origins, origin) {
+		h["Content-Type"] = contentJSON
+		writeErrors(w, http.StatusForbidden, "origin not allowed")
+		return false
+	}
+	wanted := r.Header.Get("Access-Control-Request-Method")
+	if r.Method == http.MethodOptions && !slices.Contains(corsMethods, wanted) {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Vary", "Origin")
+	if r.Method != http.MethodOptions {
+		return true
+	}
+	h.Del("Strict-Transport-Security")
+	h.Set("Access-Control-Allow-Headers", strings.Join(slices.Concat(sys.DefaultCORSHeaders(), settings.Headers), ","))
+	h.Set("Access-Control-Allow-Methods", strings.Join(corsMethods, ","))
+	h.Set("Access-Control-Max-Age", "300")
+	w.WriteHeader(http.StatusOK)
+	return false
+}

@@ -1,0 +1,52 @@
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"coffer/storage"
+)
+
+// cluster names this installation to its clients.
+type cluster struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+const clusterPath = "core/cluster"
+
+// newCluster returns a random identity: a name people can tell apart and a UUID (RFC 9562).
+func newCluster() cluster {
+	var b [20]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails: crypto/rand.Read's contract
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return cluster{
+		Name: "vault-cluster-" + hex.EncodeToString(b[16:]),
+		ID:   fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16]),
+	}
+}
+
+// loadCluster reads the installation's identity, or makes one.
+func (s *session) loadCluster(ctx context.Context) error {
+	record, err := s.barrier.Get(ctx, clusterPath)
+	switch {
+	case err == nil:
+		err = json.Unmarshal(record, &s.cluster)
+	case errors.Is(err, storage.ErrNotFound):
+		s.cluster = newCluster()
+		if record, err = json.Marshal(s.cluster); err == nil {
+			err = s.barrier.Apply(ctx, storage.Put(clusterPath, record))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", clusterPath, err)
+	}
+	if s.cfg.ClusterName != "" {
+		s.cluster.Name = s.cfg.ClusterName
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package core
+
+import (
+	"context"
+	"errors"
+
+	"coffer/auth/token"
+	"coffer/engines"
+	"coffer/policy"
+	"coffer/server/sys"
+)
+
+// acls tells the sys engine and the token store what tokens may do.
+type acls struct{ *session }
+
+var _ sys.ACLs = acls{}
+
+// OfCaller implements sys.ACLs.
+func (a acls) OfCaller(ctx context.Context, caller *engines.Caller) (*policy.ACL, error) {
+	return a.policies.ACL(ctx, caller.Policies)
+}
+
+// OfToken implements sys.ACLs.
+func (a acls) OfToken(ctx context.Context, t engines.Token) (*policy.ACL, error) {
+	return a.ofEntry(ctx)(a.tokens.Authenticate(ctx, t))
+}
+
+// OfAccessor implements sys.ACLs.
+func (a acls) OfAccessor(ctx context.Context, accessor string) (*policy.ACL, error) {
+	return a.ofEntry(ctx)(a.tokens.ByAccessor(ctx, accessor))
+}
+
+func (a acls) ofEntry(ctx context.Context) func(*token.Entry, error) (*policy.ACL, error) {
+	return func(e *token.Entry, err error) (*policy.ACL, error) {
+		if errors.Is(err, token.ErrBadToken) {
+			return nil, sys.ErrNoToken
+		}
+		if err != nil {
+			return nil, err
+		}
+		return a.policies.ACL(ctx, e.Policies())
+	}
+}
+
+// Sudo implements token.Sudoer.
+func (a acls) Sudo(ctx context.Context, caller *engines.Caller, path string) (bool, error) {
+	acl, err := a.policies.ACL(ctx, caller.Policies)
+	if err != nil {
+		return false, err
+	}
+	decision := acl.Decide(policy.Request{Capability: policy.Update, Path: path, Now: a.now()})
+	return decision.Root || decision.Sudo, nil
+}

@@ -1,0 +1,25 @@
+package coffer
+
+import (
+	_ "github.com/ProtonMail/go-crypto/openpgp"
+	_ "github.com/evanphx/json-patch/v5"
+	_ "github.com/go-chi/chi/v5"
+	_ "github.com/go-viper/mapstructure/v2"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/hashicorp/go-secure-stdlib/parseutil"
+	_ "github.com/hashicorp/hcl"
+	_ "github.com/hashicorp/vault/shamir"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/shirou/gopsutil/v4/host"
+	_ "github.com/shirou/gopsutil/v4/cpu"
+	_ "github.com/shirou/gopsutil/v4/mem"
+	_ "github.com/shirou/gopsutil/v4/disk"
+	_ "github.com/tink-crypto/tink-go/v2/daead/subtle"
+	_ "go.etcd.io/bbolt"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "golang.org/x/crypto/hkdf"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/sync/singleflight"
+)
