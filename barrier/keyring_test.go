@@ -94,7 +94,7 @@ func FuzzOpenKeyring(f *testing.F) {
 	f.Add(data[:len(data)-1])
 	f.Add(append([]byte{2}, data[1:]...))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := openKeyring(data, root); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrWrongKey) {
+		if _, err := openKeyring(bytes.Clone(data), root); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrWrongKey) {
 			t.Fatalf("made up bytes: %v", err)
 		}
 	})

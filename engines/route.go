@@ -3,6 +3,7 @@ package engines
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -79,9 +80,10 @@ func On[P any](op Operation, f HandlerFunc[P]) Option {
 	}
 }
 
-// withWarnings adds warnings to an answer that says something; a 204 stays one, as Vault's do.
+// withWarnings adds warnings to an answer that says something; a 204 stays one, as Vault's do, and a 404
+// with data has none.
 func withWarnings(resp *Response, warnings []string) *Response {
-	if resp == nil || resp.empty() {
+	if resp == nil || resp.empty() || resp.Status >= http.StatusBadRequest {
 		return resp
 	}
 	resp.Warnings = append(resp.Warnings, warnings...)

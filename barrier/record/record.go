@@ -72,7 +72,8 @@ func (c *Cipher) Seal(plaintext, place []byte) []byte {
 	return c.aead.Seal(data, data[headerSize:prefix], plaintext, place)
 }
 
-// Open returns the plaintext of a record, which it writes over data. It does not look at the term.
+// Open returns the plaintext of a record, which it writes over data; data and place must not overlap. It
+// does not look at the term.
 func (c *Cipher) Open(data, place []byte) ([]byte, error) {
 	if _, err := Term(data); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package api
 import (
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -41,8 +42,10 @@ type api struct {
 // New returns the handler of one listener.
 func New(cfg Config) http.Handler {
 	a := &api{Config: cfg}
+	registerList()
 	r := chi.NewRouter()
 	r.NotFound(a.notFound)
+	r.MethodNotAllowed(a.refuseMethod)
 	r.HandleFunc("/v1/*", a.logical)
 	r.HandleFunc("/v1/sys/health", a.health)
 	r.HandleFunc("/v1/sys/internal/ui/feature-flags", featureFlags)
@@ -71,6 +74,9 @@ func (a *api) front(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// registerList tells the router of Vault's own method.
+var registerList = sync.OnceFunc(func() { chi.RegisterMethod("LIST") })
 
 // The values of the headers that every answer carries, made once.
 var (

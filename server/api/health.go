@@ -40,7 +40,7 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) {
 	status, ok := healthStatus(health, r.URL.Query())
 	if !ok {
 		w.Header()["Content-Type"] = contentJSON
-		w.WriteHeader(http.StatusBadRequest)
+		writeErrors(w, http.StatusBadRequest)
 		return
 	}
 	if r.Method == http.MethodHead || status == http.StatusNoContent {

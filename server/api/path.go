@@ -25,7 +25,8 @@ func (a *api) canonical(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	clean := path.Clean("/" + p)
-	if strings.HasSuffix(p, "/") && clean != "/" {
+	isFolder := strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")
+	if isFolder && clean != "/" {
 		clean += "/"
 	}
 	target := url.URL{Path: clean, RawQuery: r.URL.RawQuery}

@@ -24,7 +24,7 @@ func TestOneCanonicalPath(t *testing.T) {
 		{"/v1/secret/../data", 307, "/v1/data"},
 		{"/v1/secret/%2e%2e/data", 307, "/v1/data"},
 		{"/v1/secret%2f%2e%2e%2fdata", 307, "/v1/data"},
-		{"/v1/secret/data/..", 307, "/v1/secret"},
+		{"/v1/secret/data/..", 307, "/v1/secret/"},
 		{"/v1/secret//?version=2", 307, "/v1/secret/?version=2"},
 		{"/v1/secret/data/%00", 400, ""},
 		{"/v1/secret/data/%0a", 400, ""},

@@ -79,6 +79,8 @@ type run struct {
 	found   bool // a route serves the path
 	request engines.Request
 	entry   *token.Entry
+	// decision is what the policies said; nil when they were not asked.
+	decision *policy.Decision
 	// usedUp is set when this call was the last one its token allowed.
 	usedUp bool
 }
@@ -221,6 +223,10 @@ func (r *run) permit(acl *policy.ACL, sudo bool) error {
 		WrapTTL:    r.call.WrapTTL,
 		Now:        r.session.now(),
 	})
+	if r.session.audit.Enabled() {
+		recorded := decision // a copy, so that decisions nobody records stay off the heap
+		r.decision = &recorded
+	}
 	if decision.Allowed && (!sudo || decision.Sudo || decision.Root) {
 		return nil
 	}
@@ -265,7 +271,8 @@ func (r *run) mountType(resp *engines.Response) string {
 }
 
 func (r *run) auditEntry() *audit.Entry {
-	return &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(), Time: r.session.now()}
+	return &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(),
+		Time: r.session.now(), Decision: r.decision}
 }
 
 func (r *run) mountEntry() *mounts.Entry {

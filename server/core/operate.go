@@ -72,8 +72,13 @@ func (c *Core) initialized(ctx context.Context) (bool, error) {
 
 // SealStatus is the answer of `sys/seal-status`.
 type SealStatus struct {
-	ceremony.UnsealStatus
+	Type         string `json:"type"`
+	Initialized  bool   `json:"initialized"`
 	Sealed       bool   `json:"sealed"`
+	Threshold    int    `json:"t"`
+	Shares       int    `json:"n"`
+	Progress     int    `json:"progress"`
+	Nonce        string `json:"nonce"`
 	Version      string `json:"version"`
 	BuildDate    string `json:"build_date"`
 	Migration    bool   `json:"migration"`
@@ -89,8 +94,11 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := SealStatus{UnsealStatus: status, Sealed: true, Version: c.cfg.Build.Version,
-		BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType}
+	answer := SealStatus{
+		Type: status.Type, Initialized: status.Initialized, Sealed: true, Threshold: status.T, Shares: status.N,
+		Progress: status.Progress, Nonce: status.Nonce,
+		Version: c.cfg.Build.Version, BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType,
+	}
 	if s := c.session.Load(); s != nil {
 		answer.Sealed = false
 		answer.ClusterName, answer.ClusterID = s.cluster.Name, s.cluster.ID

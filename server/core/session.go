@@ -10,7 +10,6 @@ import (
 	"coffer/auth/token"
 	"coffer/barrier"
 	"coffer/engines"
-	"coffer/engines/cubbyhole"
 	"coffer/server/audit"
 	"coffer/server/ceremony"
 	"coffer/server/leases"
@@ -72,7 +71,10 @@ func (s *session) build(ctx context.Context) (err error) {
 		Storage: s.barrier, Logger: s.logger, Now: s.cfg.Now, Types: s.cfg.Types,
 		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, Unmounted: s.unmounted,
 	})
-	s.audit = audit.New(s.logger)
+	s.audit = audit.New(audit.Config{Storage: s.barrier, Logger: s.logger, Headers: s.settings})
+	if err = s.audit.Load(ctx); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
 	s.leases = leases.New(leases.Config{Storage: s.barrier, Now: s.cfg.Now, Logger: s.logger})
 	if err = s.buildTokens(ctx); err != nil {
 		return fmt.Errorf("tokens: %w", err)
@@ -84,30 +86,6 @@ func (s *session) build(ctx context.Context) (err error) {
 		return err
 	}
 	return s.mounts.Load(ctx)
-}
-
-// The mounts that the server brings itself. Their identities never change.
-var (
-	sysEntry       = mounts.NewBuiltin(mounts.Secret, "sys/", "system", "sys", "system_00000000", "system endpoints used for control, policy and debugging")
-	cubbyholeEntry = mounts.NewBuiltin(mounts.Secret, "cubbyhole/", "cubbyhole", "cubbyhole", "cubbyhole_00000000", "per-token private secret storage")
-	tokenEntry     = mounts.NewBuiltin(mounts.Auth, "auth/token/", "token", "token", "auth_token_00000000", "token based credentials")
-)
-
-func (s *session) mountBuiltins() error {
-	builtins := []struct {
-		entry mounts.Entry
-		build func(engines.Config) (engines.Engine, error)
-	}{
-		{sysEntry, func(engines.Config) (engines.Engine, error) { return s.newSys(), nil }},
-		{cubbyholeEntry, func(cfg engines.Config) (engines.Engine, error) { return cubbyhole.Factory(s.ctx, cfg) }},
-		{tokenEntry, func(cfg engines.Config) (engines.Engine, error) { return s.tokens.Engine(cfg), nil }},
-	}
-	for _, b := range builtins {
-		if err := s.mounts.Builtin(b.entry, b.build); err != nil {
-			return fmt.Errorf("mount %s: %w", b.entry.Path, err)
-		}
-	}
-	return nil
 }
 
 func (s *session) newSys() engines.Engine {
@@ -129,7 +107,7 @@ func (s *session) newSys() engines.Engine {
 func (s *session) buildTokens(ctx context.Context) (err error) {
 	s.tokens, err = token.NewStore(ctx, token.Config{
 		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Logger: s.logger, Now: s.cfg.Now,
-		CubbyholePrefix: mounts.StoragePrefix(cubbyholeEntry),
+		CubbyholePrefix: s.cubbyholeFolder(),
 	})
 	return err
 }
@@ -173,5 +151,10 @@ func (s *session) rotateKeys(ctx context.Context) {
 func (s *session) stop() {
 	s.cancel()
 	s.workers.Wait()
-	s.leases.Wait()
+	if s.leases != nil {
+		s.leases.Wait()
+	}
+	if s.audit != nil {
+		s.audit.Close()
+	}
 }

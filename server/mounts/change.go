@@ -170,15 +170,6 @@ func (t *Table) Remount(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// NewBuiltin returns the row of a mount that the server brings itself. Its identity is its type, so
-// that it is the same after every unseal.
-func NewBuiltin(kind Kind, path, typ, uuid, accessor, description string) Entry {
-	return Entry{
-		Kind: kind, Path: path, Type: typ, UUID: uuid, Accessor: accessor, Description: description,
-		Local: typ == "cubbyhole", SealWrap: typ == "system",
-	}
-}
-
 // newUUID returns a random UUID, version 4 (RFC 9562).
 func newUUID() string {
 	var b [16]byte

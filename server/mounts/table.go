@@ -227,6 +227,10 @@ func (t *Table) Route(path string) (*Mounted, string, bool) {
 		}
 	}
 	if found == nil {
+		// The folder itself, named without its "/".
+		if m, ok := rows[path+"/"]; ok {
+			return m, "", true
+		}
 		return nil, "", false
 	}
 	return found, path[len(found.Entry.Path):], true

@@ -51,7 +51,7 @@ func newHouse(t *testing.T, store *memory.Store) *house {
 			return h.fail
 		},
 	})
-	builtin := mounts.NewBuiltin(mounts.Secret, "sys/", "system", "sys", "system_1", "")
+	builtin := mounts.Entry{Kind: mounts.Secret, Path: "sys/", Type: "system", UUID: "sys"}
 	err := h.Builtin(builtin, func(engines.Config) (engines.Engine, error) { return &fake{}, nil })
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,9 @@ func TestRouteFindsTheLongestMount(t *testing.T) {
 		{"team/a/b/c", "team/a/", "b/c"},
 		{"auth/approle/login", "auth/approle/", "login"},
 		{"sys/mounts", "sys/", "mounts"},
-		{"secret", "", ""},
+		{"secret", "secret/", ""},
+		{"team/a", "team/a/", ""},
+		{"team", "", ""},
 		{"team/b/c", "", ""},
 		{"secretx/y", "", ""},
 		{"", "", ""},

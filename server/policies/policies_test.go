@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -210,6 +211,34 @@ func TestAFailedChangeForgetsCompiledACLs(t *testing.T) {
 				t.Errorf("after the fault: %s; want %s", got, form.want)
 			}
 		})
+	}
+}
+
+// changing calls change once, after the next Get has read the old value.
+type changing struct {
+	storage.Storage
+	change func()
+}
+
+func (c *changing) Get(ctx context.Context, key string) ([]byte, error) {
+	value, err := c.Storage.Get(ctx, key)
+	if change := c.change; change != nil {
+		c.change = nil
+		change()
+	}
+	return value, err
+}
+
+func TestAnACLCompiledDuringAChangeIsNotKept(t *testing.T) {
+	base := &changing{Storage: memory.New()}
+	s := open(t, base)
+	set(t, s, "p", readX)
+	base.change = func() { set(t, s, "p", `path "x" { capabilities = ["list"] }`) }
+	if got := may(t, s, "x", "p"); got != "read" {
+		t.Fatalf("during the change: %s", got)
+	}
+	if got := may(t, s, "x", "p"); got != "list" {
+		t.Errorf("after the change: %s; want list", got)
 	}
 }
 

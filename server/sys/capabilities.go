@@ -47,7 +47,9 @@ type capabilitiesAccessorParams struct {
 	Accessor string   `param:"accessor" help:"Accessor of the token to ask about."`
 }
 
-func (e *engine) capabilities(ctx context.Context, _ *engines.Request, p capabilitiesParams) (*engines.Response, error) {
+func (e *engine) capabilities(
+	ctx context.Context, _ *engines.Request, p capabilitiesParams,
+) (*engines.Response, error) {
 	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) {
 		if p.Token == "" {
 			return nil, engines.Failed("%s", numbered("no token found"))

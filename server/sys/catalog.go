@@ -59,7 +59,9 @@ type catalogKindParams struct {
 	Type string `path:"type" help:"\"auth\", \"secret\" or \"database\"."`
 }
 
-func (e *engine) listCatalogKind(_ context.Context, _ *engines.Request, p catalogKindParams) (*engines.Response, error) {
+func (e *engine) listCatalogKind(
+	_ context.Context, _ *engines.Request, p catalogKindParams,
+) (*engines.Response, error) {
 	types, ok := e.catalogTypes(p.Type)
 	if !ok {
 		return nil, engines.ErrUnsupported

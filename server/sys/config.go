@@ -65,7 +65,8 @@ func (e *engine) headerRoutes() []engines.Route {
 		engines.Path("config/auditing/request-headers/{header+}", "Read, add or remove a request header that is audited.",
 			engines.Sudo(), engines.OnRead(e.readAuditHeader), engines.OnUpdate(e.writeAuditHeader),
 			engines.OnDelete(e.deleteAuditHeader)),
-		engines.Path("config/ui/headers", "List the headers of the web interface.", engines.Sudo(), engines.OnList(e.listUIHeaders)),
+		engines.Path("config/ui/headers", "List the headers of the web interface.",
+			engines.Sudo(), engines.OnList(e.listUIHeaders)),
 		engines.Path("config/ui/headers/{header}", "Read, set or remove a header of the web interface.",
 			engines.Sudo(), engines.OnRead(e.readUIHeader), engines.OnUpdate(e.writeUIHeader),
 			engines.OnDelete(e.deleteUIHeader)),
@@ -97,7 +98,9 @@ type auditHeaderParams struct {
 	HMAC   bool   `param:"hmac" help:"Whether its values are hashed."`
 }
 
-func (e *engine) writeAuditHeader(ctx context.Context, _ *engines.Request, p auditHeaderParams) (*engines.Response, error) {
+func (e *engine) writeAuditHeader(
+	ctx context.Context, _ *engines.Request, p auditHeaderParams,
+) (*engines.Response, error) {
 	if err := e.Settings.setAuditHeader(ctx, p.Header, &p.HMAC); err != nil {
 		return nil, err
 	}
@@ -156,7 +159,9 @@ func (e *engine) writeUIHeader(ctx context.Context, _ *engines.Request, p uiHead
 	}
 	resp := &engines.Response{Status: http.StatusOK}
 	if http.CanonicalHeaderKey(p.Header) == "Content-Security-Policy" {
-		resp.Warnings = []string{"overriding default Content-Security-Policy which is secure by default, proceed with caution"}
+		resp.Warnings = []string{
+			"overriding default Content-Security-Policy which is secure by default, proceed with caution",
+		}
 	}
 	return resp, nil
 }

@@ -56,7 +56,8 @@ func (e *engine) leaseRoutes() []engines.Route {
 		engines.Path("leases/count", "Count the leases that cannot be revoked.", engines.OnRead(e.countIrrevocable)),
 		engines.Path("leases/tidy", "Clean up what a fault may have left.", engines.OnUpdate(e.tidyLeases)),
 		engines.Path("leases/lookup", "Tell about a lease.", engines.OnUpdate(e.lookupLease)),
-		engines.Path("leases/lookup/{prefix...}", "List the leases below a path.", engines.Sudo(), engines.OnList(e.listLeases)),
+		engines.Path("leases/lookup/{prefix...}", "List the leases below a path.",
+			engines.Sudo(), engines.OnList(e.listLeases)),
 	}
 	// Vault's older clients use the paths without "leases/".
 	for _, folder := range []string{"leases/", ""} {
@@ -196,7 +197,9 @@ type revokePrefixParams struct {
 	Sync   bool   `param:"sync" help:"Answer when the leases are revoked."`
 }
 
-func (e *engine) revokePrefix(ctx context.Context, _ *engines.Request, p revokePrefixParams) (*engines.Response, error) {
+func (e *engine) revokePrefix(
+	ctx context.Context, _ *engines.Request, p revokePrefixParams,
+) (*engines.Response, error) {
 	revoke := e.Leases.RevokePrefixLater
 	if p.Sync {
 		revoke = e.Leases.RevokePrefix
@@ -232,7 +235,9 @@ type irrevocableParams struct {
 	Nested bool   `param:"include_child_namespaces" help:"Accepted for compatibility."`
 }
 
-func (e *engine) listIrrevocable(ctx context.Context, _ *engines.Request, p irrevocableParams) (*engines.Response, error) {
+func (e *engine) listIrrevocable(
+	ctx context.Context, _ *engines.Request, p irrevocableParams,
+) (*engines.Response, error) {
 	if p.Type != "irrevocable" {
 		return nil, engines.NotFound()
 	}

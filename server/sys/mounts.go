@@ -296,7 +296,8 @@ func (e *engine) newTuning(kind mounts.Kind, config map[string]any) (mounts.Tuni
 		return mounts.Tuning{}, engines.Invalid("given default lease TTL greater than given max lease TTL")
 	}
 	if _, serverMax := e.Mounts.TTLs(mounts.Entry{}); t.MaxLeaseTTL == 0 && t.DefaultLeaseTTL > serverMax {
-		return mounts.Tuning{}, engines.Invalid("given default lease TTL greater than system max lease TTL of %d", seconds(serverMax))
+		return mounts.Tuning{}, engines.Invalid(
+			"given default lease TTL greater than system max lease TTL of %d", seconds(serverMax))
 	}
 	if err := checkVisibility(c.ListingVisibility); err != nil {
 		return mounts.Tuning{}, err

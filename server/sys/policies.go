@@ -58,7 +58,9 @@ func (e *engine) listPolicies(ctx context.Context, _ *engines.Request, _ engines
 	return flat(map[string]any{"keys": names, "policies": names})
 }
 
-func (e *engine) listACLPolicies(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+func (e *engine) listACLPolicies(
+	ctx context.Context, _ *engines.Request, _ engines.NoParams,
+) (*engines.Response, error) {
 	names, err := e.Policies.List(ctx)
 	if err != nil {
 		return nil, err

@@ -67,7 +67,9 @@ func DefaultCORSHeaders() []string {
 // when it is new.
 func OpenSettings(ctx context.Context, store storage.Storage, running VersionRecord) (*Settings, error) {
 	s := &Settings{store: store}
-	state := settings{AuditHeaders: map[string]bool{"correlation-id": false, "x-correlation-id": false, "user-agent": false}}
+	state := settings{AuditHeaders: map[string]bool{
+		"correlation-id": false, "x-correlation-id": false, "user-agent": false,
+	}}
 	record, err := store.Get(ctx, settingsKey)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):

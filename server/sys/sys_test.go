@@ -214,9 +214,13 @@ type fakeMounts struct{ entries map[string]mounts.Entry }
 
 func newFakeMounts() *fakeMounts {
 	f := &fakeMounts{entries: map[string]mounts.Entry{}}
-	f.entries["sys/"] = mounts.NewBuiltin(mounts.Secret, "sys/", "system", "u-sys", "system_0", "the server")
-	f.entries["cubbyhole/"] = mounts.NewBuiltin(mounts.Secret, "cubbyhole/", "cubbyhole", "u-cubby", "cubbyhole_0", "private")
-	f.entries["auth/token/"] = mounts.NewBuiltin(mounts.Auth, "auth/token/", "token", "u-token", "auth_token_0", "tokens")
+	for _, e := range []mounts.Entry{
+		{Kind: mounts.Secret, Path: "sys/", Type: "system", UUID: "u-sys", SealWrap: true},
+		{Kind: mounts.Secret, Path: "cubbyhole/", Type: "cubbyhole", UUID: "u-cubby", Local: true},
+		{Kind: mounts.Auth, Path: "auth/token/", Type: "token", UUID: "u-token"},
+	} {
+		f.entries[e.Path] = e
+	}
 	return f
 }
 
@@ -356,12 +360,14 @@ func (f *fakeLeases) RevokeForce(_ context.Context, p string) error { return f.n
 
 func (f *fakeLeases) Tidy(context.Context) bool { return f.note("tidy") == nil }
 
+var errNotWrapping = engines.Invalid("wrapping token is not valid or does not exist")
+
 // fakeWrapping holds texts under single-use tokens.
 type fakeWrapping struct{ held map[string]string }
 
 func (f *fakeWrapping) Lookup(_ context.Context, token engines.Token) (*engines.WrapInfo, error) {
 	if _, ok := f.held[token.Reveal()]; !ok {
-		return nil, sys.ErrNoWrapping
+		return nil, errNotWrapping
 	}
 	return &engines.WrapInfo{Token: token, TTL: time.Minute, CreationTime: now, CreationPath: "sys/wrapping/wrap"}, nil
 }
@@ -369,7 +375,7 @@ func (f *fakeWrapping) Lookup(_ context.Context, token engines.Token) (*engines.
 func (f *fakeWrapping) Unwrap(_ context.Context, token engines.Token) ([]byte, error) {
 	text, ok := f.held[token.Reveal()]
 	if !ok {
-		return nil, sys.ErrNoWrapping
+		return nil, errNotWrapping
 	}
 	delete(f.held, token.Reveal())
 	return []byte(text), nil

@@ -53,15 +53,15 @@ func (e *engine) tuningInfo(entry mounts.Entry) map[string]any {
 // tuneParams leaves out what a request does not name: only that is changed.
 type tuneParams struct {
 	Path                      string            `path:"path" help:"Path of the mount."`
-	DefaultLeaseTTL           *string           `param:"default_lease_ttl" help:"Life of leases that ask for none; 0 for the server's."`
-	MaxLeaseTTL               *string           `param:"max_lease_ttl" help:"Longest life of leases; 0 for the server's."`
+	DefaultLeaseTTL           *string           `param:"default_lease_ttl" help:"Life of leases by default."`
+	MaxLeaseTTL               *string           `param:"max_lease_ttl" help:"Longest life of leases."`
 	Description               *string           `param:"description" help:"Text for people."`
-	AuditNonHMACRequestKeys   *[]string         `param:"audit_non_hmac_request_keys" help:"Request keys audited in plain text."`
-	AuditNonHMACResponseKeys  *[]string         `param:"audit_non_hmac_response_keys" help:"Response keys audited in plain text."`
-	Options                   map[string]string `param:"options" help:"Settings of the type; an empty value removes one."`
+	AuditNonHMACRequestKeys   *[]string         `param:"audit_non_hmac_request_keys" help:"Request keys in clear."`
+	AuditNonHMACResponseKeys  *[]string         `param:"audit_non_hmac_response_keys" help:"Response keys in clear."`
+	Options                   map[string]string `param:"options" help:"Settings of the type."`
 	ListingVisibility         *string           `param:"listing_visibility" help:"\"hidden\" or \"unauth\"."`
 	TokenType                 *string           `param:"token_type" help:"Type of the tokens that logins yield."`
-	UserLockout               map[string]any    `param:"user_lockout_config" help:"When logins are refused after failures."`
+	UserLockout               map[string]any    `param:"user_lockout_config" help:"When users are locked out."`
 	PluginVersion             *string           `param:"plugin_version" help:"Accepted when it is the built-in one."`
 	PassthroughRequestHeaders *[]string         `param:"passthrough_request_headers" help:"Headers handed to the engine."`
 	AllowedResponseHeaders    *[]string         `param:"allowed_response_headers" help:"Headers the engine may set."`

@@ -2,14 +2,13 @@ package sys
 
 import (
 	"context"
-	"errors"
 
 	"coffer/engines"
 	"coffer/policy"
 )
 
-// Wrapping keeps what is held back under wrapping tokens. All methods return ErrNoWrapping for a token
-// that is none, is used up or has expired.
+// Wrapping keeps what is held back under wrapping tokens; *wrapping.Service is one. For a token that is
+// none, is used up or has expired all methods return an engines.ErrInvalid with the text for the client.
 type Wrapping interface {
 	// Lookup tells how a wrapping token was made and leaves it usable.
 	Lookup(ctx context.Context, token engines.Token) (*engines.WrapInfo, error)
@@ -19,9 +18,6 @@ type Wrapping interface {
 	// Rewrap moves what a token holds to a new token with the same life, which it returns.
 	Rewrap(ctx context.Context, token engines.Token) (*engines.WrapInfo, error)
 }
-
-// ErrNoWrapping is returned by Wrapping for a token that wraps nothing.
-var ErrNoWrapping = errors.New("sys: not a wrapping token")
 
 // The routes of wrapping are open because the token in the header may be the wrapping token itself, and
 // because a worthless one gets an answer of its own. unwrap and rewrap look for themselves whether the
@@ -58,8 +54,6 @@ type wrappingParams struct {
 	Token *string `param:"token" help:"The wrapping token; that of the request when it is not given."`
 }
 
-var errNoWrapping = engines.Invalid("wrapping token is not valid or does not exist")
-
 // wrappingToken is the token that a request is about, and whether the caller came with it as his own.
 func wrappingToken(r *engines.Request, p wrappingParams) (token engines.Token, own bool, err error) {
 	if p.Token == nil {
@@ -82,7 +76,7 @@ func (e *engine) lookupWrapping(ctx context.Context, r *engines.Request, p wrapp
 	}
 	info, err := e.Wrapping.Lookup(ctx, token)
 	if err != nil {
-		return nil, wrappingError(err)
+		return nil, err
 	}
 	return &engines.Response{NoMountType: true, Data: map[string]any{
 		"creation_path": info.CreationPath,
@@ -97,7 +91,7 @@ func (e *engine) unwrap(ctx context.Context, r *engines.Request, p wrappingParam
 		return nil, err
 	}
 	if _, err := e.Wrapping.Lookup(ctx, token); err != nil {
-		return nil, wrappingError(err)
+		return nil, err
 	}
 	if !own {
 		// Who holds a wrapping token may unwrap with it; others need a policy that says so.
@@ -107,7 +101,7 @@ func (e *engine) unwrap(ctx context.Context, r *engines.Request, p wrappingParam
 	}
 	body, err := e.Wrapping.Unwrap(ctx, token)
 	if err != nil {
-		return nil, wrappingError(err)
+		return nil, err
 	}
 	return &engines.Response{Raw: &engines.Raw{ContentType: "application/json", Body: body}}, nil
 }
@@ -118,12 +112,12 @@ func (e *engine) rewrap(ctx context.Context, r *engines.Request, p wrappingParam
 		return nil, err
 	}
 	if _, err := e.Wrapping.Lookup(ctx, token); err != nil {
-		return nil, wrappingError(err)
+		return nil, err
 	}
 	if own {
 		// The policy of wrapping tokens permits unwrapping alone, and a refused use is a use.
 		if _, err := e.Wrapping.Unwrap(ctx, token); err != nil {
-			return nil, wrappingError(err)
+			return nil, err
 		}
 		return nil, errPolicy
 	}
@@ -132,7 +126,7 @@ func (e *engine) rewrap(ctx context.Context, r *engines.Request, p wrappingParam
 	}
 	info, err := e.Wrapping.Rewrap(ctx, token)
 	if err != nil {
-		return nil, wrappingError(err)
+		return nil, err
 	}
 	return &engines.Response{Wrap: info, NoMountType: true}, nil
 }
@@ -152,11 +146,4 @@ func (e *engine) authorize(ctx context.Context, r *engines.Request) error {
 		return errPolicy
 	}
 	return nil
-}
-
-func wrappingError(err error) error {
-	if errors.Is(err, ErrNoWrapping) {
-		return errNoWrapping
-	}
-	return err
 }

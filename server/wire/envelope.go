@@ -23,7 +23,7 @@ func Append(b *bytes.Buffer, requestID, mountType string, resp *engines.Response
 		// What is held back says nothing of the request that made it.
 		requestID, mountType = "", ""
 	}
-	if resp.NoMountType || resp.Auth != nil {
+	if resp.NoMountType {
 		mountType = ""
 	}
 	w.WriteByte('{')

@@ -1,0 +1,234 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+)
+
+type dataParams struct {
+	Path    string         `path:"path" help:"Name of the secret."`
+	Version int            `param:"version" help:"Version to read; 0 for the latest."`
+	Data    map[string]any `param:"data" help:"What to store."`
+	HasData bool           `present:"data"`
+	Options map[string]any `param:"options" help:"Options of the write: cas."`
+}
+
+// isName reports whether path can be the name of a secret. Paths with a "/" at the end are outside the API.
+func isName(path string) bool { return path != "" && !strings.HasSuffix(path, "/") }
+
+// checkWrite returns an error for a path that cannot be written to.
+func checkWrite(path string) error {
+	if path == "" {
+		return engines.Invalid("cannot write to a path ending in '/'")
+	}
+	return checkName(path)
+}
+
+// exists tells create from update by the metadata, so a secret all of whose versions are gone still exists.
+func (e *versioned) exists(ctx context.Context, _ *engines.Request, p anyPath) (bool, error) {
+	_, err := e.storage.Get(ctx, entryPrefix+p.Path)
+	if isMissing(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (e *versioned) read(ctx context.Context, req *engines.Request, p dataParams) (*engines.Response, error) {
+	if !isName(p.Path) {
+		return outsideAPI(req), nil
+	}
+	if p.Version <= 0 {
+		return e.readLatest(ctx, p.Path)
+	}
+	view, err := e.view(ctx, p.Path, p.Version)
+	if err != nil {
+		return nil, err
+	}
+	return view.response("data", view.data), nil
+}
+
+// readLatest is the hot path: one Get, nothing decoded but the head.
+func (e *versioned) readLatest(ctx context.Context, name string) (*engines.Response, error) {
+	key := entryPrefix + name
+	raw, err := e.storage.Get(ctx, key)
+	if err != nil {
+		if isMissing(err) {
+			return nil, engines.NotFound()
+		}
+		return nil, err
+	}
+	h, err := decodeHead(raw)
+	if err != nil {
+		return nil, damaged(key)
+	}
+	if !h.exists {
+		return nil, engines.NotFound()
+	}
+	view := view{number: h.current, version: h.latest, custom: h.custom, data: h.data}
+	if !view.hide(e.now()) && !h.inline {
+		if view, err = e.view(ctx, name, 0); err != nil {
+			return nil, err
+		}
+	}
+	return view.response("data", view.data), nil
+}
+
+// view is one version with its data, as a client may see it.
+type view struct {
+	number  uint64
+	version version
+	custom  []byte
+	// data is nil when it is hidden.
+	data   []byte
+	hidden bool
+}
+
+// hide takes away the data of a version that is deleted or destroyed, and reports whether it is.
+func (v *view) hide(now time.Time) bool {
+	if v.hidden = v.version.gone(now); v.hidden {
+		v.data = nil
+	}
+	return v.hidden
+}
+
+// view reads a version of a secret and its data together; n is 0 or below for the latest. It returns an
+// ErrNotFound for a version that is not there.
+func (e *versioned) view(ctx context.Context, name string, n int) (view, error) {
+	lock := e.locks.Of(name)
+	lock.RLock()
+	defer lock.RUnlock()
+	ent, err := e.load(ctx, name)
+	if errors.Is(err, storage.ErrNotFound) {
+		return view{}, engines.NotFound()
+	}
+	if err != nil {
+		return view{}, err
+	}
+	number := ent.Current
+	if n > 0 {
+		number = uint64(n)
+	}
+	found := ent.version(number)
+	if found == nil {
+		return view{}, engines.NotFound()
+	}
+	v := view{number: number, version: *found, custom: ent.Custom}
+	if !v.hide(e.now()) {
+		v.data, err = e.data(ctx, name, ent, number)
+	}
+	return v, err
+}
+
+// response is the version under "metadata" and content, JSON or nil for null, under name.
+func (v *view) response(name string, content []byte) *engines.Response {
+	resp := &engines.Response{Data: map[string]any{
+		name:       json.RawMessage(content),
+		"metadata": json.RawMessage(appendVersion(make([]byte, 0, 192+len(v.custom)), v.number, &v.version, v.custom)),
+	}}
+	if v.hidden {
+		resp.Status = 404
+	}
+	return resp
+}
+
+func (e *versioned) write(ctx context.Context, req *engines.Request, p dataParams) (*engines.Response, error) {
+	if err := checkWrite(p.Path); err != nil {
+		return nil, err
+	}
+	if !p.HasData {
+		return nil, engines.Invalid("no data provided")
+	}
+	data := []byte("null")
+	if p.Data != nil {
+		var err error
+		if data, err = appendObject(make([]byte, 0, 256), p.Data); err != nil {
+			return nil, err
+		}
+	}
+	op := opUpdate
+	if req.Operation == engines.Create {
+		op = opCreate
+	}
+	return e.store(ctx, p, true, attributionOf(req, op), func(*change) ([]byte, error) { return data, nil })
+}
+
+// store adds a version whose data make returns.
+func (e *versioned) store(
+	ctx context.Context, p dataParams, create bool, by attribution, make func(*change) ([]byte, error),
+) (*engines.Response, error) {
+	cfg, err := e.settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var resp *engines.Response
+	err = e.modify(ctx, p.Path, create, func(c *change) (bool, error) {
+		if err := checkCAS(cfg, c.entry, p.Options); err != nil {
+			return false, err
+		}
+		data, err := make(c)
+		if err != nil {
+			return false, err
+		}
+		now := e.now()
+		if c.isNew {
+			// A new secret and its first version are made at the same time.
+			c.entry.Created = now
+		}
+		v := version{Created: now, Deletion: cfg.deletion(c.entry, now), CreatedBy: by}
+		c.addVersion(data, v, cfg.keep(c.entry))
+		resp = &engines.Response{Data: versionData(c.entry.Current, &v, c.entry.Custom)}
+		return true, nil
+	})
+	return resp, err
+}
+
+// checkCAS compares the cas option with the latest version.
+func checkCAS(cfg *config, ent *entry, options map[string]any) error {
+	raw, given := options["cas"]
+	if !given {
+		if cfg.CASRequired || ent.CASRequired {
+			return engines.Invalid("check-and-set parameter required for this call")
+		}
+		return nil
+	}
+	p, err := engines.Decode[struct {
+		CAS int `param:"cas"`
+	}](map[string]any{"cas": raw})
+	if err != nil {
+		return engines.Invalid("error parsing check-and-set parameter")
+	}
+	if p.CAS < 0 || uint64(p.CAS) != ent.Current {
+		return engines.Invalid("check-and-set parameter did not match the current version")
+	}
+	return nil
+}
+
+func (e *versioned) deleteLatest(ctx context.Context, req *engines.Request, p dataParams) (*engines.Response, error) {
+	if !isName(p.Path) {
+		return outsideAPI(req), nil
+	}
+	by := attributionOf(req, opDelete)
+	return e.change(ctx, p.Path, func(c *change) (bool, error) {
+		latest, now := c.entry.version(c.entry.Current), e.now()
+		if latest == nil || latest.gone(now) {
+			return false, nil
+		}
+		latest.Deletion, latest.DeletedBy = now, by
+		c.entry.UpdatedBy = by
+		return true, nil
+	})
+}
+
+// change is modify for requests that do nothing to a secret that is not there.
+func (e *versioned) change(ctx context.Context, name string, f func(*change) (bool, error)) (*engines.Response, error) {
+	if err := e.modify(ctx, name, false, f); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	return &engines.Response{}, nil
+}

@@ -1,0 +1,189 @@
+package kv
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"coffer/engines"
+)
+
+// appendCanonical appends value as encoding/json would write it after reading it into a map: sorted keys,
+// HTML escaped, numbers as 64-bit floats. That is how Vault's version 2 answers, so what is stored in this
+// form is sent as it is. It returns an ErrInvalid for a number that no float holds.
+func appendCanonical(b []byte, value any) ([]byte, error) {
+	switch v := value.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case bool:
+		return strconv.AppendBool(b, v), nil
+	case string:
+		return appendString(b, v), nil
+	case json.Number:
+		f, err := v.Float64()
+		if err != nil {
+			return nil, engines.Invalid("a number is out of range")
+		}
+		return appendFloat(b, f), nil
+	case float64:
+		return appendFloat(b, v), nil
+	case []any:
+		return appendList(b, v)
+	case map[string]any:
+		return appendObject(b, v)
+	default:
+		return nil, fmt.Errorf("kv: no JSON for a %T", value)
+	}
+}
+
+func appendList(b []byte, list []any) ([]byte, error) {
+	b = append(b, '[')
+	for i, item := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = appendCanonical(b, item); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func appendObject(b []byte, object map[string]any) ([]byte, error) {
+	var few [16]string
+	keys := slices.AppendSeq(few[:0], maps.Keys(object))
+	slices.Sort(keys)
+	b = append(b, '{')
+	for i, key := range keys {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, key), ':')
+		var err error
+		if b, err = appendCanonical(b, object[key]); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// appendString leaves what needs escapes to encoding/json.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, err := json.Marshal(s)
+			if err != nil { // a string always has JSON
+				text = []byte(`""`)
+			}
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+// appendFloat writes a finite number as encoding/json does, which is ECMAScript's form.
+func appendFloat(b []byte, f float64) []byte {
+	if abs := math.Abs(f); abs == 0 || (abs >= 1e-6 && abs < 1e21) {
+		return strconv.AppendFloat(b, f, 'f', -1, 64)
+	}
+	b = strconv.AppendFloat(b, f, 'e', -1, 64)
+	if n := len(b); n >= 4 && b[n-4] == 'e' && b[n-3] == '-' && b[n-2] == '0' {
+		b[n-2] = b[n-1] // e-09 to e-9
+		b = b[:n-1]
+	}
+	return b
+}
+
+// appendTimeText appends a time as a JSON string, "" for none.
+func appendTimeText(b []byte, t time.Time) []byte {
+	b = append(b, '"')
+	if !t.IsZero() {
+		b = t.UTC().AppendFormat(b, time.RFC3339Nano)
+	}
+	return append(b, '"')
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// appendVersion appends the object that describes a version in the answers below data/ and subkeys/.
+func appendVersion(b []byte, n uint64, v *version, custom []byte) []byte {
+	b = appendTimeText(append(b, `{"created_time":`...), v.Created)
+	b = append(b, `,"custom_metadata":`...)
+	b = appendCustom(b, custom)
+	b = appendTimeText(append(b, `,"deletion_time":`...), v.Deletion)
+	b = strconv.AppendBool(append(b, `,"destroyed":`...), v.Destroyed)
+	b = strconv.AppendUint(append(b, `,"version":`...), n, 10)
+	return append(b, '}')
+}
+
+func appendCustom(b, custom []byte) []byte {
+	if len(custom) == 0 {
+		return append(b, "null"...)
+	}
+	return append(b, custom...)
+}
+
+// versionData is the same as a response's data.
+func versionData(n uint64, v *version, custom []byte) map[string]any {
+	return map[string]any{
+		"created_time":    timeText(v.Created),
+		"custom_metadata": json.RawMessage(appendCustom(nil, custom)),
+		"deletion_time":   timeText(v.Deletion),
+		"destroyed":       v.Destroyed,
+		"version":         json.RawMessage(strconv.AppendUint(nil, n, 10)),
+	}
+}
+
+// appendAttribution appends who did what; its members come in this order, empty ones left out.
+func appendAttribution(b []byte, a attribution) []byte {
+	if a.Operation == opNone {
+		return append(b, "null"...)
+	}
+	b = appendString(append(b, `{"actor":`...), a.Name)
+	b = appendString(append(b, `,"operation":`...), a.Operation.String())
+	if a.EntityID != "" {
+		b = appendString(append(b, `,"entity_id":`...), a.EntityID)
+	}
+	if a.ClientID != "" {
+		b = appendString(append(b, `,"client_id":`...), a.ClientID)
+	}
+	return append(b, '}')
+}
+
+// appendVersions appends the history of a secret, its members sorted as text: 1, 10, 2.
+func appendVersions(b []byte, e *entry) []byte {
+	numbers := make([]string, len(e.Versions))
+	for i := range numbers {
+		numbers[i] = strconv.FormatUint(e.first()+uint64(i), 10) //nolint:gosec // an index
+	}
+	slices.Sort(numbers)
+	b = append(b, '{')
+	for i, number := range numbers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		n, err := strconv.ParseUint(number, 10, 64)
+		if err != nil { // it was formatted above
+			continue
+		}
+		v := e.version(n)
+		b = append(appendString(b, number), ':')
+		b = appendAttribution(append(b, `{"created_by":`...), v.CreatedBy)
+		b = appendTimeText(append(b, `,"created_time":`...), v.Created)
+		b = appendAttribution(append(b, `,"deleted_by":`...), v.DeletedBy)
+		b = appendTimeText(append(b, `,"deletion_time":`...), v.Deletion)
+		b = strconv.AppendBool(append(b, `,"destroyed":`...), v.Destroyed)
+		b = append(b, '}')
+	}
+	return append(b, '}')
+}

@@ -1,0 +1,268 @@
+package kv
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+	"coffer/storage/keylock"
+)
+
+// Keys of version 2. A secret's record is at entryPrefix and its name. Data of a version that is not in the
+// record is at versionPrefix, the version's number and the name: so the folders are few and their
+// encrypted names are found in the barrier's cache.
+const (
+	entryPrefix   = "entry/"
+	versionPrefix = "version/"
+)
+
+const (
+	// inlineLimit is the size in bytes up to which the latest version's data is kept in the record, so that
+	// a read needs one Get. Larger data has its own key, so that metadata stays quick to read.
+	inlineLimit = 16 << 10
+	// defaultVersions is how many versions are kept when neither metadata nor configuration says.
+	defaultVersions = 10
+	// maxVersions bounds how many are kept whatever they say, because every write rewrites the history.
+	maxVersions = 1 << 14
+)
+
+// versioned is version 2: a history of values for each name.
+type versioned struct {
+	storage storage.Storage
+	now     func() time.Time
+	// locks guard the read-modify-write of a secret, by its name, and the pairs of Gets that read one.
+	locks *keylock.Set
+	// config is nil when it has to be read again. Its writers hold the lock of configKey.
+	config atomic.Pointer[config]
+	// upgrading is set while secrets of version 1 are left.
+	upgrading atomic.Bool
+}
+
+func newVersioned(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
+	e := &versioned{storage: cfg.Storage, now: cfg.Now, locks: keylock.New()}
+	if err := e.startUpgrade(ctx, cfg.Logger); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Routes implements engines.Engine.
+func (e *versioned) Routes() []engines.Route {
+	routes := []engines.Route{
+		engines.Path("data/{path...}", "Read, write, patch or delete the latest version of a secret.",
+			engines.Exists(guard(e, e.exists)), engines.OnRead(guard(e, e.read)), engines.OnWrite(guard(e, e.write)),
+			engines.OnPatch(guard(e, e.patch)), engines.OnDelete(guard(e, e.deleteLatest)), engines.OnList(outside)),
+		engines.Path("metadata/{path...}", "Configure, list and remove secrets and their history.",
+			engines.Exists(guard(e, e.metadataExists)), engines.OnRead(guard(e, e.readMetadata)),
+			engines.OnList(guard(e, e.listMetadata)), engines.OnWrite(guard(e, e.writeMetadata)),
+			engines.OnPatch(guard(e, e.patchMetadata)), engines.OnDelete(guard(e, e.deleteMetadata))),
+		engines.Path("subkeys/{path...}", "Read the structure of a secret without its values.",
+			engines.OnRead(guard(e, e.subkeys))),
+		engines.Path("delete/{path...}", "Delete versions of a secret; they can be undeleted.",
+			engines.OnUpdate(guard(e, e.deleteVersions))),
+		engines.Path("undelete/{path...}", "Undelete versions of a secret.", engines.OnUpdate(guard(e, e.undelete))),
+		engines.Path("destroy/{path...}", "Remove the data of versions of a secret for ever.",
+			engines.OnUpdate(guard(e, e.destroy))),
+		engines.Path("config", "Configure the mount.",
+			engines.OnRead(guard(e, e.readConfig)), engines.OnUpdate(guard(e, e.writeConfig))),
+	}
+	for _, name := range []string{"data", "metadata", "delete", "undelete", "destroy"} {
+		routes = append(routes, everywhere(name, bare))
+	}
+	return append(routes, everywhere("{path...}", outside))
+}
+
+func everywhere[P any](pattern string, f engines.HandlerFunc[P]) engines.Route {
+	return engines.Path(pattern, "Not a path of this engine.", engines.AnyParameters(), engines.OnRead(f),
+		engines.OnList(f), engines.OnUpdate(f), engines.OnPatch(f), engines.OnDelete(f))
+}
+
+// errUpgrading is what every request is told until the upgrade from version 1 is done.
+var errUpgrading = &engines.Error{Kind: engines.ErrInvalid, Message: "Upgrading from non-versioned to versioned " +
+	"data. This backend will be unavailable for a brief period and will resume service shortly."}
+
+// guard keeps requests out while the mount is being upgraded.
+func guard[P, R any](
+	e *versioned, f func(context.Context, *engines.Request, P) (R, error),
+) func(context.Context, *engines.Request, P) (R, error) {
+	return func(ctx context.Context, req *engines.Request, p P) (R, error) {
+		if e.upgrading.Load() {
+			var none R
+			return none, errUpgrading
+		}
+		return f(ctx, req, p)
+	}
+}
+
+type anyPath struct {
+	Path string `path:"path"`
+}
+
+// outside answers paths that the API does not have: 404 with a hint.
+func outside(_ context.Context, req *engines.Request, _ anyPath) (*engines.Response, error) {
+	return outsideAPI(req), nil
+}
+
+func outsideAPI(req *engines.Request) *engines.Response {
+	command := "put"
+	switch req.Operation {
+	case engines.Read:
+		command = "get"
+	case engines.List:
+		command = "list"
+	case engines.Patch:
+		command = "patch"
+	case engines.Delete:
+		command = "delete"
+	}
+	return &engines.Response{Status: 404, Warnings: []string{
+		"Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints " +
+			"to use. If using the Vault CLI, use 'vault kv " + command + "' for this operation."}}
+}
+
+// bare answers "data" and its like without a name.
+func bare(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
+	return &engines.Response{Status: 404, Warnings: []string{
+		"Non-listing operations on the root of a K/V v2 mount are not supported."}}, nil
+}
+
+// emptyNotFound is a 404 without a body: the answer to a PATCH of what is not there.
+func emptyNotFound() *engines.Response {
+	return &engines.Response{Status: 404, Raw: &engines.Raw{ContentType: "application/json"}}
+}
+
+func versionKey(name string, n uint64) string {
+	return versionPrefix + strconv.FormatUint(n, 10) + "/" + name
+}
+
+// load reads a secret's record. It returns storage.ErrNotFound when there is none.
+func (e *versioned) load(ctx context.Context, name string) (*entry, error) {
+	key := entryPrefix + name
+	raw, err := e.storage.Get(ctx, key)
+	if errors.Is(err, storage.ErrInvalidKey) {
+		return nil, storage.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	ent, err := decodeEntry(raw)
+	if err != nil {
+		return nil, damaged(key)
+	}
+	return ent, nil
+}
+
+// change is one commit of a secret in the making.
+type change struct {
+	name  string
+	entry *entry
+	isNew bool
+	batch []storage.Op
+}
+
+// modify loads a secret, lets f change it, and commits. With f's error, or when it reports that nothing
+// changed, nothing is written. It returns storage.ErrNotFound when there is no such secret, unless create is
+// set.
+func (e *versioned) modify(ctx context.Context, name string, create bool, f func(*change) (bool, error)) error {
+	lock := e.locks.Of(name)
+	lock.Lock()
+	defer lock.Unlock()
+	ent, err := e.load(ctx, name)
+	isNew := create && errors.Is(err, storage.ErrNotFound)
+	if isNew {
+		now := e.now()
+		ent, err = &entry{Created: now, Updated: now}, nil
+	}
+	if err != nil {
+		return err
+	}
+	c := &change{name: name, entry: ent, isNew: isNew}
+	changed, err := f(c)
+	if err != nil || !changed {
+		return err
+	}
+	c.batch = append(c.batch, storage.Put(entryPrefix+name, ent.encode()))
+	return refused(e.storage.Apply(ctx, c.batch...))
+}
+
+// data returns the JSON of a version that is neither deleted nor destroyed. The caller holds the lock of
+// the secret, or the version is in the record.
+func (e *versioned) data(ctx context.Context, name string, ent *entry, n uint64) ([]byte, error) {
+	if n == ent.Current && ent.Inline {
+		return ent.Data, nil
+	}
+	key := versionKey(name, n)
+	raw, err := e.storage.Get(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, damaged(key)
+	}
+	return raw, err
+}
+
+// gone reports whether a version's data is not shown any more.
+func (v *version) gone(now time.Time) bool {
+	return v.Destroyed || (!v.Deletion.IsZero() && !v.Deletion.After(now))
+}
+
+// addVersion makes data the latest version and removes those that are too many.
+func (c *change) addVersion(data []byte, v version, keep uint64) {
+	ent := c.entry
+	previous, wasInline := ent.Data, ent.Inline
+	ent.Current++
+	ent.Versions = append(ent.Versions, v)
+	ent.Updated, ent.UpdatedBy = v.Created, v.CreatedBy
+	if excess := len(ent.Versions) - int(keep); excess > 0 { //nolint:gosec // keep is at most maxVersions
+		for i := range ent.Versions[:excess] {
+			n := ent.first() + uint64(i) //nolint:gosec // an index
+			if !ent.Versions[i].Destroyed && (n != ent.Current-1 || !wasInline) {
+				c.batch = append(c.batch, storage.Delete(versionKey(c.name, n)))
+			}
+		}
+		ent.Versions = ent.Versions[excess:]
+		ent.Oldest = ent.first()
+	}
+	if wasInline && ent.version(ent.Current-1) != nil {
+		c.batch = append(c.batch, storage.Put(versionKey(c.name, ent.Current-1), previous))
+	}
+	ent.Data, ent.Inline = nil, false
+	if len(data) <= inlineLimit {
+		ent.Data, ent.Inline = data, true
+	} else {
+		c.batch = append(c.batch, storage.Put(versionKey(c.name, ent.Current), data))
+	}
+}
+
+// removeData destroys the data of a version.
+func (c *change) removeData(n uint64) {
+	if n == c.entry.Current && c.entry.Inline {
+		c.entry.Data, c.entry.Inline = nil, false
+		return
+	}
+	c.batch = append(c.batch, storage.Delete(versionKey(c.name, n)))
+}
+
+// attributionOf tells who makes the request. The operation is the one the request came in as.
+func attributionOf(req *engines.Request, op operation) attribution {
+	a := attribution{Operation: op}
+	if c := req.Caller; c != nil {
+		a.actor = actor{Name: c.DisplayName, EntityID: c.EntityID, ClientID: clientID(c)}
+	}
+	return a
+}
+
+// clientID is how Vault counts its clients: by entity, or else by the set of policies. The hash is of the
+// sorted names with 0x7f between them, a zero byte, and the namespace, which is always the root.
+func clientID(c *engines.Caller) string {
+	if c.EntityID != "" {
+		return c.EntityID
+	}
+	sum := sha256.Sum256([]byte(strings.Join(c.Policies, "\x7f") + "\x00root"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
