@@ -23,7 +23,7 @@ type keyring struct {
 
 type termKey struct {
 	id        uint32
-	installed time.Time // whole seconds, UTC
+	installed time.Time // UTC
 	key       secret.Key
 }
 
@@ -40,7 +40,7 @@ func (k keyring) withNewTerm(now time.Time) keyring {
 		id = k.active().id + 1
 	}
 	k.terms = append(slices.Clip(k.terms), termKey{
-		id: id, installed: now.UTC().Truncate(time.Second), key: secret.Random(record.KeySize),
+		id: id, installed: now.UTC().Round(0), key: secret.Random(record.KeySize),
 	})
 	return k
 }
@@ -55,7 +55,7 @@ func (k keyring) zero() {
 // The encoded keyring, numbers in big endian:
 //
 //	version (1 byte, 1) | enabled (1: 0 or 1) | max operations (8) | interval in seconds (8) |
-//	name key (64) | for each term: id (4), installed in Unix seconds (8), key (32)
+//	name key (64) | for each term: id (4), installed in Unix nanoseconds (8), key (32)
 const (
 	keyringVersion = 1
 	keyringHeader  = 1 + 1 + 8 + 8 + nameKeySize
@@ -76,7 +76,7 @@ func (k keyring) encode() []byte {
 	b = append(b, k.names.Reveal()...)
 	for _, term := range k.terms {
 		b = binary.BigEndian.AppendUint32(b, term.id)
-		b = binary.BigEndian.AppendUint64(b, uint64(term.installed.Unix()))
+		b = binary.BigEndian.AppendUint64(b, uint64(term.installed.UnixNano()))
 		b = append(b, term.key.Reveal()...)
 	}
 	return b
@@ -112,7 +112,7 @@ func decodeKeyring(b []byte) (keyring, error) {
 		previous = id
 		k.terms = append(k.terms, termKey{
 			id:        id,
-			installed: time.Unix(int64(binary.BigEndian.Uint64(rest[4:])), 0).UTC(),
+			installed: time.Unix(0, int64(binary.BigEndian.Uint64(rest[4:]))).UTC(),
 			key:       secret.New(rest[12:keyringTerm]),
 		})
 	}

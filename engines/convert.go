@@ -27,7 +27,7 @@ func assign(dst reflect.Value, k kind, raw any) error {
 		dst.SetBool(b)
 		return err
 	case kindInt:
-		n, err := parseInt(raw)
+		n, err := ParseInt(raw)
 		dst.SetInt(n)
 		return err
 	case kindDuration:
@@ -123,7 +123,13 @@ func parseBool(raw any) (bool, error) {
 	return b, malformed("", "bool", err)
 }
 
-func parseInt(raw any) (int64, error) { return parseIntAt("", raw) }
+// ParseInt reads an integer as Vault's clients send it: 12, "12", "0xc"; true is 1, "" and null are 0.
+func ParseInt(raw any) (int64, error) {
+	if raw == nil {
+		return 0, nil
+	}
+	return parseIntAt("", raw)
+}
 
 // parseIntAt names the place in a list, for example "[0]", in its error.
 func parseIntAt(place string, raw any) (int64, error) {

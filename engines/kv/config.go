@@ -76,7 +76,6 @@ type configParams struct {
 	CASRequired bool `param:"cas_required" help:"Whether every write must have the cas option."`
 	HasCAS      bool `present:"cas_required"`
 	DeleteAfter any  `param:"delete_version_after" help:"Life of new versions; below zero for no end."`
-	HasDelete   bool `present:"delete_version_after"`
 }
 
 func (e *versioned) readConfig(ctx context.Context, _ *engines.Request, _ configParams) (*engines.Response, error) {
@@ -114,7 +113,7 @@ func (e *versioned) writeConfig(ctx context.Context, _ *engines.Request, p confi
 	if p.HasCAS {
 		c.CASRequired = p.CASRequired
 	}
-	if p.HasDelete {
+	if p.DeleteAfter != nil {
 		c.DeleteAfter = wholeSeconds(after)
 	}
 	if c == *old {

@@ -197,13 +197,11 @@ func checkCAS(cfg *config, ent *entry, options map[string]any) error {
 		}
 		return nil
 	}
-	p, err := engines.Decode[struct {
-		CAS int `param:"cas"`
-	}](map[string]any{"cas": raw})
+	cas, err := engines.ParseInt(raw)
 	if err != nil {
 		return engines.Invalid("error parsing check-and-set parameter")
 	}
-	if p.CAS < 0 || uint64(p.CAS) != ent.Current {
+	if cas < 0 || uint64(cas) != ent.Current {
 		return engines.Invalid("check-and-set parameter did not match the current version")
 	}
 	return nil

@@ -10,9 +10,15 @@ import (
 	"coffer/server/ceremony"
 )
 
+// errNoBody is Vault's answer where it wants a body and gets none.
+var errNoBody = engines.Invalid("EOF")
+
 // Init serves `PUT sys/init`: it makes the barrier, its keys and the root token in one commit. The server
 // stays sealed.
 func (c *Core) Init(ctx context.Context, call Call) (any, error) {
+	if call.Params == nil {
+		return nil, errNoBody
+	}
 	p, err := engines.Decode[initParams](call.Params)
 	if err != nil {
 		return nil, err
@@ -108,6 +114,9 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 
 // Unseal serves `PUT sys/unseal`: one share, or a reset of those given.
 func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
+	if call.Params == nil {
+		return nil, errNoBody
+	}
 	p, err := engines.Decode[struct {
 		Key     string `param:"key"`
 		Reset   bool   `param:"reset"`

@@ -70,6 +70,9 @@ func (c *Core) RekeyCancel(ctx context.Context, call Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if call.Params == nil {
+		return nil, errNoBody
+	}
 	p, err := engines.Decode[shareParams](call.Params)
 	if err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (s *session) build(ctx context.Context) (err error) {
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
 		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
-		Keys: s.barrier, Audit: s.audit, Settings: s.settings,
+		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
 			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"strconv"
+	"strings"
 
 	"coffer/engines"
 )
@@ -28,14 +29,17 @@ func (e *engine) toolRoutes() []engines.Route {
 }
 
 type randomParams struct {
-	Bytes  int    `param:"bytes" default:"32" help:"How many bytes, 1 to 131072."`
-	Format string `param:"format" default:"base64" help:"\"base64\" or \"hex\"."`
+	Bytes    int    `param:"bytes" default:"32" help:"How many bytes, 1 to 131072."`
+	Format   string `param:"format" default:"base64" help:"\"base64\" or \"hex\"."`
+	Source   any    `param:"source" help:"Ignored: only the path names a source."`
+	URLBytes any    `param:"urlbytes" help:"Ignored: use bytes."`
 }
 
 type randomAtParams struct {
 	URLBytes string `path:"urlbytes" help:"How many bytes, 1 to 131072, or a source of them."`
 	Format   string `param:"format" default:"base64" help:"\"base64\" or \"hex\"."`
 	Bytes    int    `param:"bytes" default:"32" help:"How many bytes when the path names a source."`
+	Source   any    `param:"source" help:"Ignored: only the path names a source."`
 }
 
 type randomOfParams struct {
@@ -46,19 +50,45 @@ type randomOfParams struct {
 }
 
 func randomFrom(_ context.Context, _ *engines.Request, p randomParams) (*engines.Response, error) {
-	return random("platform", p.Bytes, p.Format)
+	resp, err := random("platform", p.Bytes, p.Format)
+	return pathOnly(resp, given{"source", p.Source}, given{"urlbytes", p.URLBytes}), err
+}
+
+// given is a parameter that counts in the path only, as it came in the body.
+type given struct {
+	name  string
+	value any
+}
+
+// pathOnly warns, in the words of package engines, about parameters that Vault reads from the path alone,
+// also where the path leaves them out.
+func pathOnly(resp *engines.Response, params ...given) *engines.Response {
+	var names []string
+	for _, p := range params {
+		if p.value != nil {
+			names = append(names, p.name)
+		}
+	}
+	if resp != nil && len(names) > 0 {
+		resp.Warnings = append(resp.Warnings, "Endpoint replaced the value of these parameters with the values "+
+			"captured from the endpoint's path: ["+strings.Join(names, " ")+"]")
+	}
+	return resp
 }
 
 func randomAt(_ context.Context, _ *engines.Request, p randomAtParams) (*engines.Response, error) {
-	switch p.URLBytes {
+	source, n := p.URLBytes, p.Bytes
+	switch source {
 	case "platform", "seal", "all":
-		return random(p.URLBytes, p.Bytes, p.Format)
+	default:
+		var err error
+		if n, err = parseCount(p.URLBytes); err != nil {
+			return nil, err
+		}
+		source = "platform"
 	}
-	n, err := parseCount(p.URLBytes)
-	if err != nil {
-		return nil, err
-	}
-	return random("platform", n, p.Format)
+	resp, err := random(source, n, p.Format)
+	return pathOnly(resp, given{"source", p.Source}), err
 }
 
 func randomOf(_ context.Context, _ *engines.Request, p randomOfParams) (*engines.Response, error) {
@@ -107,9 +137,10 @@ func encode(b []byte, format string) string {
 }
 
 type hashParams struct {
-	Input     string `param:"input" help:"What to hash, in base64."`
-	Algorithm string `param:"algorithm" default:"sha2-256" help:"sha2- or sha3- with 224, 256, 384 or 512."`
-	Format    string `param:"format" default:"hex" help:"\"hex\" or \"base64\"."`
+	Input        string `param:"input" help:"What to hash, in base64."`
+	Algorithm    string `param:"algorithm" default:"sha2-256" help:"sha2- or sha3- with 224, 256, 384 or 512."`
+	Format       string `param:"format" default:"hex" help:"\"hex\" or \"base64\"."`
+	URLAlgorithm any    `param:"urlalgorithm" help:"Ignored: use algorithm."`
 }
 
 type hashAtParams struct {
@@ -136,7 +167,8 @@ func hashInput(_ context.Context, _ *engines.Request, p hashParams) (*engines.Re
 		return nil, engines.Invalid("unsupported algorithm %s", p.Algorithm)
 	}
 	h.Write(input)
-	return read(map[string]any{"sum": encode(h.Sum(nil), p.Format)})
+	resp := &engines.Response{Data: map[string]any{"sum": encode(h.Sum(nil), p.Format)}}
+	return pathOnly(resp, given{"urlalgorithm", p.URLAlgorithm}), nil
 }
 
 func newHash(algorithm string) (hash.Hash, bool) {

@@ -307,6 +307,19 @@ func TestTools(t *testing.T) {
 		{`POST tools/random/seal/131073`, `400 "bytes" should be less than 131072`},
 		{`GET tools/random`, `405`},
 	})
+	const replaced = `warning: Endpoint replaced the value of these parameters with the values captured from the endpoint's path: `
+	for line, want := range map[string]string{
+		`POST tools/random {"source":"bad"}`:                       replaced + `[source]`,
+		`POST tools/random {"source":"seal","urlbytes":"4"}`:       replaced + `[source urlbytes]`,
+		`POST tools/random/4 {"source":"bad"}`:                     replaced + `[source]`,
+		`POST tools/random/platform/4 {"source":"platform"}`:       replaced + `[source]`,
+		`POST tools/hash {"urlalgorithm":"x"}`:                     replaced + `[urlalgorithm]`,
+		`POST tools/hash/sha2-256 {"urlalgorithm":"x","input":""}`: replaced + `[urlalgorithm]`,
+	} {
+		if got := answer(b.do(line)); !strings.HasSuffix(got, want) || strings.Contains(got, "ignored") {
+			t.Errorf("%s: %s; want %s", line, got, want)
+		}
+	}
 	for line, length := range map[string]int{
 		`POST tools/random`: 44, `POST tools/random {"bytes":4,"format":"hex"}`: 8, `POST tools/random/8 {"format":"hex"}`: 16,
 		`POST tools/random/all/4 {"format":"hex"}`: 8, `POST tools/random/platform {"format":"hex"}`: 64,
@@ -369,6 +382,18 @@ func TestNode(t *testing.T) {
 			t.Errorf("%s: %s; want %s in it", line, got, want)
 		}
 	}
+}
+
+func TestWhatIsNotThere(t *testing.T) {
+	b := newBench(t)
+	b.run([]step{
+		{`GET license/status`, `404 enterprise-only feature`},
+		{`LIST namespaces`, `404 enterprise-only feature`},
+		{`LIST policies/rgp`, `404 enterprise-only feature`},
+		{`LIST policies/egp`, `404 enterprise-only feature`},
+		{`LIST policies/password`, `404`},
+		{`LIST quotas/rate-limit`, `404`},
+	})
 }
 
 func TestRaw(t *testing.T) {
