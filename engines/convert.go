@@ -58,27 +58,6 @@ func assign(dst reflect.Value, k kind, raw any) error {
 	}
 }
 
-func expected(what string, raw any) error {
-	return fmt.Errorf("expected %s, got %s", what, typeName(raw))
-}
-
-func typeName(raw any) string {
-	switch raw.(type) {
-	case nil:
-		return "null"
-	case string:
-		return "a string"
-	case bool:
-		return "a boolean"
-	case json.Number, float64, int:
-		return "a number"
-	case []any:
-		return "a list"
-	default:
-		return "an object"
-	}
-}
-
 // scalar gives the text of a string, number or boolean.
 func scalar(raw any) (string, bool) {
 	switch v := raw.(type) {
@@ -99,7 +78,7 @@ func scalar(raw any) (string, bool) {
 func assignString(dst reflect.Value, raw any) error {
 	s, ok := scalar(raw)
 	if !ok {
-		return expected("a string", raw)
+		return unconvertible("", "string", raw)
 	}
 	dst.SetString(s)
 	return nil
@@ -177,6 +156,9 @@ func unconvertible(place, want string, raw any) error {
 	return fmt.Errorf("'%s' expected type '%s', got unconvertible type '%T', value: '%s'", place, want, raw, value)
 }
 
+// inList is the form of an error in an element.
+func inList(err error) error { return fmt.Errorf("1 error(s) decoding:\n\n* %w", err) }
+
 // parseInts accepts a list of integers, one integer, or several in a string separated by commas.
 func parseInts(raw any) ([]int, error) {
 	items, ok := raw.([]any)
@@ -193,7 +175,7 @@ func parseInts(raw any) ([]int, error) {
 	for i, item := range items {
 		n, err := parseIntAt(fmt.Sprintf("[%d]", i), item)
 		if err != nil {
-			return nil, fmt.Errorf("1 error(s) decoding:\n\n* %w", err)
+			return nil, inList(err)
 		}
 		list = append(list, int(n))
 	}
@@ -271,10 +253,10 @@ func parseStrings(raw any) ([]string, error) {
 	switch v := raw.(type) {
 	case []any:
 		list := make([]string, 0, len(v))
-		for _, item := range v {
+		for i, item := range v {
 			s, ok := scalar(item)
 			if !ok {
-				return nil, expected("a list of strings", item)
+				return nil, inList(unconvertible(fmt.Sprintf("[%d]", i), "string", item))
 			}
 			list = append(list, strings.TrimSpace(s))
 		}
@@ -282,7 +264,7 @@ func parseStrings(raw any) ([]string, error) {
 	default:
 		s, ok := scalar(raw)
 		if !ok {
-			return nil, expected("a list", raw)
+			return nil, inList(unconvertible("[0]", "string", raw))
 		}
 		list := []string{}
 		for part := range strings.SplitSeq(s, ",") {
@@ -301,7 +283,7 @@ func parseStringMap(raw any) (map[string]string, error) {
 		for k, item := range object {
 			s, ok := scalar(item)
 			if !ok {
-				return nil, expected("a map of strings", item)
+				return nil, inList(unconvertible("[0]", "string", item))
 			}
 			m[k] = s
 		}
@@ -309,7 +291,7 @@ func parseStringMap(raw any) (map[string]string, error) {
 	}
 	pairs, err := parseStrings(raw)
 	if err != nil {
-		return nil, expected("a map", raw)
+		return nil, err
 	}
 	for _, pair := range pairs {
 		k, v, ok := strings.Cut(pair, "=")

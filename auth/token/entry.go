@@ -75,7 +75,7 @@ func (e *Entry) LeaseID() string {
 	if e.Unleased || e.ID == "" {
 		return ""
 	}
-	return e.Caller.Path + "/" + e.ID
+	return strings.TrimSuffix(e.Caller.Path, "/") + "/" + e.ID // the path of a wrapped LIST ends in "/"
 }
 
 func (e *Entry) expired(now time.Time) bool {

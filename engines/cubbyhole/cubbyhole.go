@@ -70,6 +70,9 @@ func (e *engine) exists(ctx context.Context, req *engines.Request, p params) (bo
 	if err != nil {
 		return false, err
 	}
+	if p.Path == "" {
+		return false, failed("missing path") // before the policy decides, as in Vault
+	}
 	_, err = e.storage.Get(ctx, own+p.Path)
 	if isMissing(err) {
 		return false, nil

@@ -99,7 +99,8 @@ func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation)
 			return core.Call{ID: call.ID}, engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
 		}
 		if ttl < 0 {
-			return core.Call{ID: call.ID}, engines.Invalid("requested wrap ttl cannot be negative")
+			return core.Call{ID: call.ID}, engines.Invalid(
+				"error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative")
 		}
 		call.WrapTTL = ttl
 	}
@@ -172,20 +173,10 @@ func (a *api) decodeWrite(w http.ResponseWriter, r *http.Request, call *core.Cal
 	if err != nil {
 		return err
 	}
-	if strings.HasSuffix(call.Path, "/") && call.Operation == engines.Update && !mayEndInSlash(call.Path) {
+	if strings.HasSuffix(call.Path, "/") && call.Operation == engines.Update {
 		return engines.Invalid("cannot write to a path ending in '/'")
 	}
 	return nil
-}
-
-// mayEndInSlash names the writes to which Vault's clients add a slash: mounts are folders.
-func mayEndInSlash(path string) bool {
-	for _, prefix := range []string{"sys/mounts/", "sys/auth/", "sys/audit/"} {
-		if strings.HasPrefix(path, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // readBody reads a JSON object or, where the content type says so, a form.

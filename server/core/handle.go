@@ -125,6 +125,9 @@ func (r *run) locate() {
 	if !ok {
 		return
 	}
+	if len(r.call.Path) < len(mount.Entry.Path) {
+		r.call.Path = mount.Entry.Path // the mount itself, named without its "/"
+	}
 	r.mount, r.request.Mount, r.request.Path = mount, mount.Mount, rest
 	r.match, r.found = mount.Router.Match(r.call.Operation, rest)
 }
@@ -264,10 +267,15 @@ func (r *run) publish(err error) error {
 }
 
 func (r *run) mountType(resp *engines.Response) string {
-	if r.mount == nil || r.open() || (resp != nil && (resp.NoMountType || resp.Status != 0)) {
+	if r.mount == nil || r.open() || quiet(resp) {
 		return ""
 	}
 	return r.mount.Entry.Type
+}
+
+// quiet reports whether the answer is of the kind that does not name its mount's type.
+func quiet(resp *engines.Response) bool {
+	return resp != nil && (resp.NoMountType || resp.Status == 404 || resp.Status == 202)
 }
 
 func (r *run) auditEntry() *audit.Entry {

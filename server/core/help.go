@@ -11,16 +11,34 @@ import (
 // help answers `?help=1` from the declarations of the mount's routes.
 func (r *run) help() (*engines.Response, error) {
 	text := ""
-	if r.found {
+	switch {
+	case r.found:
 		text = routeHelp(r.request.Path, r.match.Help())
-	} else {
+	case r.request.Path == "":
 		text = mountHelp(r.mount.Router.Help())
+	default:
+		return nil, engines.ErrUnsupportedPath
 	}
-	body, err := json.Marshal(map[string]any{"help": text, "see_also": nil})
+	body, err := json.Marshal(helpAnswer{Help: text, OpenAPI: openAPI{Version: "3.0.2", Info: map[string]string{
+		"title": "coffer", "version": r.session.cfg.Build.Version,
+	}, Paths: map[string]any{}}})
 	if err != nil {
 		return nil, err
 	}
 	return &engines.Response{Raw: &engines.Raw{ContentType: "application/json", Body: append(body, '\n')}}, nil
+}
+
+// helpAnswer is the answer of `?help=1`. The OpenAPI document names no paths: clients read the text.
+type helpAnswer struct {
+	Help    string  `json:"help"`
+	SeeAlso any     `json:"see_also"`
+	OpenAPI openAPI `json:"openapi"`
+}
+
+type openAPI struct {
+	Version string            `json:"openapi"`
+	Info    map[string]string `json:"info"`
+	Paths   map[string]any    `json:"paths"`
 }
 
 func routeHelp(path string, h engines.RouteHelp) string {

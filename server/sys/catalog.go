@@ -13,7 +13,7 @@ func (e *engine) catalogRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("plugins/catalog", "List the types that can be mounted.", engines.OnRead(e.listCatalog)),
 		engines.Path("plugins/catalog/{type}", "List the types of a kind that can be mounted.",
-			engines.Sudo(), engines.OnList(e.listCatalogKind)),
+			engines.Sudo(), engines.OnList(e.listCatalogKind), engines.OnRead(e.readCatalogKind)),
 		engines.Path("plugins/catalog/{type}/{name}", "Tell about a type that can be mounted.",
 			engines.Sudo(), engines.OnRead(e.readCatalog), engines.OnUpdate(e.writeCatalog)),
 		engines.Path("plugins/pins", "List the pinned plugin versions: there are none.", engines.OnRead(noPins)),
@@ -69,6 +69,20 @@ func (e *engine) listCatalogKind(
 	return engines.ListResponse(types)
 }
 
+// readCatalogKind serves the path of old clients, who did not name the kind.
+func (e *engine) readCatalogKind(
+	_ context.Context, _ *engines.Request, p catalogKindParams,
+) (*engines.Response, error) {
+	if _, ok := e.catalogTypes(p.Type); ok {
+		return nil, engines.ErrUnsupported
+	}
+	return deprecatedCatalog(p.Type)
+}
+
+func deprecatedCatalog(name string) (*engines.Response, error) {
+	return warn(`Deprecated API endpoint, cannot read plugin information from catalog for "` + name + `"`)
+}
+
 type catalogParams struct {
 	Type    string `path:"type" help:"\"auth\", \"secret\" or \"database\"."`
 	Name    string `path:"name" help:"Name of the type."`
@@ -78,7 +92,7 @@ type catalogParams struct {
 func (e *engine) readCatalog(_ context.Context, _ *engines.Request, p catalogParams) (*engines.Response, error) {
 	types, ok := e.catalogTypes(p.Type)
 	if !ok {
-		return nil, engines.ErrUnsupported
+		return deprecatedCatalog(p.Type + "/" + p.Name)
 	}
 	version := e.pluginVersion(p.Name)
 	if !slices.Contains(types, p.Name) || (p.Version != "" && p.Version != version) {

@@ -172,7 +172,7 @@ func TestRemounting(t *testing.T) {
 	}
 	id, _ := resp.Data["migration_id"].(string)
 	b.run([]step{
-		{`GET remount/status/` + id, `{"migration_id":"` + id + `","migration_info":{"source_mount":"a/","status":"success","target_mount":"moved/here/"}}`},
+		{`GET remount/status/` + id, `{"migration_id":"` + id + `","migration_info":{"source_mount":"a/","target_mount":"moved/here/","status":"success"}}`},
 		{`GET mounts/a`, `400 No secret engine mount at a/`},
 	})
 	if got := answer(b.do(`GET mounts/moved/here`)); !strings.Contains(got, `"uuid":"u-a/"`) {
@@ -247,6 +247,9 @@ func TestCatalog(t *testing.T) {
 		{`GET plugins/catalog/secret/kv`, `{"args":null,"builtin":true,"command":"",` + kv + `,"sha256":"","version":"v0.25.0+builtin"}`},
 		{`GET plugins/catalog/secret/kv {"version":"v9"}`, `404`},
 		{`GET plugins/catalog/secret/cubbyhole`, `404`},
+		{`GET plugins/catalog/kv`, `warning: Deprecated API endpoint, cannot read plugin information from catalog for "kv"`},
+		{`GET plugins/catalog/bad/kv`, `warning: Deprecated API endpoint, cannot read plugin information from catalog for "bad/kv"`},
+		{`GET plugins/catalog/auth`, `405`},
 		{`POST plugins/catalog/secret/x {"command":"x"}`, "500 1 error occurred:\n\t* could not set plugin, plugin directory is not configured\n\n"},
 	})
 }

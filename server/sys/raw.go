@@ -11,16 +11,23 @@ import (
 )
 
 // The routes of raw show what is behind the barrier, key by key. They exist only where the configuration
-// asks for them.
+// asks for them; elsewhere only who has sudo learns that they do not.
 func (e *engine) rawRoutes() []engines.Route {
 	if e.Raw == nil {
-		return nil
+		return []engines.Route{
+			engines.Path("raw/{path...}", "Off: see raw_storage_endpoint.", engines.Sudo(), engines.OnList(rawIsOff),
+				engines.OnRead(rawIsOff), engines.OnUpdate(rawIsOff), engines.OnDelete(rawIsOff)),
+		}
 	}
 	return []engines.Route{
 		engines.Path("raw", "List the keys behind the barrier.", engines.Sudo(), engines.OnList(e.listRaw)),
 		engines.Path("raw/{path...}", "List, read, write or delete a key behind the barrier.", engines.Sudo(),
 			engines.OnList(e.listRaw), engines.OnRead(e.readRaw), engines.OnUpdate(e.writeRaw), engines.OnDelete(e.deleteRaw)),
 	}
+}
+
+func rawIsOff(context.Context, *engines.Request, rawParams) (*engines.Response, error) {
+	return nil, engines.ErrUnsupportedPath
 }
 
 type rawListParams struct {

@@ -100,8 +100,15 @@ func (e *engine) remountStatus(_ context.Context, _ *engines.Request, p migratio
 	}
 	return read(map[string]any{
 		"migration_id":   m.id,
-		"migration_info": map[string]any{"source_mount": m.from, "target_mount": m.to, "status": "success"},
+		"migration_info": migrationInfo{SourceMount: m.from, TargetMount: m.to, Status: "success"},
 	})
+}
+
+// migrationInfo has its members in the order in which Vault writes them.
+type migrationInfo struct {
+	SourceMount string `json:"source_mount"`
+	TargetMount string `json:"target_mount"`
+	Status      string `json:"status"`
 }
 
 // maxMoves is how many moves are remembered until the server seals.

@@ -459,7 +459,7 @@ func TestNoOtherRouteIsOpen(t *testing.T) {
 	open := map[string]bool{
 		"internal/ui/mounts": true, "internal/ui/mounts/{path+}": true, "internal/ui/namespaces": true,
 		"internal/ui/feature-flags": true, "internal/ui/unauthenticated-messages": true, "wrapping/lookup": true,
-		"wrapping/unwrap": true, "wrapping/rewrap": true, "replication/status": true,
+		"wrapping/unwrap": true, "wrapping/rewrap": true, "replication/status": true, "rekey-recovery-key/init": true,
 	}
 	b := newBench(t)
 	for _, route := range b.router.Help() {

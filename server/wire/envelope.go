@@ -185,17 +185,21 @@ func (w *writer) wrapInfo(info *engines.WrapInfo) {
 		w.WriteString("null")
 		return
 	}
-	members := map[string]any{
-		"token":         info.Token.Reveal(),
-		"accessor":      info.Accessor,
-		"ttl":           seconds(info.TTL),
-		"creation_time": info.CreationTime.UTC().Format(time.RFC3339Nano),
-		"creation_path": info.CreationPath,
-	}
-	if info.WrappedAccessor != "" {
-		members["wrapped_accessor"] = info.WrappedAccessor
-	}
-	w.object(members)
+	w.value(wrapInfo{
+		Token: info.Token.Reveal(), Accessor: info.Accessor, TTL: seconds(info.TTL),
+		CreationTime: info.CreationTime.UTC().Format(time.RFC3339Nano), CreationPath: info.CreationPath,
+		WrappedAccessor: info.WrappedAccessor,
+	})
+}
+
+// wrapInfo is the "wrap_info" member of an answer to a request with X-Vault-Wrap-TTL.
+type wrapInfo struct {
+	Token           string `json:"token"`
+	Accessor        string `json:"accessor"`
+	TTL             int64  `json:"ttl"`
+	CreationTime    string `json:"creation_time"`
+	CreationPath    string `json:"creation_path"`
+	WrappedAccessor string `json:"wrapped_accessor,omitempty"`
 }
 
 // auth is the "auth" member of an answer, `POST /auth/token/create` for one.

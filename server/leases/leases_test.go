@@ -1,0 +1,526 @@
+package leases
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"coffer/engines"
+	"coffer/storage"
+	"coffer/storage/memory"
+	"coffer/storage/storagetest"
+)
+
+// fakeSecrets notes what is revoked, and fails as often as it is told.
+type fakeSecrets struct {
+	mu sync.Mutex
+	// revoked and failures are guarded by mu.
+	revoked  map[string]time.Time
+	failures int
+	renewal  Renewal
+	block    chan struct{}
+}
+
+func (f *fakeSecrets) RevokeSecret(ctx context.Context, l Lease) error {
+	if f.block != nil {
+		select {
+		case <-f.block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failures > 0 {
+		f.failures--
+		return errors.New("the engine refuses")
+	}
+	f.revoked[l.ID] = time.Now()
+	return nil
+}
+
+func (f *fakeSecrets) RenewSecret(_ context.Context, _ Lease, increment time.Duration) (Renewal, error) {
+	r := f.renewal
+	if increment > 0 {
+		r.TTL = increment
+	}
+	return r, nil
+}
+
+func (f *fakeSecrets) at(id string) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revoked[id]
+}
+
+// fakeTokens knows the ids of living tokens.
+type fakeTokens map[string]bool
+
+func (f fakeTokens) RevokeLease(context.Context, string, func(context.Context) (bool, error)) error {
+	return nil
+}
+func (f fakeTokens) Alive(_ context.Context, id string) (bool, error) { return f[id], nil }
+
+// session is a running manager.
+type session struct {
+	*Manager
+	secrets *fakeSecrets
+	end     func()
+}
+
+func start(t *testing.T, store storage.Storage, secrets *fakeSecrets, tokens Tokens) *session {
+	t.Helper()
+	if secrets == nil {
+		secrets = &fakeSecrets{}
+	}
+	if secrets.revoked == nil {
+		secrets.revoked = map[string]time.Time{}
+	}
+	if tokens == nil {
+		tokens = fakeTokens{}
+	}
+	m := New(Config{Storage: store})
+	ctx, cancel := context.WithCancel(t.Context())
+	m.Start(ctx, tokens, secrets)
+	return &session{Manager: m, secrets: secrets, end: sync.OnceFunc(func() { cancel(); m.Wait() })}
+}
+
+func (s *session) register(t *testing.T, path string, ttl time.Duration) Lease {
+	t.Helper()
+	l, err := s.Register(t.Context(), Secret{Path: path, Token: "h1", TTL: ttl, Internal: map[string]any{"user": "u"}}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func count(t *testing.T, store storage.Storage) int {
+	t.Helper()
+	n := 0
+	for _, folder := range []string{recordFolder, tokenFolder} {
+		keys, err := listAll(store, folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(keys)
+	}
+	return n
+}
+
+func listAll(store storage.Storage, folder string) (keys []string, err error) {
+	names, err := store.List(context.Background(), folder, "", 0)
+	for _, name := range names {
+		if strings.HasSuffix(name, "/") {
+			deeper, err := listAll(store, folder+name)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, deeper...)
+		} else {
+			keys = append(keys, folder+name)
+		}
+	}
+	return keys, err
+}
+
+func TestLeasesEndOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, nil, nil)
+		defer s.end()
+		began := time.Now()
+		var leases []Lease
+		for _, minutes := range []int{30, 5, 10, 5, 20} {
+			leases = append(leases, s.register(t, "db/creds/app", time.Duration(minutes)*time.Minute))
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		for i, minutes := range []int{30, 5, 10, 5, 20} {
+			if got := s.secrets.at(leases[i].ID).Sub(began); got != time.Duration(minutes)*time.Minute {
+				t.Errorf("a lease of %d minutes ended after %v", minutes, got)
+			}
+		}
+		if n := count(t, store); n != 0 || s.Count() != 0 {
+			t.Errorf("%d keys and %d leases left", n, s.Count())
+		}
+	})
+}
+
+func TestLeasesEndOnTimeAcrossRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		first := start(t, store, nil, nil)
+		began := time.Now()
+		overdue, later := first.register(t, "db/creds/a", time.Minute), first.register(t, "db/creds/b", time.Hour)
+		first.end()
+		time.Sleep(10 * time.Minute)
+		second := start(t, store, nil, nil)
+		defer second.end()
+		synctest.Wait()
+		if got := second.secrets.at(overdue.ID).Sub(began); got != 10*time.Minute {
+			t.Errorf("the overdue lease ended after %v", got)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := second.secrets.at(later.ID).Sub(began); got != time.Hour {
+			t.Errorf("the other lease ended after %v", got)
+		}
+	})
+}
+
+func TestRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, &fakeSecrets{renewal: Renewal{TTL: 10 * time.Minute, MaxTTL: time.Hour}}, nil)
+		defer s.end()
+		began := time.Now()
+		l := s.register(t, "db/creds/app", 10*time.Minute)
+		for range 6 {
+			time.Sleep(9 * time.Minute)
+			if _, _, err := s.Renew(t.Context(), l.ID, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(6*time.Minute - time.Second) // one second before the end
+		got, _, err := s.Renew(t.Context(), l.ID, 5*time.Hour)
+		if err != nil || !got.Expires.Equal(began.Add(time.Hour)) {
+			t.Fatalf("renewed until %v, %v", got.Expires.Sub(began), err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if at := s.secrets.at(l.ID).Sub(began); at != time.Hour {
+			t.Errorf("it ended after %v", at)
+		}
+		if _, _, err := s.Renew(t.Context(), l.ID, 0); !errors.Is(err, ErrNotFound) {
+			t.Errorf("renewal after the end: %v", err)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, nil, nil)
+		defer s.end()
+		op, done := s.RecordToken("auth/token/create/h1", time.Now(), time.Time{}, time.Now().Add(time.Hour), true)
+		if err := store.Apply(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		done()
+		fixed, err := s.Register(t.Context(), Secret{Path: "a", TTL: time.Hour}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]error{
+			"auth/token/create/h1": ErrToken, fixed.ID: ErrNotRenewable, "x/y": ErrNotFound, "": ErrNotFound, "/": ErrNotFound,
+			"a//b": ErrNotFound, "../x": ErrNotFound,
+		} {
+			if _, _, err := s.Renew(t.Context(), id, 0); !errors.Is(err, want) || !errors.Is(err, engines.ErrInvalid) {
+				t.Errorf("renew %q: %v, want %v", id, err, want)
+			}
+			if want == ErrNotFound {
+				if err := s.Revoke(t.Context(), id); err != nil {
+					t.Errorf("revoke %q: %v", id, err)
+				}
+				if err := s.RevokeLater(t.Context(), id); err != nil {
+					t.Errorf("revoke later %q: %v", id, err)
+				}
+			}
+		}
+	})
+}
+
+func TestFailedRevocationIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, &fakeSecrets{failures: 3}, nil)
+		defer s.end()
+		began := time.Now()
+		l := s.register(t, "db/creds/app", time.Minute)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		want := time.Minute + 10*time.Second + 20*time.Second + 40*time.Second
+		if got := s.secrets.at(l.ID).Sub(began); got != want {
+			t.Errorf("revoked after %v, want %v", got, want)
+		}
+	})
+}
+
+func TestIrrevocable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, &fakeSecrets{failures: 1000}, nil)
+		l := s.register(t, "db/creds/app", time.Minute)
+		time.Sleep(24 * time.Hour)
+		check := func(s *session) {
+			t.Helper()
+			synctest.Wait()
+			found, total, err := s.Irrevocable(t.Context(), 10)
+			if err != nil || total != 1 || len(found) != 1 || found[0].ID != l.ID || found[0].Failure != "the engine refuses" {
+				t.Fatalf("%+v of %d, %v", found, total, err)
+			}
+		}
+		check(s)
+		if got := 1000 - s.secrets.failures; got != maxAttempts {
+			t.Errorf("tried %d times", got)
+		}
+		s.end()
+		s = start(t, store, &fakeSecrets{failures: 1000}, nil)
+		defer s.end()
+		time.Sleep(time.Hour)
+		check(s)
+		if err := s.Revoke(t.Context(), l.ID); err == nil {
+			t.Error("the failure is not told")
+		}
+		check(s)
+		if err := s.RevokeForce(t.Context(), "db/creds"); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, store); n != 0 || s.Count() != 0 {
+			t.Errorf("%d keys and %d leases left", n, s.Count())
+		}
+	})
+}
+
+func TestRevokePrefix(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		t.Run(fmt.Sprint("later ", later), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, memory.New(), nil, nil)
+				defer s.end()
+				in := []Lease{s.register(t, "db/creds/a", time.Hour), s.register(t, "db/creds/b/c", time.Hour)}
+				out := []Lease{s.register(t, "db/creds2", time.Hour), s.register(t, "dc/creds", time.Hour)}
+				revoke := s.RevokePrefix
+				if later {
+					revoke = s.RevokePrefixLater
+				}
+				if err := revoke(t.Context(), "db/creds"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				for _, l := range in {
+					if s.secrets.at(l.ID).IsZero() {
+						t.Errorf("%s lives", l.ID)
+					}
+				}
+				if err := revoke(t.Context(), out[0].ID); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if s.secrets.at(out[0].ID).IsZero() || !s.secrets.at(out[1].ID).IsZero() || s.Count() != 1 {
+					t.Error("a single lease by its id")
+				}
+			})
+		})
+	}
+}
+
+func TestList(t *testing.T) {
+	s := start(t, memory.New(), nil, nil)
+	defer s.end()
+	a := s.register(t, "db/creds/a", time.Hour)
+	s.register(t, "db/roles", time.Hour)
+	for prefix, want := range map[string][]string{
+		"": {"db/"}, "db/": {"creds/", "roles/"}, "db/creds/a/": {strings.TrimPrefix(a.ID, "db/creds/a/")}, "x/": nil,
+	} {
+		got, err := s.List(t.Context(), prefix)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v", prefix, got, err)
+		}
+	}
+}
+
+func TestTokenTakesItsSecretsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, nil, nil)
+		defer s.end()
+		l := s.register(t, "db/creds/a", time.Hour)
+		ops, done, err := s.RemoveToken(t.Context(), "", "h1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !s.secrets.at(l.ID).IsZero() {
+			t.Error("revoked before the commit")
+		}
+		if err := store.Apply(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+		done()
+		synctest.Wait()
+		if s.secrets.at(l.ID).IsZero() || count(t, store) != 0 {
+			t.Error("the secret outlives its token")
+		}
+	})
+}
+
+func TestStoredLeasesAreThereBeforeTheyAreLoaded(t *testing.T) {
+	store := memory.New()
+	first := start(t, store, nil, nil)
+	l := first.register(t, "db/creds/a", time.Hour)
+	first.end()
+	m := New(Config{Storage: store}) // not started: nothing is loaded
+	got, err := m.Lookup(t.Context(), l.ID)
+	if err != nil || got.ID != l.ID || !got.Expires.Equal(l.Expires) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if diff := cmp.Diff(l.Secret, got.Secret); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// TestLoadingDoesNotBringBack removes and renews leases while they are loaded.
+func TestLoadingDoesNotBringBack(t *testing.T) {
+	var q queue
+	q.init()
+	now := time.Now()
+	stored := func(id string) Lease { return Lease{ID: id, Kind: Token, Expires: now} }
+	q.drop("removed")
+	q.set("renewed", Token, now.Add(time.Hour))
+	for _, id := range []string{"removed", "renewed", "kept"} {
+		q.load(stored(id))
+	}
+	q.loadingDone()
+	if q.items["removed"] != nil || q.items["kept"] == nil || q.items["renewed"].due != now.Add(time.Hour).UnixNano() {
+		t.Errorf("%+v", q.items)
+	}
+}
+
+func TestSlowRevocationsDoNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secrets := &fakeSecrets{block: make(chan struct{})}
+		s := start(t, memory.New(), secrets, nil)
+		defer s.end()
+		l := s.register(t, "db/slow", time.Minute)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		waited := make(chan error, 1)
+		go func() { waited <- s.Revoke(t.Context(), l.ID) }() // waits for the worker
+		synctest.Wait()
+		select {
+		case err := <-waited:
+			t.Fatalf("revoke returned %v while the worker had the lease", err)
+		default:
+		}
+		s.register(t, "db/other", time.Hour)
+		close(secrets.block)
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		if s.Count() != 1 {
+			t.Errorf("%d leases", s.Count())
+		}
+	})
+}
+
+func TestTidy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store, nil, fakeTokens{"h2": true})
+		defer s.end()
+		lost := s.register(t, "db/a", time.Hour) // of h1, which is gone
+		kept, err := s.Register(t.Context(), Secret{Path: "db/b", Token: "h2", TTL: time.Hour}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Apply(t.Context(), storage.Put(tokenKey("h3", "x"), []byte("db/none"))); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s.queue.drop(kept.ID) // as if the clock had lost it
+		if !s.Tidy(t.Context()) {
+			t.Error("tidy did not start")
+		}
+		synctest.Wait()
+		if s.secrets.at(lost.ID).IsZero() || s.Count() != 1 || count(t, store) != 2 {
+			t.Errorf("%d leases, %d keys", s.Count(), count(t, store))
+		}
+	})
+}
+
+// TestFaults makes every call to storage fail in every form, and checks that every lease that was given
+// out ends, or is still there to be ended.
+func TestFaults(t *testing.T) {
+	open := func(*testing.T) storage.Storage { return memory.New() }
+	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, faulty *storagetest.Faulty) {
+		synctest.Test(t, func(t *testing.T) {
+			s := start(t, faulty, &fakeSecrets{renewal: Renewal{TTL: 20 * time.Minute}}, nil)
+			defer s.end()
+			var given []Lease
+			for range 3 {
+				l, err := s.Register(t.Context(), Secret{Path: "db/a", Token: "h1", TTL: 10 * time.Minute}, true)
+				if err == nil {
+					given = append(given, l)
+				}
+			}
+			for i, l := range given {
+				switch i {
+				case 0:
+					_, _, _ = s.Renew(t.Context(), l.ID, 0)
+				case 1:
+					_ = s.Revoke(t.Context(), l.ID)
+				}
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			for _, l := range given {
+				if s.secrets.at(l.ID).IsZero() {
+					t.Errorf("%s never ended", l.ID)
+				}
+			}
+			if len(given) < 3 { // one was written but reported failed, and is loaded at the next start
+				again := start(t, base, nil, nil)
+				defer again.end()
+				time.Sleep(time.Hour)
+				synctest.Wait()
+			}
+			if n := count(t, base); n != 0 {
+				t.Errorf("%d keys left", n)
+			}
+		})
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	full := Lease{ID: "a/b", Kind: EngineSecret, Issued: time.Unix(1, 2), Expires: time.Unix(3, 4), Renewable: true,
+		Failure: "x", Secret: &Secret{Path: "a", TTL: time.Hour, Internal: map[string]any{"k": 1.5}}}
+	for _, l := range []Lease{full, {ID: "t", Kind: Token, Issued: time.Unix(1, 0)}} {
+		b, err := encode(l)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(b[:recordHeader-1])
+	}
+	f.Add([]byte{})
+	f.Add(append(make([]byte, recordHeader), "{}"...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := decode("id", b)
+		if err != nil {
+			if !errors.Is(err, errCorrupt) {
+				t.Fatalf("%v is no errCorrupt", err)
+			}
+			return
+		}
+		if (l.Kind == EngineSecret) != (l.Secret != nil) {
+			t.Fatalf("%+v", l)
+		}
+		again, err := encode(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decode("id", again)
+		if diff := cmp.Diff(l, got); err != nil || diff != "" {
+			t.Fatalf("%v: -want +got\n%s", err, diff)
+		}
+	})
+}
