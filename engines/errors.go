@@ -26,7 +26,7 @@ var (
 	// ErrReadOnly is returned by a node that must not write.
 	ErrReadOnly = errors.New("cannot write to readonly storage")
 	// ErrSealed is returned while the server is sealed (503).
-	ErrSealed = errors.New("Vault is sealed") //nolint:staticcheck // the protocol's text, capital included
+	ErrSealed = errors.New("Vault is sealed")
 	// ErrFailed is returned for failures whose text the client may see (500).
 	ErrFailed = errors.New("internal error")
 )

@@ -105,7 +105,7 @@ func (c *compiled) help() RouteHelp {
 		if handler == nil {
 			continue
 		}
-		h.Operations = append(h.Operations, Operation(op)) //nolint:gosec // op indexes an array of Help+1
+		h.Operations = append(h.Operations, Operation(op))
 		for _, f := range handler.schema.fields {
 			if f.name != "*" && !seen[f.name] {
 				seen[f.name] = true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -299,7 +300,7 @@ func checkKeys(list *ast.ObjectList, prefix string, valid ...string) error {
 	case 1:
 		return errors.New("1 error occurred:\n\t* " + bad[0] + "\n\n")
 	default:
-		return fmt.Errorf("%d errors occurred:\n\t* %s\n\n", len(bad), strings.Join(bad, "\n\t* "))
+		return errors.New(strconv.Itoa(len(bad)) + " errors occurred:\n\t* " + strings.Join(bad, "\n\t* ") + "\n\n")
 	}
 }
 

@@ -92,7 +92,7 @@ func TestCaptureOfWhatIsNotThere(t *testing.T) {
 	r := &runner{vars: newVariables()}
 	rules := &stepRules{captures: []capture{{"t", jsonPath{"auth", "client_token"}}}}
 	for _, body := range []string{"", `{"auth":null}`} {
-		if got, err := r.render(&http.Response{StatusCode: 200, Header: usualHeader()}, []byte(body), rules); err == nil {
+		if got, err := r.render(&http.Response{StatusCode: http.StatusOK, Header: usualHeader()}, []byte(body), rules); err == nil {
 			t.Errorf("render(%q) = %q, want an error", body, got)
 		}
 	}

@@ -96,7 +96,7 @@ func (n *node) setText(value string) {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(value); err != nil {
-		value = err.Error()
+		panic(err) // a string can always be encoded
 	}
 	*n = node{literal: strings.TrimRight(b.String(), "\n")}
 }

@@ -59,8 +59,8 @@ func (c *cache) put(e *Entry) {
 		c.removeLocked(key, old)
 	}
 	if len(c.byText) >= c.limit {
-		for key, any := range c.byText {
-			c.removeLocked(key, any)
+		for key, entry := range c.byText {
+			c.removeLocked(key, entry)
 			break
 		}
 	}

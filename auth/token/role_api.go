@@ -230,7 +230,7 @@ func (r *role) check() error {
 	if r.Token.Type != typeBatch {
 		return nil
 	}
-	what := ""
+	var what string
 	switch {
 	case !r.Orphan:
 		what = "non-orphan tokens"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -39,6 +40,10 @@ type devSecrets struct {
 // startFunc opens the storage and builds the service over it, sealed.
 type startFunc func(cfg *config.Config, log *logging) (service, error)
 
+// memoryLimit is where the collector begins to work harder, in bytes: on a small machine a burst of large
+// requests must not leave the heap at twice what they needed. GOMEMLIMIT overrides it.
+const memoryLimit = 96 << 20
+
 // server is the command "coffer server".
 func (p *process) server(ctx context.Context, args []string) int {
 	opts, err := parseServerFlags(args, p.env)
@@ -70,6 +75,9 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	defer func() { err = errors.Join(err, log.close()) }()
 	warn(log, opts, warnings)
 	locked := p.lockMemory(cfg, log)
+	if p.env("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 
 	svc, err := p.start(cfg, log)
 	if err != nil {

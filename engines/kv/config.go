@@ -108,7 +108,7 @@ func (e *versioned) writeConfig(ctx context.Context, _ *engines.Request, p confi
 	}
 	c := *old
 	if p.HasMax {
-		c.MaxVersions = uint32(p.MaxVersions) //nolint:gosec // wraps around as in Vault: -1 is 4294967295
+		c.MaxVersions = uint32(p.MaxVersions)
 	}
 	if p.HasCAS {
 		c.CASRequired = p.CASRequired

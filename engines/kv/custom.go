@@ -107,7 +107,7 @@ func (e *entry) mergeCustom(patch map[string]any) error {
 		return nil
 	}
 	for _, key := range slices.Sorted(maps.Keys(patch)) {
-		kind := ""
+		var kind string
 		switch patch[key].(type) {
 		case json.Number:
 			kind = "number"

@@ -158,9 +158,9 @@ func (e *versioned) write(ctx context.Context, req *engines.Request, p dataParam
 	return e.store(ctx, p, true, attributionOf(req, op), func(*change) ([]byte, error) { return data, nil })
 }
 
-// store adds a version whose data make returns.
+// store adds a version whose data build returns.
 func (e *versioned) store(
-	ctx context.Context, p dataParams, create bool, by attribution, make func(*change) ([]byte, error),
+	ctx context.Context, p dataParams, create bool, by attribution, build func(*change) ([]byte, error),
 ) (*engines.Response, error) {
 	cfg, err := e.settings(ctx)
 	if err != nil {
@@ -171,7 +171,7 @@ func (e *versioned) store(
 		if err := checkCAS(cfg, c.entry, p.Options); err != nil {
 			return false, err
 		}
-		data, err := make(c)
+		data, err := build(c)
 		if err != nil {
 			return false, err
 		}

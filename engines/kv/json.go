@@ -164,7 +164,7 @@ func appendAttribution(b []byte, a attribution) []byte {
 func appendVersions(b []byte, e *entry) []byte {
 	numbers := make([]string, len(e.Versions))
 	for i := range numbers {
-		numbers[i] = strconv.FormatUint(e.first()+uint64(i), 10) //nolint:gosec // an index
+		numbers[i] = strconv.FormatUint(e.first()+uint64(i), 10)
 	}
 	slices.Sort(numbers)
 	b = append(b, '{')

@@ -78,7 +78,7 @@ func (e *versioned) writeMetadata(ctx context.Context, _ *engines.Request, p met
 		return nil, err
 	}
 	err = e.modify(ctx, p.Path, true, func(c *change) (bool, error) {
-		c.entry.apply(p, uint32(p.MaxVersions)) //nolint:gosec // wraps around as in Vault: -1 is 4294967295
+		c.entry.apply(p, uint32(p.MaxVersions))
 		if p.HasCustom {
 			c.entry.Custom = nil
 			if len(custom) > 0 {
@@ -165,7 +165,7 @@ func (e *versioned) deleteMetadata(ctx context.Context, _ *engines.Request, p me
 	batch := make([]storage.Op, 0, 1+len(ent.Versions))
 	batch = append(batch, storage.Delete(entryPrefix+name))
 	for i := range ent.Versions {
-		n := ent.first() + uint64(i) //nolint:gosec // an index
+		n := ent.first() + uint64(i)
 		if !ent.Versions[i].Destroyed && (n != ent.Current || !ent.Inline) {
 			batch = append(batch, storage.Delete(versionKey(name, n)))
 		}

@@ -131,7 +131,7 @@ func (e *entry) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, e.Oldest)
 	b = binary.AppendUvarint(b, uint64(e.MaxVersions))
-	b = binary.AppendUvarint(b, uint64(max(e.DeleteAfter, 0))) //nolint:gosec // not negative
+	b = binary.AppendUvarint(b, uint64(max(e.DeleteAfter, 0)))
 	b = appendTime(b, e.Created)
 	b = appendTime(b, e.Updated)
 	actors := e.actors()
@@ -171,7 +171,7 @@ func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(b, 0, 0)
 	}
-	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), uint64(t.Nanosecond())) //nolint:gosec // 0 to 10^9
+	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), uint64(t.Nanosecond()))
 }
 
 // actorTable numbers the actors of a record, so that each is stored once.
@@ -205,7 +205,7 @@ func (t *actorTable) append(b []byte, a attribution) []byte {
 	if a.Operation == opNone {
 		return b
 	}
-	return binary.AppendUvarint(b, uint64(t.index[a.actor])) //nolint:gosec // an index
+	return binary.AppendUvarint(b, uint64(t.index[a.actor]))
 }
 
 // head is what a read of the latest version needs of a record. Its slices are parts of the record.

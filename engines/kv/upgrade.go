@@ -127,7 +127,7 @@ func (u *upgrade) secret(ctx context.Context, name string) error {
 	data, err := upgraded(raw)
 	if err != nil {
 		u.logger.Error("a secret of version 1 is damaged and was left as it is", "name", name)
-		return nil
+		return nil //nolint:nilerr // the others must not wait for it
 	}
 	now := u.now()
 	by := attribution{Operation: opUpgrade, actor: actor{Name: "kv_upgrade"}}

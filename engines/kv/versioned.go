@@ -218,7 +218,7 @@ func (c *change) addVersion(data []byte, v version, keep uint64) {
 	ent.Current++
 	ent.Versions = append(ent.Versions, v)
 	ent.Updated, ent.UpdatedBy = v.Created, v.CreatedBy
-	if excess := len(ent.Versions) - int(keep); excess > 0 { //nolint:gosec // keep is at most maxVersions
+	if excess := len(ent.Versions) - int(keep); excess > 0 {
 		for i := range ent.Versions[:excess] {
 			n := ent.first() + uint64(i) //nolint:gosec // an index
 			if !ent.Versions[i].Destroyed && (n != ent.Current-1 || !wasInline) {

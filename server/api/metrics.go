@@ -15,7 +15,8 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 		writeErrors(w, http.StatusMethodNotAllowed, core.Numbered(engines.ErrUnsupported.Error()))
 		return
 	}
-	call := core.Call{ID: newRequestID(), Path: "sys/metrics", Operation: engines.Read, Token: clientToken(r), Client: client(r)}
+	call := core.Call{ID: newRequestID(), Path: "sys/metrics", Operation: engines.Read,
+		Token: clientToken(r), Client: client(r)}
 	if !a.OpenMetrics {
 		if err := a.Core.MayRead(r.Context(), call); err != nil {
 			a.respondError(w, r, call.ID, err)

@@ -19,7 +19,7 @@ func (a *api) canonical(w http.ResponseWriter, r *http.Request) bool {
 		w.WriteHeader(http.StatusBadRequest)
 		return false
 	case p == "/v1", p == "/v1/sys":
-		http.Redirect(w, r, p+"/", http.StatusTemporaryRedirect)
+		http.Redirect(w, r, p+"/", http.StatusTemporaryRedirect) //nolint:gosec // p is one of two constants
 		return false
 	case isClean(p):
 		return true

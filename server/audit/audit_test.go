@@ -131,7 +131,7 @@ func TestEntries(t *testing.T) {
 		},
 	}
 	log(b.LogResponse)
-	e.Response, e.Error = nil, errors.New("1 error occurred:\n\t* permission denied\n\n")
+	e.Response, e.Error = nil, fmt.Errorf("%s", "1 error occurred:\n\t* permission denied\n\n")
 	e.Decision = &policy.Decision{Reason: `rule "x" denies`}
 	log(b.LogResponse)
 	e.Request.Caller, e.Mount, e.Request.Params, e.Request.Client, e.Decision = nil, nil, nil, engines.Client{}, nil

@@ -165,7 +165,7 @@ func TestModes(t *testing.T) {
 	b := newBroker(memory.New())
 	defer b.Close()
 	old := filepath.Join(dir, "old")
-	if err := os.WriteFile(old, nil, 0o640); err != nil { //nolint:gosec // the mode is the point
+	if err := os.WriteFile(old, nil, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {

@@ -47,7 +47,8 @@ func (noRoutes) Routes() []engines.Route { return nil }
 
 func (s *session) mountBuiltins() error {
 	for _, b := range s.builtins() {
-		err := s.mounts.Builtin(s.builtinEntry(b), func(cfg engines.Config) (engines.Engine, error) { return b.build(s.ctx, cfg) })
+		build := func(cfg engines.Config) (engines.Engine, error) { return b.build(s.ctx, cfg) }
+		err := s.mounts.Builtin(s.builtinEntry(b), build)
 		if err != nil {
 			return fmt.Errorf("mount %s: %w", b.path, err)
 		}

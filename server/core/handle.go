@@ -125,9 +125,6 @@ func (r *run) locate() {
 	if !ok {
 		return
 	}
-	if len(r.call.Path) < len(mount.Entry.Path) {
-		r.call.Path = mount.Entry.Path // the mount itself, named without its "/"
-	}
 	r.mount, r.request.Mount, r.request.Path = mount, mount.Mount, rest
 	r.match, r.found = mount.Router.Match(r.call.Operation, rest)
 }
@@ -258,7 +255,8 @@ func (r *run) publish(err error) error {
 	if errors.As(err, &public) || r.open() {
 		return err
 	}
-	for _, kind := range []error{engines.ErrUnsupported, engines.ErrUnsupportedPath, engines.ErrDenied, engines.ErrInvalid} {
+	kinds := [...]error{engines.ErrUnsupported, engines.ErrUnsupportedPath, engines.ErrDenied, engines.ErrInvalid}
+	for _, kind := range kinds {
 		if errors.Is(err, kind) {
 			return &engines.Error{Kind: kind, Message: Numbered(kind.Error())}
 		}
@@ -275,7 +273,7 @@ func (r *run) mountType(resp *engines.Response) string {
 
 // quiet reports whether the answer is of the kind that does not name its mount's type.
 func quiet(resp *engines.Response) bool {
-	return resp != nil && (resp.NoMountType || resp.Status == 404 || resp.Status == 202)
+	return resp != nil && (resp.NoMountType || resp.Status == 404 || resp.Status == 202) // the statuses of HTTP
 }
 
 func (r *run) auditEntry() *audit.Entry {
@@ -328,7 +326,8 @@ func (c *Core) MayRead(ctx context.Context, call Call) error {
 
 func (s *session) check(ctx context.Context, call Call, sudo bool) error {
 	r := &run{session: s, call: &call}
-	r.request = engines.Request{ID: call.ID, Operation: call.Operation, Path: call.Path, Client: call.Client, Token: call.Token}
+	r.request = engines.Request{ID: call.ID, Operation: call.Operation, Path: call.Path,
+		Client: call.Client, Token: call.Token}
 	err := r.authenticate(ctx)
 	if err == nil {
 		err = r.authorizeBare(ctx, sudo)

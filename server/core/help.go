@@ -10,7 +10,7 @@ import (
 
 // help answers `?help=1` from the declarations of the mount's routes.
 func (r *run) help() (*engines.Response, error) {
-	text := ""
+	var text string
 	switch {
 	case r.found:
 		text = routeHelp(r.request.Path, r.match.Help())
@@ -31,8 +31,8 @@ func (r *run) help() (*engines.Response, error) {
 // helpAnswer is the answer of `?help=1`. The OpenAPI document names no paths: clients read the text.
 type helpAnswer struct {
 	Help    string  `json:"help"`
-	SeeAlso any     `json:"see_also"`
 	OpenAPI openAPI `json:"openapi"`
+	SeeAlso any     `json:"see_also"`
 }
 
 type openAPI struct {
@@ -63,7 +63,8 @@ func routeHelp(path string, h engines.RouteHelp) string {
 
 func mountHelp(routes []engines.RouteHelp) string {
 	var b strings.Builder
-	b.WriteString("## PATHS\n\nThe following paths are served by this mount. Ask for the help of one of them for its parameters.\n")
+	b.WriteString("## PATHS\n\nThe following paths are served by this mount. " +
+		"Ask for the help of one of them for its parameters.\n")
 	for _, h := range routes {
 		fmt.Fprintf(&b, "\n    %s\n        %s\n", h.Pattern, h.Synopsis)
 	}

@@ -38,7 +38,7 @@ var errCorrupt = errors.New("leases: corrupt lease record")
 const (
 	recordFolder = "sys/expire/id/"
 	// tokenFolder holds, for each token with leased secrets, one key per lease; its value is the lease id.
-	tokenFolder = "sys/expire/token/"
+	tokenFolder = "sys/expire/token/" //nolint:gosec // a path, no credential
 )
 
 // Tokens ends the tokens that leases stand for.

@@ -193,13 +193,13 @@ func (h byDue) Len() int           { return len(h) }
 func (h byDue) Less(i, j int) bool { return h[i].due < h[j].due }
 func (h byDue) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = int32(i), int32(j) //nolint:gosec // fewer than 2^31 leases
+	h[i].index, h[j].index = int32(i), int32(j)
 }
 
 // Push implements heap.Interface.
 func (h *byDue) Push(x any) {
-	it := x.(*item)           //nolint:forcetypeassert // only items go in
-	it.index = int32(len(*h)) //nolint:gosec // fewer than 2^31 leases
+	it := x.(*item) //nolint:forcetypeassert // only items go in
+	it.index = int32(len(*h))
 	*h = append(*h, it)
 }
 

@@ -84,7 +84,7 @@ func encode(l Lease) ([]byte, error) {
 		b[1] |= flagRenewable
 	}
 	for _, t := range [...]time.Time{l.Issued, l.Expires, l.Renewed} {
-		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t))) //nolint:gosec // the bits are kept
+		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t)))
 	}
 	if l.Failure == "" && l.Secret == nil {
 		return b, nil
@@ -103,7 +103,7 @@ func decode(id string, b []byte) (Lease, error) {
 	}
 	l := Lease{ID: id, Kind: Token, Renewable: b[1]&flagRenewable != 0}
 	for i, t := range [...]*time.Time{&l.Issued, &l.Expires, &l.Renewed} {
-		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:]))) //nolint:gosec // the bits are kept
+		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:])))
 	}
 	if b[1]&flagTail != 0 {
 		var tail recordTail
@@ -111,6 +111,9 @@ func decode(id string, b []byte) (Lease, error) {
 			return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
 		}
 		l.Failure, l.Secret = tail.Failure, tail.Secret
+		if l.Secret != nil && len(l.Secret.Internal) == 0 {
+			l.Secret.Internal = nil
+		}
 	} else if len(b) != recordHeader {
 		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
 	}

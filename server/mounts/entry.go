@@ -31,7 +31,7 @@ type Entry struct {
 	UUID        string            `json:"uuid"`
 	Accessor    string            `json:"accessor"`
 	Description string            `json:"description,omitempty"`
-	Options     map[string]string `json:"options,omitempty"`
+	Options     map[string]string `json:"options"`
 	Local       bool              `json:"local,omitempty"`
 	SealWrap    bool              `json:"seal_wrap,omitempty"`
 	// ExternalEntropy is accepted and shown for compatibility; it has no effect.

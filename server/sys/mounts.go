@@ -81,7 +81,7 @@ func mountPath(kind mounts.Kind, name string) string {
 var reservedFolders = [...]string{"sys/", "cubbyhole/", "identity/", mounts.AuthPrefix}
 
 // tokenPath is the one auth method that is always there.
-const tokenPath = "auth/token/"
+const tokenPath = "auth/token/" //nolint:gosec // a path, no credential
 
 func reserved(path string) bool {
 	for _, folder := range reservedFolders {
@@ -149,9 +149,9 @@ func (e *engine) mountInfo(entry mounts.Entry) map[string]any {
 	return info
 }
 
-// mountOptions are an object on mounts that somebody enabled and null on the server's own without any.
+// mountOptions are an object on mounts that somebody enabled and null on the server's own.
 func mountOptions(entry mounts.Entry) any {
-	if len(entry.Options) == 0 && serverType(entry.Type) {
+	if entry.Options == nil {
 		return nil
 	}
 	options := make(map[string]string, len(entry.Options))
@@ -209,6 +209,7 @@ type enableParams struct {
 	Type            string            `param:"type" help:"Type of the engine, for example \"kv\"."`
 	Description     string            `param:"description" help:"Text for people."`
 	Config          map[string]any    `param:"config" help:"Tuning of the mount."`
+	All             map[string]any    `param:"*"`
 	Options         map[string]string `param:"options" help:"Settings of the type, for example {\"version\": \"2\"}."`
 	Local           bool              `param:"local" help:"Accepted for compatibility."`
 	SealWrap        bool              `param:"seal_wrap" help:"Accepted for compatibility."`
@@ -263,8 +264,12 @@ func (e *engine) enable(ctx context.Context, kind mounts.Kind, path string, p en
 	if taken, ok := e.conflict(path); ok {
 		return nil, engines.Invalid("path is already in use at %s", taken.Name())
 	}
+	options := p.Options
+	if sent, ok := p.All["options"]; options == nil && (!ok || sent != nil) {
+		options = map[string]string{} // an explicit null stays one, as in Vault
+	}
 	err = e.Mounts.Enable(ctx, mounts.Entry{
-		Kind: kind, Path: path, Type: p.Type, Description: p.Description, Options: p.Options,
+		Kind: kind, Path: path, Type: p.Type, Description: p.Description, Options: options,
 		Local: p.Local, SealWrap: p.SealWrap, ExternalEntropy: p.ExternalEntropy, Tuning: tuning,
 	})
 	if err != nil {

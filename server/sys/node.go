@@ -63,11 +63,23 @@ func (e *engine) haStatus(context.Context, *engines.Request, engines.NoParams) (
 	if err != nil {
 		return nil, err
 	}
-	return flat(map[string]any{"nodes": []any{map[string]any{
-		"hostname": name, "api_address": e.Node.APIAddress, "cluster_address": e.Node.ClusterAddress,
-		"active_node": true, "last_echo": nil, "version": e.Node.Version,
-		"echo_duration_ms": 0, "clock_skew_ms": 0, "replication_primary_canary_age_ms": 0,
+	return flat(map[string]any{"nodes": []haNode{{
+		Hostname: name, APIAddress: e.Node.APIAddress, ClusterAddress: e.Node.ClusterAddress,
+		ActiveNode: true, Version: e.Node.Version,
 	}}})
+}
+
+// haNode is a row of `sys/ha-status`.
+type haNode struct {
+	Hostname           string     `json:"hostname"`
+	APIAddress         string     `json:"api_address"`
+	ClusterAddress     string     `json:"cluster_address"`
+	ActiveNode         bool       `json:"active_node"`
+	LastEcho           *time.Time `json:"last_echo"`
+	Version            string     `json:"version"`
+	EchoDurationMS     int64      `json:"echo_duration_ms"`
+	ClockSkewMS        int64      `json:"clock_skew_ms"`
+	PrimaryCanaryAgeMS int64      `json:"replication_primary_canary_age_ms"`
 }
 
 func (e *engine) sanitized(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
