@@ -106,7 +106,8 @@ func kindOf(t reflect.Type) kind {
 	}
 }
 
-// decode fills the struct that p points to; its error names the field. It returns the warnings about parameters that had no use.
+// decode fills the struct that p points to; its error names the field. It returns the warnings about
+// parameters that had no use.
 func (s *schema) decode(p any, req *Request, v vars, quiet bool) ([]string, error) {
 	if len(s.fields) > 0 {
 		target := reflect.ValueOf(p).Elem()

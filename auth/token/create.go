@@ -164,17 +164,23 @@ func (c *creation) kind(context.Context) error {
 	case typeBatch:
 		c.draft.batch = true
 		switch {
-		case c.ExplicitMax != "":
+		case !isZero(c.ExplicitMax):
 			return errBatch("explicit_max_ttl")
 		case c.NumUses != 0:
 			return errBatch("num_uses")
-		case c.Period != "":
+		case !isZero(c.Period):
 			return errBatch("period")
 		}
 	default:
 		return engines.Invalid("invalid 'token_type' value")
 	}
 	return nil
+}
+
+// isZero reports whether a duration was not set, or set to nothing as the vault command does.
+func isZero(duration string) bool {
+	d, err := parseutil.ParseDurationSecond(duration)
+	return duration == "" || (err == nil && d == 0)
 }
 
 func errBatch(what string) error {

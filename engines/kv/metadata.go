@@ -65,7 +65,9 @@ func (e *versioned) listMetadata(ctx context.Context, _ *engines.Request, p meta
 }
 
 // writeMetadata replaces what the request names and keeps the rest; custom_metadata is one thing.
-func (e *versioned) writeMetadata(ctx context.Context, _ *engines.Request, p metadataParams) (*engines.Response, error) {
+func (e *versioned) writeMetadata(
+	ctx context.Context, _ *engines.Request, p metadataParams,
+) (*engines.Response, error) {
 	if err := checkWrite(p.Path); err != nil {
 		return nil, err
 	}

@@ -264,7 +264,8 @@ func (d *decoder) head() head {
 		d.failed = true
 		return head{}
 	}
-	h := head{current: d.uvarint(), exists: flags&hasLatest != 0, inline: flags&isInline != 0, cas: flags&isCASRequired != 0}
+	h := head{current: d.uvarint(), exists: flags&hasLatest != 0, inline: flags&isInline != 0,
+		cas: flags&isCASRequired != 0}
 	if h.exists {
 		h.latest = version{Created: d.time(), Deletion: d.time(), Destroyed: flags&isDestroyed != 0}
 	}

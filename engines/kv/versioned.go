@@ -220,7 +220,7 @@ func (c *change) addVersion(data []byte, v version, keep uint64) {
 	ent.Updated, ent.UpdatedBy = v.Created, v.CreatedBy
 	if excess := len(ent.Versions) - int(keep); excess > 0 {
 		for i := range ent.Versions[:excess] {
-			n := ent.first() + uint64(i) //nolint:gosec // an index
+			n := ent.first() + uint64(i)
 			if !ent.Versions[i].Destroyed && (n != ent.Current-1 || !wasInline) {
 				c.batch = append(c.batch, storage.Delete(versionKey(c.name, n)))
 			}

@@ -45,7 +45,9 @@ func (p initParams) ceremony() ceremony.InitParams {
 }
 
 // initialize initialises the store; the root token is a new one unless wanted is set.
-func (c *Core) initialize(ctx context.Context, p ceremony.InitParams, wanted engines.Token) (ceremony.InitResult, error) {
+func (c *Core) initialize(
+	ctx context.Context, p ceremony.InitParams, wanted engines.Token,
+) (ceremony.InitResult, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	result, err := ceremony.Init(ctx, c.cfg.Storage, p, func(ctx context.Context, draft *barrier.Barrier) (string, error) {
