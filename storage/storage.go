@@ -16,7 +16,9 @@ const (
 	// their keys to be legal everywhere stay within it.
 	MinMaxKeySize = 2 << 10
 	// MaxValueSize is the longest value any implementation accepts; a longer one is ErrValueTooLarge.
-	MaxValueSize = 64 << 20
+	// It is eight times what Vault's raft storage takes by default; the memory that a write costs is a few
+	// times its value.
+	MaxValueSize = 8 << 20
 )
 
 // Errors that every implementation returns; match them with errors.Is.

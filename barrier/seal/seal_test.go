@@ -179,7 +179,7 @@ func FuzzUnwrap(f *testing.F) {
 	}
 	f.Add([]byte{})
 	f.Add(wrapped[:len(wrapped)-1])
-	f.Add([]byte(fmt.Sprint(wrapped)))
+	f.Add(fmt.Append(nil, wrapped))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, err := shamir.Unwrap(context.Background(), bytes.Clone(data))
 		if !errors.Is(err, seal.ErrWrongKey) && !errors.Is(err, seal.ErrCorrupt) {

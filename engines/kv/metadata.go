@@ -119,7 +119,9 @@ func casWarning(cfg *config, p metadataParams) *engines.Response {
 }
 
 // patchMetadata merges custom_metadata; in it, null removes.
-func (e *versioned) patchMetadata(ctx context.Context, _ *engines.Request, p metadataParams) (*engines.Response, error) {
+func (e *versioned) patchMetadata(
+	ctx context.Context, _ *engines.Request, p metadataParams,
+) (*engines.Response, error) {
 	if err := checkWrite(p.Path); err != nil {
 		return nil, err
 	}
@@ -152,7 +154,9 @@ func (e *versioned) patchMetadata(ctx context.Context, _ *engines.Request, p met
 }
 
 // deleteMetadata removes a secret and all its versions in one commit.
-func (e *versioned) deleteMetadata(ctx context.Context, _ *engines.Request, p metadataParams) (*engines.Response, error) {
+func (e *versioned) deleteMetadata(
+	ctx context.Context, _ *engines.Request, p metadataParams,
+) (*engines.Response, error) {
 	name := secretName(p.Path)
 	lock := e.locks.Of(name)
 	lock.Lock()

@@ -141,12 +141,12 @@ func (e *engine) retune(entry *mounts.Entry, p tuneParams) (string, error) {
 
 func retuneTTLs(t *mounts.Tuning, p tuneParams) error {
 	var err error
-	if p.DefaultLeaseTTL != nil {
+	if p.DefaultLeaseTTL != nil && *p.DefaultLeaseTTL != "" {
 		if t.DefaultLeaseTTL, err = parseTTL(*p.DefaultLeaseTTL); err != nil {
 			return engines.Invalid("%v", err)
 		}
 	}
-	if p.MaxLeaseTTL != nil {
+	if p.MaxLeaseTTL != nil && *p.MaxLeaseTTL != "" {
 		if t.MaxLeaseTTL, err = parseTTL(*p.MaxLeaseTTL); err != nil {
 			return engines.Invalid("%v", err)
 		}
