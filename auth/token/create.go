@@ -201,6 +201,10 @@ func (c *creation) basics(context.Context) error {
 	e.NumUses, e.BoundCIDRs = c.NumUses, c.parent.BoundCIDRs
 	if c.role != nil {
 		if c.role.Token.NumUses > 0 {
+			if c.draft.batch {
+				// Vault makes such a token and never counts its uses; a limit that limits nothing is refused here.
+				return errBatch("num_uses")
+			}
 			e.NumUses = c.role.Token.NumUses
 		}
 		if len(c.role.Token.CIDRs) > 0 {
@@ -463,8 +467,8 @@ func (c *creation) roleLife(l *limits) {
 		{"Explicit max TTL", r.ExplicitMax, &l.explicit, &e.Life.ExplicitMax},
 		{"Period", r.Period, &l.period, &e.Life.Period},
 	} {
-		if d.from == 0 {
-			continue
+		if d.from == 0 || (c.draft.batch && d.to == &l.period) {
+			continue // nothing renews a batch token, so a period means nothing to it
 		}
 		both := *d.to > 0
 		*d.to = lesser(*d.to, d.from)

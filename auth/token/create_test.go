@@ -208,6 +208,8 @@ func TestCreateWithRole(t *testing.T) {
 			p: params{"policies": list(" ROOT ")}, err: "root tokens may not be created without parent token being root"},
 		{name: "batch role", role: params{"token_type": "batch", "orphan": true, "renewable": false}, by: "p",
 			policies: "default p"},
+		{name: "batch with the role's uses", role: params{"token_num_uses": json.Number("2")}, by: "p",
+			p: params{"type": "batch"}, err: `batch tokens cannot have "num_uses" set`},
 		{name: "alias not allowed", role: params{"allowed_entity_aliases": "A,b*"}, by: "p",
 			p: params{"entity_alias": "c"}, err: "invalid 'entity_alias' value"},
 	}
@@ -259,6 +261,15 @@ func TestRoleSettings(t *testing.T) {
 	}
 }
 
+func TestBatchTokenOfAPeriodicRole(t *testing.T) {
+	f := newFixture(t)
+	f.write(f.root, "roles/r", params{"token_type": "default-batch", "token_period": "1h", "token_explicit_max_ttl": "5h"})
+	resp := f.write(f.root, "create/r", params{"policies": []any{"p"}})
+	if resp.Auth.TokenType != "batch" || resp.Auth.LeaseDuration != 5*time.Hour {
+		t.Errorf("%s for %v", resp.Auth.TokenType, resp.Auth.LeaseDuration)
+	}
+}
+
 func TestRoleRefusals(t *testing.T) {
 	tests := []struct {
 		p   params
@@ -269,6 +280,8 @@ func TestRoleRefusals(t *testing.T) {
 		{params{"token_type": "batch", "orphan": true}, "'token_type' cannot be 'batch' when role is set to generate renewable tokens"},
 		{params{"token_type": "batch", "orphan": true, "renewable": false, "token_period": "1h"},
 			"'token_type' cannot be 'batch' when role is set to generate periodic tokens"},
+		{params{"token_type": "batch", "orphan": true, "renewable": false, "token_explicit_max_ttl": "1h"},
+			"'token_type' cannot be 'batch' when role is set to generate tokens with an explicit max TTL"},
 		{params{"path_suffix": "a/b"}, `given role path suffix contains invalid characters; must match \w[\w-.]+\w`},
 		{params{"token_num_uses": json.Number("-1")}, "error parsing role fields: 'token_num_uses' cannot be negative"},
 		{params{"token_bound_cidrs": "foo"}, "error parsing role fields: error parsing address \"foo\": Unable to convert " +

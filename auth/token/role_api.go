@@ -18,16 +18,15 @@ var (
 
 // roleParams are the settings of a role. What is not sent stays as it is.
 type roleParams struct {
-	Name            string    `path:"role_name" help:"Name of the role."`
-	AllowedPolicies *[]string `param:"allowed_policies" help:"Policies that tokens may have."`
-	Disallowed      *[]string `param:"disallowed_policies" help:"Policies that tokens must not have."`
-	AllowedGlobs    *[]string `param:"allowed_policies_glob" help:"Globs of policies that tokens may have."`
-	DisallowedGlobs *[]string `param:"disallowed_policies_glob" help:"Globs of policies that tokens must not have."`
-	Orphan          *bool     `param:"orphan" help:"Whether tokens have no parent."`
-	Renewable       *bool     `param:"renewable" help:"Whether tokens can be renewed. Default true."`
-	PathSuffix      *string   `param:"path_suffix" help:"Appended to the path of tokens, for revoking by prefix."`
-	Aliases         *[]string `param:"allowed_entity_aliases" help:"Entity aliases requests may name,
-		or globs."`
+	Name              string         `path:"role_name" help:"Name of the role."`
+	AllowedPolicies   *[]string      `param:"allowed_policies" help:"Policies that tokens may have."`
+	Disallowed        *[]string      `param:"disallowed_policies" help:"Policies that tokens must not have."`
+	AllowedGlobs      *[]string      `param:"allowed_policies_glob" help:"Globs of policies that tokens may have."`
+	DisallowedGlobs   *[]string      `param:"disallowed_policies_glob" help:"Globs of policies that tokens must not have."`
+	Orphan            *bool          `param:"orphan" help:"Whether tokens have no parent."`
+	Renewable         *bool          `param:"renewable" help:"Whether tokens can be renewed. Default true."`
+	PathSuffix        *string        `param:"path_suffix" help:"Appended to the path of tokens, for revoking by prefix."`
+	Aliases           *[]string      `param:"allowed_entity_aliases" help:"Entity aliases, or globs of them."`
 	CIDRs             *[]string      `param:"token_bound_cidrs" help:"Networks that tokens may be used from."`
 	ExplicitMax       *time.Duration `param:"token_explicit_max_ttl" help:"Longest life of tokens, renewals included."`
 	Period            *time.Duration `param:"token_period" help:"Life that each renewal of a token gives."`

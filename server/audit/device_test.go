@@ -96,7 +96,9 @@ func TestPathsOfDevices(t *testing.T) {
 	for i := 1; i < maxDevices; i++ {
 		enable(t, b, strings.Repeat("x", i)+"/", map[string]string{"file_path": "/dev/null"})
 	}
-	err := b.Enable(t.Context(), sys.AuditDevice{Path: "last/", Type: "file", Options: map[string]string{"path": "discard"}})
+	err := b.Enable(t.Context(), sys.AuditDevice{
+		Path: "last/", Type: "file", Options: map[string]string{"path": "discard"},
+	})
 	if !errors.Is(err, engines.ErrInvalid) {
 		t.Errorf("device %d: error %v", maxDevices+1, err)
 	}

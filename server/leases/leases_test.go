@@ -206,6 +206,26 @@ func TestRenew(t *testing.T) {
 	})
 }
 
+// TestTheRecordIsTheTruth makes the clock wrong about a lease.
+func TestTheRecordIsTheTruth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, memory.New(), nil, nil)
+		defer s.end()
+		began := time.Now()
+		l := s.register(t, "db/creds/app", time.Hour)
+		s.queue.set(l.ID, l.Kind, began)
+		synctest.Wait()
+		if !s.secrets.at(l.ID).IsZero() {
+			t.Error("revoked before its time")
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if got := s.secrets.at(l.ID).Sub(began); got != time.Hour {
+			t.Errorf("it ended after %v", got)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.New()
