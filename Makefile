@@ -81,7 +81,7 @@ race:
 
 .PHONY: fuzz
 fuzz:
-	@scripts/fuzz 2s
+	@scripts/fuzz 1000x
 
 .PHONY: black-box
 black-box:
