@@ -20,6 +20,23 @@ type Engine interface {
 	Routes() []Route
 }
 
+// LoginRenewer is an auth method whose tokens can be renewed.
+type LoginRenewer interface {
+	// RenewLogin returns what the method grants the holder of a token now, or an error that refuses the
+	// renewal. Identity, policies and metadata of the token stay what they were.
+	RenewLogin(ctx context.Context, r *Renewal) (*Login, error)
+}
+
+// Renewal is the token of a login that somebody wants to renew.
+type Renewal struct {
+	// Holder is whose token it is; he need not be the one who asks.
+	Holder *Caller
+	// Internal is what the method gave the login.
+	Internal map[string]any
+	// Client is where the request for the renewal came from.
+	Client Client
+}
+
 // Factory makes the engine of one mount: when the mount is created, and again at every unseal and when
 // its options change. It may read and write cfg.Storage. The context ends when the server seals or the
 // engine is unmounted; what the engine starts must end with it.

@@ -3,6 +3,7 @@ package engines
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ type schema struct {
 
 // field is one field of a parameter struct.
 type field struct {
-	index    int
+	index    []int // as for reflect.Value.FieldByIndex: parameters may be embedded
 	name     string
 	fromPath bool
 	present  bool
@@ -53,14 +54,19 @@ func schemaOf[P any]() *schema {
 		panic(fmt.Sprintf("engines: parameters %s are not a struct", t))
 	}
 	s := &schema{names: make(map[string]bool)}
-	s.add(t)
+	s.add(t, nil)
 	return s
 }
 
-func (s *schema) add(t reflect.Type) {
+func (s *schema) add(t reflect.Type, outer []int) {
 	for i := range t.NumField() {
 		sf := t.Field(i)
-		f := field{index: i, fallback: sf.Tag.Get("default"), help: sf.Tag.Get("help")}
+		index := append(slices.Clone(outer), i)
+		if sf.Anonymous {
+			s.add(sf.Type, index)
+			continue
+		}
+		f := field{index: index, fallback: sf.Tag.Get("default"), help: sf.Tag.Get("help")}
 		if name, ok := sf.Tag.Lookup("path"); ok {
 			f.name, f.fromPath = name, true
 		} else if name, ok := sf.Tag.Lookup("param"); ok {
@@ -130,10 +136,10 @@ func (f *field) set(target reflect.Value, req *Request, v *vars) error {
 		raw, _ = v.lookup(f.name)
 	case f.present:
 		_, ok := req.Params[f.name]
-		target.Field(f.index).SetBool(ok)
+		target.FieldByIndex(f.index).SetBool(ok)
 		return nil
 	case f.name == "*":
-		target.Field(f.index).Set(reflect.ValueOf(req.Params))
+		target.FieldByIndex(f.index).Set(reflect.ValueOf(req.Params))
 		return nil
 	default:
 		value, ok := req.Params[f.name]
@@ -145,7 +151,7 @@ func (f *field) set(target reflect.Value, req *Request, v *vars) error {
 		}
 		raw = value
 	}
-	dst := target.Field(f.index)
+	dst := target.FieldByIndex(f.index)
 	if f.pointer {
 		dst.Set(reflect.New(dst.Type().Elem()))
 		dst = dst.Elem()

@@ -1,6 +1,9 @@
 package engines
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Response is a handler's answer. The zero value is a 204.
 type Response struct {
@@ -67,6 +70,15 @@ type Auth struct {
 	NumUses   int
 }
 
+// The types of token that a login can ask for, and that a mount can be tuned to. A default is what is issued
+// unless the other side asks for a type.
+const (
+	ServiceToken        = "service"
+	BatchToken          = "batch"
+	DefaultServiceToken = "default-service"
+	DefaultBatchToken   = "default-batch"
+)
+
 // Login is what a successful login asks the server to issue. The server applies the mount's limits.
 type Login struct {
 	DisplayName string
@@ -79,10 +91,11 @@ type Login struct {
 	ExplicitMaxTTL  time.Duration
 	Period          time.Duration
 	NumUses         int
-	BoundCIDRs      []string
+	BoundCIDRs      []netip.Prefix
 	NoDefaultPolicy bool
 	NotRenewable    bool
-	Batch           bool
+	// Type is one of the token types, or "" for what the mount is tuned to.
+	Type string
 	// Internal is kept with the token and handed back to the method at renewal.
 	Internal map[string]any
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -258,7 +259,7 @@ func (c *creation) entity(ctx context.Context) (err error) {
 		return engines.Invalid("'entity_alias' is only allowed in combination with token role")
 	}
 	alias := strings.ToLower(c.EntityAlias)
-	if !matchesAny(c.role.Aliases, alias) {
+	if !auth.MatchesAny(c.role.Aliases, alias) {
 		return engines.Invalid("invalid 'entity_alias' value")
 	}
 	if c.store.cfg.Identity == nil {
@@ -274,7 +275,7 @@ func (c *creation) policies(context.Context) error {
 	if err != nil {
 		return err
 	}
-	asked = sanitize(asked)
+	asked = auth.CleanPolicies(asked)
 	if c.role != nil && (c.role.Policies.restricts() || c.role.Policies.forbids()) {
 		asked, err = c.rolePolicies(asked)
 	} else {
@@ -342,7 +343,7 @@ func (c *creation) rolePolicies(asked []string) ([]string, error) {
 			final = withDefault(asked, true)
 		}
 		for _, name := range final {
-			if !slices.Contains(allowed, name) && !matchesAny(p.AllowedGlobs, name) {
+			if !slices.Contains(allowed, name) && !auth.MatchesAny(p.AllowedGlobs, name) {
 				return nil, engines.Invalid("token policies (%q) must be subset of the role's allowed policies (%q) or "+
 					"glob policies (%q)", final, allowed, p.AllowedGlobs)
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -133,7 +134,7 @@ func (b *engine) describe(e *Entry) map[string]any {
 		data["role"] = e.Role
 	}
 	if len(e.BoundCIDRs) > 0 {
-		data["bound_cidrs"] = cidrTexts(e.BoundCIDRs)
+		data["bound_cidrs"] = auth.CIDRTexts(e.BoundCIDRs)
 	}
 	return data
 }
@@ -145,18 +146,20 @@ type renewParams struct {
 	Increment time.Duration `param:"increment" help:"The wished life from now on."`
 }
 
-func (b *engine) renewToken(ctx context.Context, _ *engines.Request, p renewParams) (*engines.Response, error) {
+func (b *engine) renewToken(ctx context.Context, r *engines.Request, p renewParams) (*engines.Response, error) {
 	if p.Token == "" {
 		return nil, errMissingID
 	}
-	return b.renewOf(ctx, engines.NewToken(p.Token), p.Increment)
+	return b.renewOf(ctx, r, engines.NewToken(p.Token), p.Increment)
 }
 
 func (b *engine) renewSelf(ctx context.Context, r *engines.Request, p renewParams) (*engines.Response, error) {
-	return b.renewOf(ctx, r.Caller.Token, p.Increment)
+	return b.renewOf(ctx, r, r.Caller.Token, p.Increment)
 }
 
-func (b *engine) renewOf(ctx context.Context, t engines.Token, increment time.Duration) (*engines.Response, error) {
+func (b *engine) renewOf(
+	ctx context.Context, r *engines.Request, t engines.Token, increment time.Duration,
+) (*engines.Response, error) {
 	e, err := b.store.Authenticate(ctx, t)
 	if errors.Is(err, ErrBadToken) {
 		return nil, errNoToken
@@ -164,11 +167,13 @@ func (b *engine) renewOf(ctx context.Context, t engines.Token, increment time.Du
 	if err != nil {
 		return nil, err
 	}
-	return b.renewed(ctx, e, increment)
+	return b.renewed(ctx, r, e, increment)
 }
 
-func (b *engine) renewed(ctx context.Context, e *Entry, increment time.Duration) (*engines.Response, error) {
-	e, warnings, err := b.store.renew(ctx, e, increment, b.ttls)
+func (b *engine) renewed(
+	ctx context.Context, r *engines.Request, e *Entry, increment time.Duration,
+) (*engines.Response, error) {
+	e, warnings, err := b.store.renew(ctx, e, increment, b.ttls, r.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +186,7 @@ type renewAccessorParams struct {
 }
 
 func (b *engine) renewAccessor(
-	ctx context.Context, _ *engines.Request, p renewAccessorParams,
+	ctx context.Context, r *engines.Request, p renewAccessorParams,
 ) (*engines.Response, error) {
 	e, err := b.byAccessor(ctx, p.Accessor)
 	if err != nil {
@@ -190,7 +195,7 @@ func (b *engine) renewAccessor(
 	if !e.Life.Renewable || e.Life.Expires.IsZero() {
 		return nil, engines.ErrInvalid
 	}
-	return b.renewed(ctx, e, p.Increment)
+	return b.renewed(ctx, r, e, p.Increment)
 }
 
 func (b *engine) revoke(ctx context.Context, _ *engines.Request, p tokenParams) (*engines.Response, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage/memory"
 )
@@ -18,7 +19,7 @@ func sample() *Entry {
 			Metadata: map[string]string{"k": "v"}, Accessor: "acc", EntityID: "e"},
 		Life: Life{Created: time.Unix(100, 5).UTC(), Expires: time.Unix(4000000000, 0).UTC(), TTL: time.Hour, Renewable: true},
 	}
-	e.BoundCIDRs, _ = parseCIDRs([]string{"10.1.2.3/8", "::1"})
+	e.BoundCIDRs, _ = auth.ParseCIDRs([]string{"10.1.2.3/8", "::1"})
 	e.complete()
 	return e
 }
@@ -32,7 +33,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	got, err := decode(want.ID, b)
 	opts := cmp.Options{cmp.Comparer(func(a, b engines.Token) bool { return a.Equal(b) }),
 		cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }),
-		cmp.Transformer("cidrs", cidrTexts)}
+		cmp.Transformer("cidrs", auth.CIDRTexts)}
 	if diff := cmp.Diff(want, got, opts); err != nil || diff != "" {
 		t.Errorf("%v: -want +got\n%s", err, diff)
 	}

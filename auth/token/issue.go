@@ -3,11 +3,11 @@ package token
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -162,18 +162,32 @@ type IssueAt struct {
 	Path string
 	// TTLs are the mount's limits.
 	TTLs engines.TTLs
+	// TokenType is the type of token that the mount is tuned to; "" for engines.DefaultServiceToken.
+	TokenType string
+}
+
+// batchAt tells whether a login yields a batch token: a mount that is tuned to one type has its way, one that
+// only has a default leaves it to the method.
+func batchAt(mount, method string) bool {
+	switch mount {
+	case engines.ServiceToken, engines.BatchToken:
+		return mount == engines.BatchToken
+	}
+	switch method {
+	case "":
+		return mount == engines.DefaultBatchToken
+	default:
+		return method == engines.BatchToken || method == engines.DefaultBatchToken
+	}
 }
 
 // Issue makes the token of a successful login. It returns what the client is told, with warnings.
 func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engines.Auth, []string, error) {
-	policies := withDefault(sanitize(l.Policies), !l.NoDefaultPolicy)
+	policies := withDefault(auth.CleanPolicies(l.Policies), !l.NoDefaultPolicy)
 	if slices.Contains(policies, rootPolicy) {
 		return nil, nil, engines.Invalid("auth methods cannot create root tokens")
 	}
-	cidrs, err := parseCIDRs(l.BoundCIDRs)
-	if err != nil {
-		return nil, nil, err
-	}
+	batch := batchAt(at.TokenType, l.Type)
 	now := s.now()
 	g, warnings, err := loginLimits(l, at.TTLs, time.Time{}).grant(now)
 	if err != nil {
@@ -183,13 +197,13 @@ func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engin
 		Caller: &engines.Caller{
 			Policies: policies, Metadata: l.Metadata, DisplayName: loginName(at.Mount, l.DisplayName), Path: at.Path,
 		},
-		BoundCIDRs: cidrs, NumUses: l.NumUses, Internal: l.Internal,
+		BoundCIDRs: l.BoundCIDRs, NumUses: l.NumUses, Internal: l.Internal,
 		Life: Life{
 			Created: now, Expires: g.expires, CreationTTL: g.ttl, TTL: g.ttl, ExplicitMax: l.ExplicitMaxTTL,
-			Max: l.MaxTTL, Period: l.Period, Renewable: !l.NotRenewable && !l.Batch,
+			Max: l.MaxTTL, Period: l.Period, Renewable: !l.NotRenewable && !batch,
 		},
 	}
-	if l.Batch && (l.Period > 0 || l.NumUses > 0 || l.ExplicitMaxTTL > 0) {
+	if batch && (l.Period > 0 || l.NumUses > 0 || l.ExplicitMaxTTL > 0) {
 		return nil, nil, engines.Invalid("batch tokens cannot have a period, a number of uses or an explicit max TTL")
 	}
 	if s.cfg.Identity != nil && l.Alias != "" {
@@ -197,7 +211,7 @@ func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engin
 			return nil, nil, err
 		}
 	}
-	if e, err = s.add(ctx, draft{entry: e, batch: l.Batch}); err != nil {
+	if e, err = s.add(ctx, draft{entry: e, batch: batch}); err != nil {
 		return nil, nil, err
 	}
 	return e.auth(), warnings, nil
@@ -228,23 +242,6 @@ func (e *Entry) auth() *engines.Auth {
 	}
 }
 
-// sanitize makes policy names canonical: trimmed, in lower case, sorted, each once. A token with root has
-// no other.
-func sanitize(names []string) []string {
-	clean := make([]string, 0, len(names))
-	for _, name := range names {
-		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
-			clean = append(clean, name)
-		}
-	}
-	slices.Sort(clean)
-	clean = slices.Compact(clean)
-	if slices.Contains(clean, rootPolicy) {
-		return []string{rootPolicy}
-	}
-	return clean
-}
-
 // withDefault adds the default policy to sanitized names, or takes it away. Root stays alone.
 func withDefault(names []string, add bool) []string {
 	if slices.Equal(names, []string{rootPolicy}) {
@@ -256,38 +253,4 @@ func withDefault(names []string, add bool) []string {
 		slices.Sort(names)
 	}
 	return names
-}
-
-// parseCIDRs reads networks; an address alone is a network of one.
-func parseCIDRs(texts []string) ([]netip.Prefix, error) {
-	var list []netip.Prefix
-	for _, text := range texts {
-		if text = strings.TrimSpace(text); text == "" {
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			a, err := netip.ParseAddr(text)
-			if err != nil {
-				return nil, engines.Invalid("error parsing address %q: Unable to convert %q to an IPv4 or IPv6 address, "+
-					"or a UNIX Socket", text, text)
-			}
-			p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
-		}
-		list = append(list, p)
-	}
-	return list, nil
-}
-
-// cidrTexts writes networks as Vault does: one address without its mask.
-func cidrTexts(list []netip.Prefix) []string {
-	texts := make([]string, 0, len(list))
-	for _, p := range list {
-		if p.IsSingleIP() {
-			texts = append(texts, p.Addr().String())
-		} else {
-			texts = append(texts, p.String())
-		}
-	}
-	return texts
 }

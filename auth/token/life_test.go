@@ -428,7 +428,7 @@ func TestIssue(t *testing.T) {
 	at := IssueAt{Mount: "auth/approle/", Accessor: "auth_approle_1", Path: "auth/approle/login", TTLs: fixedTTLs{}}
 	a, warnings, err := f.store.Issue(t.Context(), &engines.Login{
 		Policies: []string{"P", "q"}, TTL: time.Hour, MaxTTL: 2 * time.Hour, Metadata: map[string]string{"role": "x"},
-		DisplayName: "bob", BoundCIDRs: []string{"10.0.0.0/8"}, Internal: map[string]any{"role": "x"},
+		DisplayName: "bob", BoundCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Internal: map[string]any{"role": "x"},
 	}, at)
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)

@@ -12,9 +12,9 @@ import (
 var errNoToken = engines.Invalid("token not found")
 
 // renew extends a token by what is granted of the increment (0: what it was granted last). The new entry
-// and its lease are one commit. mount are the limits of auth/token.
+// and its lease are one commit. mount are the limits of auth/token, client is where the wish came from.
 func (s *Store) renew(
-	ctx context.Context, e *Entry, increment time.Duration, mount engines.TTLs,
+	ctx context.Context, e *Entry, increment time.Duration, mount engines.TTLs, client engines.Client,
 ) (*Entry, []string, error) {
 	switch {
 	case e.Caller.Batch:
@@ -24,7 +24,7 @@ func (s *Store) renew(
 	case !e.Life.Renewable || e.Life.Expires.IsZero():
 		return nil, nil, engines.Invalid("lease is not renewable")
 	}
-	l, err := s.renewLimits(ctx, e, mount)
+	l, err := s.renewLimits(ctx, e, mount, client)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -66,7 +66,9 @@ func (s *Store) renew(
 
 // renewLimits is what bounds a token's renewal: its role's or its auth method's settings as they are now,
 // or what it was made with.
-func (s *Store) renewLimits(ctx context.Context, e *Entry, mount engines.TTLs) (limits, error) {
+func (s *Store) renewLimits(
+	ctx context.Context, e *Entry, mount engines.TTLs, client engines.Client,
+) (limits, error) {
 	l := limits{
 		mount: mount, period: e.Life.Period, explicit: e.Life.ExplicitMax, login: e.Life.Max, start: e.Life.Created,
 	}
@@ -82,7 +84,8 @@ func (s *Store) renewLimits(ctx context.Context, e *Entry, mount engines.TTLs) (
 		}
 		l.period, l.explicit = r.Token.Period, lesser(r.Token.ExplicitMax, l.explicit)
 	case s.cfg.Methods != nil && !madeHere(e.Caller.Path):
-		login, ttls, err := s.cfg.Methods.RenewLogin(ctx, e)
+		login, ttls, err := s.cfg.Methods.RenewLogin(ctx,
+			&engines.Renewal{Holder: e.Caller, Internal: e.Internal, Client: client})
 		if err != nil {
 			return l, err
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"coffer/auth"
 	"coffer/storage"
 )
 
@@ -109,32 +110,7 @@ func (p *rolePolicies) restricts() bool { return len(p.Allowed) > 0 || len(p.All
 func (p *rolePolicies) forbids() bool { return len(p.Disallowed) > 0 || len(p.DisallowedGlobs) > 0 }
 
 func (p *rolePolicies) forbidden(name string) bool {
-	return slices.Contains(p.Disallowed, name) || matchesAny(p.DisallowedGlobs, name)
-}
-
-// matchesAny reports whether one of the globs matches; "*" stands for any characters.
-func matchesAny(globs []string, name string) bool {
-	return slices.ContainsFunc(globs, func(glob string) bool { return matches(glob, name) })
-}
-
-func matches(glob, name string) bool {
-	parts := strings.Split(glob, "*")
-	if len(parts) == 1 {
-		return glob == name
-	}
-	first, last := parts[0], parts[len(parts)-1]
-	if !strings.HasPrefix(name, first) {
-		return false
-	}
-	name = name[len(first):]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(name, part)
-		if i < 0 {
-			return false
-		}
-		name = name[i+len(part):]
-	}
-	return strings.HasSuffix(name, last)
+	return slices.Contains(p.Disallowed, name) || auth.MatchesAny(p.DisallowedGlobs, name)
 }
 
 // tokenPath is where the tokens of the role say they were made.

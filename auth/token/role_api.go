@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"time"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -98,10 +99,10 @@ func (b *engine) readRole(ctx context.Context, _ *engines.Request, p roleNamePar
 		"period":                   seconds(r.Old.Period),
 	}
 	if len(r.Token.CIDRs) > 0 {
-		data["token_bound_cidrs"] = cidrTexts(r.Token.CIDRs)
+		data["token_bound_cidrs"] = auth.CIDRTexts(r.Token.CIDRs)
 	}
 	if len(r.Old.CIDRs) > 0 {
-		data["bound_cidrs"] = cidrTexts(r.Old.CIDRs)
+		data["bound_cidrs"] = auth.CIDRTexts(r.Old.CIDRs)
 	}
 	if r.Token.NumUses > 0 {
 		data["token_num_uses"] = r.Token.NumUses
@@ -157,7 +158,7 @@ func (p *roleParams) apply(r *role) error {
 		r.PathSuffix = *p.PathSuffix
 	}
 	if p.AllowedPolicies != nil {
-		r.Policies.Allowed = sanitize(*p.AllowedPolicies)
+		r.Policies.Allowed = auth.CleanPolicies(*p.AllowedPolicies)
 	}
 	for _, l := range []struct {
 		to   *[]string
@@ -213,10 +214,10 @@ func (p *roleParams) applyRenamed(r *role) (warnings []string, err error) {
 		if p.LegacyCIDRs != nil {
 			both("token_bound_cidrs", "bound_cidrs")
 		}
-		r.Token.CIDRs, err = parseCIDRs(*p.CIDRs)
+		r.Token.CIDRs, err = auth.ParseCIDRs(*p.CIDRs)
 		r.Old.CIDRs = nil
 	case p.LegacyCIDRs != nil:
-		r.Token.CIDRs, err = parseCIDRs(*p.LegacyCIDRs)
+		r.Token.CIDRs, err = auth.ParseCIDRs(*p.LegacyCIDRs)
 		r.Old.CIDRs = r.Token.CIDRs
 	}
 	if err != nil {

@@ -62,8 +62,8 @@ type Identity interface {
 // Methods asks the auth method at which a token was made what it grants at renewal.
 type Methods interface {
 	// RenewLogin returns what the method grants now, and the limits of its mount. Its error refuses the
-	// renewal. e.Internal is what the method gave the login.
-	RenewLogin(ctx context.Context, e *Entry) (*engines.Login, engines.TTLs, error)
+	// renewal. The path of r.Holder leads to the method.
+	RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.Login, engines.TTLs, error)
 }
 
 // Config is what a Store works with. Identity, Methods and Logger may be nil.

@@ -20,6 +20,7 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 	if resp.Login != nil {
 		auth, warnings, err := r.session.tokens.Issue(ctx, resp.Login, token.IssueAt{
 			Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path, TTLs: r.mount.TTLs(),
+			TokenType: r.mount.Entry.Tuning.TokenType,
 		})
 		if err != nil {
 			return nil, err

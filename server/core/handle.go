@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
+	"coffer/auth"
 	"coffer/auth/token"
 	"coffer/engines"
 	"coffer/policy"
@@ -150,7 +150,7 @@ func (r *run) authenticate(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if !boundTo(entry.BoundCIDRs, r.call.Client.Addr) {
+	if !auth.Admits(entry.BoundCIDRs, r.call.Client.Addr) {
 		if r.open() {
 			return nil
 		}
@@ -166,19 +166,6 @@ func (r *run) authenticate(ctx context.Context) error {
 	}
 	r.entry, r.request.Caller = entry, entry.Caller
 	return nil
-}
-
-// boundTo reports whether a token may be used from addr.
-func boundTo(networks []netip.Prefix, addr netip.Addr) bool {
-	if len(networks) == 0 {
-		return true
-	}
-	for _, network := range networks {
-		if network.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // authorize asks the caller's policies. Whether a write is a create or an update is settled first.

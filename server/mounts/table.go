@@ -61,6 +61,9 @@ type Mounted struct {
 // TTLs are the mount's limits as they are now.
 func (m *Mounted) TTLs() engines.TTLs { return m.ttls }
 
+// Engine is what serves the mount.
+func (m *Mounted) Engine() engines.Engine { return m.engine }
+
 // limits are the TTL limits of one mount; they follow its tuning.
 type limits struct {
 	def, max             time.Duration // the server's own

@@ -1,0 +1,198 @@
+// Package auth is what all auth methods share: the token_* parameters of their roles, how these are stored
+// and shown, and what a login makes of them. With it a method needs only its own code: routes, and one
+// function that turns what it verified into an engines.Login.
+package auth
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"coffer/engines"
+)
+
+// Policies that are treated apart.
+const rootPolicy = "root"
+
+// TokenParams are the parameters by which a role says what tokens its logins yield. A method embeds it in the
+// parameters of its role. What is not sent stays as it is.
+type TokenParams struct {
+	BoundCIDRs      *[]string      `param:"token_bound_cidrs" help:"Networks that tokens may be used from."`
+	ExplicitMaxTTL  *time.Duration `param:"token_explicit_max_ttl" help:"Longest life of tokens, whatever the mount says."`
+	MaxTTL          *time.Duration `param:"token_max_ttl" help:"Longest life of tokens, renewals included."`
+	NoDefaultPolicy *bool          `param:"token_no_default_policy" help:"Whether tokens go without the default policy."`
+	NumUses         *int           `param:"token_num_uses" help:"How often a token may be used; 0 for without limit."`
+	Period          *time.Duration `param:"token_period" help:"Life that each renewal of a token gives."`
+	Policies        *[]string      `param:"token_policies" help:"Policies of the tokens."`
+	TTL             *time.Duration `param:"token_ttl" help:"First life of tokens."`
+	Type            *string        `param:"token_type" help:"service, batch, or default for what the mount is tuned to."`
+}
+
+// OldTokenParams are older names of some of TokenParams. A method embeds it, or fills in the names it knows.
+// The newer name wins.
+type OldTokenParams struct {
+	BoundCIDRs *[]string      `param:"bound_cidrs" help:"Older name of token_bound_cidrs."`
+	MaxTTL     *time.Duration `param:"max_ttl" help:"Older name of token_max_ttl."`
+	NumUses    *int           `param:"num_uses" help:"Older name of token_num_uses."`
+	Period     *time.Duration `param:"period" help:"Older name of token_period."`
+	Policies   *[]string      `param:"policies" help:"Older name of token_policies."`
+	TTL        *time.Duration `param:"ttl" help:"Older name of token_ttl."`
+}
+
+// TokenSettings are the stored form of TokenParams. Durations and numbers of 0 set nothing.
+type TokenSettings struct {
+	BoundCIDRs      []netip.Prefix `json:"cidrs,omitempty"`
+	ExplicitMaxTTL  time.Duration  `json:"explicit_max_ttl,omitempty"`
+	MaxTTL          time.Duration  `json:"max_ttl,omitempty"`
+	NoDefaultPolicy bool           `json:"no_default_policy,omitempty"`
+	NumUses         int            `json:"num_uses,omitempty"`
+	Period          time.Duration  `json:"period,omitempty"`
+	Policies        []string       `json:"policies,omitempty"`
+	TTL             time.Duration  `json:"ttl,omitempty"`
+	Type            string         `json:"type,omitempty"`
+	// Old are the settings that were last set by their older names, which are shown by both.
+	Old []string `json:"old,omitempty"`
+}
+
+// Set puts in what was sent. It returns an ErrInvalid in Vault's words for what cannot be a token, and leaves
+// s in an undefined state then.
+func (s *TokenSettings) Set(p TokenParams, old OldTokenParams) (err error) {
+	if cidrs := s.pick("bound_cidrs", p.BoundCIDRs, old.BoundCIDRs); cidrs != nil {
+		if s.BoundCIDRs, err = ParseCIDRs(*cidrs); err != nil {
+			return err
+		}
+	}
+	if policies := s.pick("policies", p.Policies, old.Policies); policies != nil {
+		s.Policies = CleanPolicies(*policies)
+	}
+	put(&s.ExplicitMaxTTL, p.ExplicitMaxTTL)
+	put(&s.NoDefaultPolicy, p.NoDefaultPolicy)
+	put(&s.MaxTTL, choose(s, "max_ttl", p.MaxTTL, old.MaxTTL))
+	put(&s.NumUses, choose(s, "num_uses", p.NumUses, old.NumUses))
+	put(&s.Period, choose(s, "period", p.Period, old.Period))
+	put(&s.TTL, choose(s, "ttl", p.TTL, old.TTL))
+	put(&s.Type, p.Type)
+	return s.check()
+}
+
+// choose returns what was sent by the newer or else the older name of a setting, and notes which it was.
+func choose[T any](s *TokenSettings, name string, now, then *T) *T {
+	if now == nil && then == nil {
+		return nil
+	}
+	s.Old = slices.DeleteFunc(s.Old, func(n string) bool { return n == name })
+	if now != nil {
+		return now
+	}
+	s.Old = append(s.Old, name)
+	return then
+}
+
+func (s *TokenSettings) pick(name string, now, then *[]string) *[]string {
+	return choose(s, name, now, then)
+}
+
+func put[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func (s *TokenSettings) check() error {
+	if s.NumUses < 0 {
+		return engines.Invalid("'token_num_uses' cannot be negative")
+	}
+	if s.TTL > 0 && s.MaxTTL > 0 && s.TTL > s.MaxTTL {
+		return engines.Invalid("'token_ttl' cannot be greater than 'token_max_ttl'")
+	}
+	switch s.Type {
+	case "", typeDefault:
+		s.Type = ""
+	case engines.ServiceToken, engines.BatchToken, engines.DefaultServiceToken, engines.DefaultBatchToken:
+	default:
+		return engines.Invalid("invalid 'token_type' value %q", s.Type)
+	}
+	if s.Type == engines.BatchToken || s.Type == engines.DefaultBatchToken {
+		switch {
+		case s.Period > 0:
+			return engines.Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens")
+		case s.NumUses > 0:
+			return engines.Invalid(
+				"'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count")
+		}
+	}
+	return nil
+}
+
+// typeDefault is how the default type is shown.
+const typeDefault = "default"
+
+// Show adds the settings to what a read of the role answers: durations in seconds, lists never null, and by
+// the older name too what was set by it.
+func (s *TokenSettings) Show(data map[string]any) {
+	data["token_bound_cidrs"] = CIDRTexts(s.BoundCIDRs)
+	data["token_explicit_max_ttl"] = seconds(s.ExplicitMaxTTL)
+	data["token_max_ttl"] = seconds(s.MaxTTL)
+	data["token_no_default_policy"] = s.NoDefaultPolicy
+	data["token_num_uses"] = s.NumUses
+	data["token_period"] = seconds(s.Period)
+	data["token_policies"] = append([]string{}, s.Policies...)
+	data["token_ttl"] = seconds(s.TTL)
+	data["token_type"] = typeDefault
+	if s.Type != "" {
+		data["token_type"] = s.Type
+	}
+	for _, name := range s.Old {
+		if s.isSet(name) {
+			data[name] = data["token_"+name]
+		}
+	}
+}
+
+// isSet reports whether a setting with two names holds anything.
+func (s *TokenSettings) isSet(name string) bool {
+	switch name {
+	case "bound_cidrs":
+		return len(s.BoundCIDRs) > 0
+	case "policies":
+		return len(s.Policies) > 0
+	case "max_ttl":
+		return s.MaxTTL > 0
+	case "num_uses":
+		return s.NumUses > 0
+	case "period":
+		return s.Period > 0
+	default:
+		return s.TTL > 0
+	}
+}
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// Login is what a login by the role asks the server to issue. The method adds who it was.
+func (s *TokenSettings) Login() *engines.Login {
+	return &engines.Login{
+		Policies: s.Policies, TTL: s.TTL, MaxTTL: s.MaxTTL, ExplicitMaxTTL: s.ExplicitMaxTTL, Period: s.Period,
+		NumUses: s.NumUses, BoundCIDRs: s.BoundCIDRs, NoDefaultPolicy: s.NoDefaultPolicy, Type: s.Type,
+	}
+}
+
+// Admits reports whether a login from addr is allowed: a token could not be used from elsewhere anyway.
+func (s *TokenSettings) Admits(addr netip.Addr) bool { return Admits(s.BoundCIDRs, addr) }
+
+// CleanPolicies makes policy names canonical: trimmed, in lower case, sorted, each once. Root stands alone.
+func CleanPolicies(names []string) []string {
+	clean := make([]string, 0, len(names))
+	for _, name := range names {
+		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
+			clean = append(clean, name)
+		}
+	}
+	slices.Sort(clean)
+	clean = slices.Compact(clean)
+	if slices.Contains(clean, rootPolicy) {
+		return []string{rootPolicy}
+	}
+	return clean
+}
