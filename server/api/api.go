@@ -5,6 +5,7 @@ package api
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,6 +70,11 @@ func (a *api) front(next http.Handler) http.Handler {
 			return
 		}
 		if !a.canonical(w, r) || !a.forwarded(w, r) || !a.cors(w, r) {
+			return
+		}
+		if path := r.URL.Path; strings.HasPrefix(path, "/v1/") && !strings.HasPrefix(path, "/v1/sys/") {
+			// Every path outside sys/ is an engine's: there is nothing for the router to decide.
+			a.logical(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -3,7 +3,6 @@ package api
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -36,9 +35,10 @@ var methods = map[string]engines.Operation{
 
 // logical serves everything that an engine answers.
 func (a *api) logical(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), a.MaxRequestDuration)
-	defer cancel()
-	defer a.Core.Metrics().Begin()()
+	begun := a.Core.Metrics().Begin()
+	defer a.Core.Metrics().End(begun)
+	ctx := withDeadline(r.Context(), begun.Add(a.MaxRequestDuration))
+	defer ctx.close()
 	op, ok := methods[r.Method]
 	if !ok {
 		a.refuseMethod(w, r)

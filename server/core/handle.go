@@ -62,7 +62,7 @@ func (c *Core) Handle(ctx context.Context, call Call) (Reply, error) {
 	if s == nil {
 		return Reply{}, engines.ErrSealed
 	}
-	r := &run{session: s, call: &call}
+	r := &run{session: s, call: call}
 	reply, err := r.handle(ctx)
 	if errors.Is(err, errSessionOver) {
 		return Reply{}, engines.ErrSealed
@@ -73,7 +73,7 @@ func (c *Core) Handle(ctx context.Context, call Call) (Reply, error) {
 // run is one call in the corridor.
 type run struct {
 	session *session
-	call    *Call
+	call    Call
 	mount   *mounts.Mounted
 	match   engines.Match
 	found   bool // a route serves the path
@@ -312,7 +312,7 @@ func (c *Core) MayRead(ctx context.Context, call Call) error {
 }
 
 func (s *session) check(ctx context.Context, call Call, sudo bool) error {
-	r := &run{session: s, call: &call}
+	r := &run{session: s, call: call}
 	r.request = engines.Request{ID: call.ID, Operation: call.Operation, Path: call.Path,
 		Client: call.Client, Token: call.Token}
 	err := r.authenticate(ctx)

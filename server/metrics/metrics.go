@@ -48,14 +48,16 @@ func New(unsealed func() bool, leases func() int) *Metrics {
 	return m
 }
 
-// Begin counts a request in; the function it returns counts it out.
-func (m *Metrics) Begin() (end func()) {
+// Begin counts a request in and returns when that was; End counts it out.
+func (m *Metrics) Begin() (begun time.Time) {
 	m.inFlight.Inc()
-	start := time.Now()
-	return func() {
-		m.inFlight.Dec()
-		m.requests.Observe(time.Since(start).Seconds())
-	}
+	return time.Now()
+}
+
+// End counts out a request that was counted in at begun.
+func (m *Metrics) End(begun time.Time) {
+	m.inFlight.Dec()
+	m.requests.Observe(time.Since(begun).Seconds())
 }
 
 // Text returns all metrics in Prometheus' text format and its content type.

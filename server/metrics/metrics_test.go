@@ -9,7 +9,7 @@ import (
 
 func TestText(t *testing.T) {
 	m := metrics.New(func() bool { return true }, func() int { return 7 })
-	end := m.Begin()
+	begun := m.Begin()
 	text, contentType, err := m.Text()
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +22,7 @@ func TestText(t *testing.T) {
 	if !strings.HasPrefix(contentType, "text/plain") {
 		t.Errorf("content type %q", contentType)
 	}
-	end()
+	m.End(begun)
 	if text, _, err = m.Text(); err != nil || !strings.Contains(string(text), "vault_core_in_flight_requests 0\n") ||
 		!strings.Contains(string(text), "vault_core_handle_request_seconds_count 1\n") {
 		t.Errorf("the request was not counted out (%v)", err)

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// deadline is a request's context: it ends with its parent or at a time, as one of context.WithDeadline does,
+// but it costs a timer only where somebody waits for its end. Most requests are answered without waiting for
+// anything.
+type deadline struct {
+	context.Context
+	at time.Time
+
+	mu sync.Mutex
+	// Guarded by mu. inner does the work once it is needed; closed is set when the request is over.
+	inner  context.Context //nolint:containedctx // this is a context
+	cancel context.CancelFunc
+	closed bool
+}
+
+func withDeadline(parent context.Context, at time.Time) *deadline {
+	return &deadline{Context: parent, at: at}
+}
+
+// Deadline implements context.Context.
+func (d *deadline) Deadline() (time.Time, bool) {
+	if parent, ok := d.Context.Deadline(); ok && parent.Before(d.at) {
+		return parent, true
+	}
+	return d.at, true
+}
+
+// Done implements context.Context.
+func (d *deadline) Done() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inner == nil {
+		d.inner, d.cancel = context.WithDeadline(d.Context, d.at)
+		if d.closed {
+			d.cancel()
+		}
+	}
+	return d.inner.Done()
+}
+
+// Err implements context.Context.
+func (d *deadline) Err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.inner != nil:
+		return d.inner.Err()
+	case d.Context.Err() != nil:
+		return d.Context.Err()
+	case d.closed:
+		return context.Canceled
+	case !time.Now().Before(d.at):
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// close ends the context. It may be called once.
+func (d *deadline) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.cancel != nil {
+		d.cancel()
+	}
+}
