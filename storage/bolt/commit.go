@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	bbolt "go.etcd.io/bbolt"
 
@@ -43,8 +43,9 @@ type queue struct {
 	wake chan struct{}
 
 	mu sync.Mutex
-	// waiting and closed are guarded by mu.
+	// Guarded by mu. The committer is woken when at least wanted requests wait.
 	waiting []*request
+	wanted  int
 	closed  bool
 }
 
@@ -55,9 +56,26 @@ func (q *queue) add(r *request) error {
 		return storage.ErrClosed
 	}
 	q.waiting = append(q.waiting, r)
+	enough := len(q.waiting) >= q.wanted
 	q.mu.Unlock()
-	q.signal()
+	if enough {
+		q.signal()
+	}
 	return nil
+}
+
+// want says how many requests are worth waking the committer for, and reports whether they are here.
+func (q *queue) want(n int) (enough bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.wanted = n
+	return q.closed || len(q.waiting) >= n
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
 }
 
 func (q *queue) signal() {
@@ -127,23 +145,58 @@ func (s *Store) Apply(ctx context.Context, batch ...storage.Op) error {
 	}
 }
 
+// maxPatience bounds how long a group waits for those who are expected to join it.
+const maxPatience = 5 * time.Millisecond
+
 // commitLoop is the store's only writer. It ends when the queue is closed and empty.
+//
+// Writers who were just answered tend to come back at once, about when those who wait already have been
+// committed: without patience the two halves take turns for ever, and each commit serves half of what it
+// could. So a group waits for as many as wrote lately, for at most half as long as a commit took. A single
+// writer never waits.
 func (s *Store) commitLoop() {
 	defer close(s.done)
-	var group []*request
+	var (
+		group    []*request
+		expected = 1
+		patience time.Duration
+	)
 	for {
-		// Callers whose result was just sent, and others about to call Apply, run first: they join this
-		// group instead of waiting for the next. When nobody is runnable this costs nothing.
-		runtime.Gosched()
+		s.gather(expected, patience)
 		var open bool
 		group, open = s.queue.take(group[:0])
 		switch {
 		case len(group) > 0:
+			begun := time.Now()
 			s.commitGroup(group)
+			patience = min(time.Since(begun)/2, maxPatience)
+			expected = min(len(group)+s.queue.len(), maxGroupBatches)
 			clear(group)
 		case open:
-			<-s.queue.wake
+			expected = 1
+			if !s.queue.want(1) {
+				<-s.queue.wake
+			}
 		default:
+			return
+		}
+	}
+}
+
+// gather waits until expected requests wait, or patience is at its end.
+func (s *Store) gather(expected int, patience time.Duration) {
+	if expected <= 1 || s.queue.want(expected) {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.queue.wake:
+			if s.queue.want(expected) {
+				return
+			}
+		case <-timer.C:
 			return
 		}
 	}
