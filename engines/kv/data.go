@@ -70,8 +70,8 @@ func (e *versioned) readLatest(ctx context.Context, name string) (*engines.Respo
 	if !h.exists {
 		return nil, engines.NotFound()
 	}
-	view := view{number: h.current, version: h.latest, custom: h.custom, data: h.data}
-	if !view.hide(e.now()) && !h.inline {
+	view := view{number: h.current, version: h.latest, custom: h.custom, data: h.latest.Data}
+	if !view.hide(e.now()) && !h.latest.Inline {
 		if view, err = e.view(ctx, name, 0); err != nil {
 			return nil, err
 		}

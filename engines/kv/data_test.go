@@ -166,7 +166,8 @@ func TestNamesDoNotMeet(t *testing.T) {
 	}
 }
 
-// A read of the latest version costs one Get; larger values are kept apart so that metadata stays small.
+// A read of the latest version costs one Get, and a write of a small secret changes one key; larger values, and
+// a longer history, are kept apart so that the record stays small.
 func TestCosts(t *testing.T) {
 	base := memory.New()
 	s := storagetest.NewFaulty(base)
@@ -176,7 +177,7 @@ func TestCosts(t *testing.T) {
 		v.do(t, line)
 		return s.Calls(call) - before
 	}
-	big := strings.Repeat("x", 20<<10)
+	middle, big := strings.Repeat("x", 1500), strings.Repeat("x", 20<<10)
 	for _, test := range []struct {
 		line        string
 		gets, apply int
@@ -184,12 +185,18 @@ func TestCosts(t *testing.T) {
 	}{
 		{`PUT data/a {"data":{"v":1}}`, 3, 1, []string{"entry/a"}}, // exists, configuration, record
 		{`GET data/a`, 1, 0, []string{"entry/a"}},
-		{`PUT data/a {"data":{"v":2}}`, 2, 1, []string{"entry/a", "version/1/a"}},
-		{`PUT data/a {"data":{"v":"` + big + `"}}`, 2, 1, []string{"entry/a", "version/1/a", "version/2/a", "version/3/a"}},
-		{`GET data/a`, 3, 0, []string{"entry/a", "version/1/a", "version/2/a", "version/3/a"}},
-		{`PUT data/a {"data":{"v":4}}`, 2, 1, []string{"entry/a", "version/1/a", "version/2/a", "version/3/a"}},
-		{`GET data/a`, 1, 0, []string{"entry/a", "version/1/a", "version/2/a", "version/3/a"}},
-		{`PUT destroy/a {"versions":[2,3]}`, 1, 1, []string{"entry/a", "version/1/a"}},
+		{`PUT data/a {"data":{"v":2}}`, 2, 1, []string{"entry/a"}},
+		{`GET data/a?version=1`, 1, 0, []string{"entry/a"}},
+		{`PUT data/a {"data":{"v":"` + middle + `"}}`, 2, 1, []string{"entry/a"}},
+		{`PUT data/a {"data":{"v":"` + middle + `"}}`, 2, 1, []string{"entry/a"}},
+		{`PUT data/a {"data":{"v":5}}`, 2, 1, []string{"entry/a", "version/3/a"}},
+		{`GET data/a?version=3`, 2, 0, []string{"entry/a", "version/3/a"}},
+		{`GET data/a?version=1`, 1, 0, []string{"entry/a", "version/3/a"}},
+		{`PUT data/a {"data":{"v":"` + big + `"}}`, 2, 1, []string{"entry/a", "version/3/a", "version/6/a"}},
+		{`GET data/a`, 3, 0, []string{"entry/a", "version/3/a", "version/6/a"}},
+		{`PUT data/a {"data":{"v":7}}`, 2, 1, []string{"entry/a", "version/3/a", "version/6/a"}},
+		{`GET data/a`, 1, 0, []string{"entry/a", "version/3/a", "version/6/a"}},
+		{`PUT destroy/a {"versions":[1,6,7]}`, 1, 1, []string{"entry/a", "version/3/a"}},
 		{`DELETE metadata/a`, 1, 1, nil},
 	} {
 		gets, applies := s.Calls(storagetest.Get), count(storagetest.Apply, test.line)

@@ -172,7 +172,7 @@ func (e *versioned) deleteMetadata(
 	batch = append(batch, storage.Delete(entryPrefix+name))
 	for i := range ent.Versions {
 		n := ent.first() + uint64(i)
-		if !ent.Versions[i].Destroyed && (n != ent.Current || !ent.Inline) {
+		if v := &ent.Versions[i]; v.elsewhere() {
 			batch = append(batch, storage.Delete(versionKey(name, n)))
 		}
 	}

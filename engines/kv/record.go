@@ -20,7 +20,8 @@ import (
 //	created, updated time
 //	actors    uvarint count, each three byte strings
 //	updatedBy attribution
-//	versions  uvarint count, newest first: flags (1 byte), times (not of the first), two attributions
+//	versions  uvarint count, newest first: flags (1 byte: isDestroyed, isInline), times, two attributions,
+//	          data when isInline; of the first, whose times and data stand above, without these
 //
 // Bytes are a uvarint length and the content; a time is varint seconds since 1970 and uvarint nanoseconds,
 // zero in both for none; an attribution is the byte of its operation and, unless that is 0, the uvarint
@@ -49,9 +50,6 @@ type entry struct {
 	UpdatedBy attribution
 	// Versions are in the order of their numbers, which have no gaps; the last one is Current.
 	Versions []version
-	// Data is the latest version's, when Inline; otherwise it has its own key.
-	Data   []byte
-	Inline bool
 }
 
 // settings are what a client may change of a secret's metadata.
@@ -64,7 +62,7 @@ type settings struct {
 	Custom []byte
 }
 
-// version is one version of a secret without its data.
+// version is one version of a secret.
 type version struct {
 	Created time.Time
 	// Deletion is when the version was or will be deleted; zero for never.
@@ -72,6 +70,9 @@ type version struct {
 	Destroyed bool
 	CreatedBy attribution
 	DeletedBy attribution
+	// Data is the JSON that was written, when Inline; otherwise it has its own key, unless Destroyed.
+	Data   []byte
+	Inline bool
 }
 
 // attribution tells who did what; its zero value is nobody.
@@ -113,22 +114,24 @@ func (e *entry) version(n uint64) *version {
 
 // encode returns the record.
 func (e *entry) encode() []byte {
-	b := make([]byte, 2, 128+len(e.Custom)+len(e.Data)+32*len(e.Versions))
+	size := 128 + len(e.Custom) + 32*len(e.Versions)
+	for i := range e.Versions {
+		size += len(e.Versions[i].Data)
+	}
+	b := make([]byte, 2, size)
 	b[0] = recordFormat
+	b[1] = flag(e.CASRequired, isCASRequired)
 	b = binary.AppendUvarint(b, e.Current)
+	var data []byte
 	if n := len(e.Versions); n > 0 {
 		latest := &e.Versions[n-1]
-		b[1] = hasLatest | flag(latest.Destroyed, isDestroyed)
+		b[1] |= hasLatest | latest.flags()
 		b = appendTime(b, latest.Created)
 		b = appendTime(b, latest.Deletion)
+		data = latest.Data
 	}
-	b[1] |= flag(e.Inline, isInline) | flag(e.CASRequired, isCASRequired)
 	b = appendBytes(b, e.Custom)
-	if e.Inline {
-		b = appendBytes(b, e.Data)
-	} else {
-		b = append(b, 0)
-	}
+	b = appendBytes(b, data)
 	b = binary.AppendUvarint(b, e.Oldest)
 	b = binary.AppendUvarint(b, uint64(e.MaxVersions))
 	b = binary.AppendUvarint(b, uint64(max(e.DeleteAfter, 0)))
@@ -145,16 +148,22 @@ func (e *entry) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(len(e.Versions)))
 	for i := len(e.Versions) - 1; i >= 0; i-- {
 		v := &e.Versions[i]
-		b = append(b, flag(v.Destroyed, isDestroyed))
-		if i < len(e.Versions)-1 {
+		older := i < len(e.Versions)-1
+		b = append(b, v.flags())
+		if older {
 			b = appendTime(b, v.Created)
 			b = appendTime(b, v.Deletion)
 		}
 		b = actors.append(b, v.CreatedBy)
 		b = actors.append(b, v.DeletedBy)
+		if older && v.Inline {
+			b = appendBytes(b, v.Data)
+		}
 	}
 	return b
 }
+
+func (v *version) flags() byte { return flag(v.Destroyed, isDestroyed) | flag(v.Inline, isInline) }
 
 func flag(set bool, f byte) byte {
 	if set {
@@ -213,10 +222,8 @@ type head struct {
 	current uint64
 	latest  version // without attributions
 	exists  bool    // there is a version
-	inline  bool
 	cas     bool
 	custom  []byte
-	data    []byte
 }
 
 // decodeHead reads the beginning of a record. It returns errRecord for bytes that are not one.
@@ -229,12 +236,12 @@ func decodeHead(record []byte) (head, error) {
 	return h, nil
 }
 
-// decodeEntry reads a record. It returns errRecord for bytes that are not one. Custom and Data are parts of
-// the record.
+// decodeEntry reads a record. It returns errRecord for bytes that are not one. Custom and the versions' Data
+// are parts of the record.
 func decodeEntry(record []byte) (*entry, error) {
 	d := decoder{rest: record}
 	h := d.head()
-	e := &entry{Current: h.current, Data: h.data, Inline: h.inline}
+	e := &entry{Current: h.current}
 	e.CASRequired, e.Custom = h.cas, h.custom
 	e.Oldest = d.uvarint()
 	maxVersions, deleteAfter := d.uvarint(), d.uvarint()
@@ -264,14 +271,14 @@ func (d *decoder) head() head {
 		d.failed = true
 		return head{}
 	}
-	h := head{current: d.uvarint(), exists: flags&hasLatest != 0, inline: flags&isInline != 0,
-		cas: flags&isCASRequired != 0}
+	h := head{current: d.uvarint(), exists: flags&hasLatest != 0, cas: flags&isCASRequired != 0}
 	if h.exists {
-		h.latest = version{Created: d.time(), Deletion: d.time(), Destroyed: flags&isDestroyed != 0}
+		h.latest = version{Created: d.time(), Deletion: d.time(), Destroyed: flags&isDestroyed != 0,
+			Inline: flags&isInline != 0}
 	}
-	h.custom, h.data = d.bytes(), d.bytes()
-	if h.exists != (h.current > 0) || (h.inline && !h.exists) || (!h.inline && len(h.data) > 0) ||
-		h.latest.Destroyed != (flags&isDestroyed != 0) {
+	h.custom, h.latest.Data = d.bytes(), d.bytes()
+	if h.exists != (h.current > 0) || !h.latest.plausible() ||
+		h.latest.flags() != flags&(isDestroyed|isInline) {
 		d.failed = true
 	}
 	return h
@@ -371,19 +378,28 @@ func (d *decoder) versions(h *head, actors []actor) []version {
 	list := make([]version, n)
 	for i := len(list) - 1; i >= 0; i-- {
 		v := &list[i]
-		flags := d.byte()
-		if i == len(list)-1 {
-			*v = h.latest
-		} else {
+		flags, older := d.byte(), i < len(list)-1
+		if older {
 			v.Created, v.Deletion = d.time(), d.time()
+			v.Destroyed, v.Inline = flags&isDestroyed != 0, flags&isInline != 0
+		} else {
+			*v = h.latest
 		}
 		v.CreatedBy, v.DeletedBy = d.attribution(actors), d.attribution(actors)
-		v.Destroyed = flags == isDestroyed
-		if flags&^isDestroyed != 0 || (i == len(list)-1 && v.Destroyed != h.latest.Destroyed) {
+		if older && v.Inline {
+			v.Data = d.bytes()
+		}
+		if flags != v.flags() || !v.plausible() {
 			d.failed = true
 		}
 	}
 	return list
+}
+
+// plausible reports whether the version can have been written: what is destroyed has no data, nor has what
+// is not inline.
+func (v *version) plausible() bool {
+	return !(v.Inline && v.Destroyed) && (v.Inline || len(v.Data) == 0)
 }
 
 // damaged names the key of bytes that could not be decoded.

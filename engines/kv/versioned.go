@@ -27,6 +27,9 @@ const (
 	// inlineLimit is the size in bytes up to which the latest version's data is kept in the record, so that
 	// a read needs one Get. Larger data has its own key, so that metadata stays quick to read.
 	inlineLimit = 16 << 10
+	// historyLimit is how many bytes of older versions' data stay in the record: then the write of a small
+	// secret changes one place on disk and not three. A read of the latest version decrypts them as well.
+	historyLimit = 2 << 10
 	// defaultVersions is how many versions are kept when neither metadata nor configuration says.
 	defaultVersions = 10
 	// maxVersions bounds how many are kept whatever they say, because every write rewrites the history.
@@ -195,8 +198,8 @@ func (e *versioned) modify(ctx context.Context, name string, create bool, f func
 // data returns the JSON of a version that is neither deleted nor destroyed. The caller holds the lock of
 // the secret, or the version is in the record.
 func (e *versioned) data(ctx context.Context, name string, ent *entry, n uint64) ([]byte, error) {
-	if n == ent.Current && ent.Inline {
-		return ent.Data, nil
+	if v := ent.version(n); v != nil && v.Inline {
+		return v.Data, nil
 	}
 	key := versionKey(name, n)
 	raw, err := e.storage.Get(ctx, key)
@@ -214,35 +217,50 @@ func (v *version) gone(now time.Time) bool {
 // addVersion makes data the latest version and removes those that are too many.
 func (c *change) addVersion(data []byte, v version, keep uint64) {
 	ent := c.entry
-	previous, wasInline := ent.Data, ent.Inline
 	ent.Current++
 	ent.Versions = append(ent.Versions, v)
 	ent.Updated, ent.UpdatedBy = v.Created, v.CreatedBy
 	if excess := len(ent.Versions) - int(keep); excess > 0 {
 		for i := range ent.Versions[:excess] {
-			n := ent.first() + uint64(i)
-			if !ent.Versions[i].Destroyed && (n != ent.Current-1 || !wasInline) {
-				c.batch = append(c.batch, storage.Delete(versionKey(c.name, n)))
+			if ent.Versions[i].elsewhere() {
+				c.batch = append(c.batch, storage.Delete(versionKey(c.name, ent.first()+uint64(i))))
 			}
 		}
 		ent.Versions = ent.Versions[excess:]
 		ent.Oldest = ent.first()
 	}
-	if wasInline && ent.version(ent.Current-1) != nil {
-		c.batch = append(c.batch, storage.Put(versionKey(c.name, ent.Current-1), previous))
-	}
-	ent.Data, ent.Inline = nil, false
-	if len(data) <= inlineLimit {
-		ent.Data, ent.Inline = data, true
+	if latest := ent.version(ent.Current); len(data) <= inlineLimit {
+		latest.Data, latest.Inline = data, true
 	} else {
 		c.batch = append(c.batch, storage.Put(versionKey(c.name, ent.Current), data))
 	}
+	c.moveHistory()
 }
+
+// moveHistory gives the data of older versions a key of its own where the record has no room for it, newer
+// ones first.
+func (c *change) moveHistory() {
+	room := historyLimit
+	for n := c.entry.Current - 1; n >= c.entry.first(); n-- {
+		v := c.entry.version(n)
+		switch {
+		case !v.Inline:
+		case len(v.Data) <= room:
+			room -= len(v.Data)
+		default:
+			c.batch = append(c.batch, storage.Put(versionKey(c.name, n), v.Data))
+			v.Data, v.Inline = nil, false
+		}
+	}
+}
+
+// elsewhere reports whether the version's data has a key of its own.
+func (v *version) elsewhere() bool { return !v.Inline && !v.Destroyed }
 
 // removeData destroys the data of a version.
 func (c *change) removeData(n uint64) {
-	if n == c.entry.Current && c.entry.Inline {
-		c.entry.Data, c.entry.Inline = nil, false
+	if v := c.entry.version(n); v != nil && v.Inline {
+		v.Data, v.Inline = nil, false
 		return
 	}
 	c.batch = append(c.batch, storage.Delete(versionKey(c.name, n)))
