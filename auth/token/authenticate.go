@@ -118,6 +118,18 @@ func (s *Store) Alive(ctx context.Context, id string) (bool, error) {
 	return !e.expired(s.now()), nil
 }
 
+// WhileAlive runs f while the token with that Entry.ID lives: its revocation, once begun, waits for f, and
+// sees what f left. It returns ErrBadToken without calling f when the token's revocation has begun.
+func (s *Store) WhileAlive(ctx context.Context, id string, f func() error) error {
+	lock := s.lock(id)
+	lock.RLock()
+	defer lock.RUnlock()
+	if _, err := s.readLocked(ctx, id); err != nil {
+		return err
+	}
+	return f()
+}
+
 // Use counts one use of a token whose uses are limited, durably: of any number of concurrent calls
 // exactly NumUses succeed, the others return ErrBadToken. It returns the entry with the uses that are
 // left. After a success for an entry that is Limited the caller must call EndUse once its request is

@@ -11,8 +11,8 @@ import (
 	"coffer/server/wrapping"
 )
 
-// finish does what follows from the handler's answer: it issues the token of a login and holds the answer
-// back where wrapping was asked for.
+// finish does what follows from the handler's answer: it issues the token of a login, gives a secret its
+// lease, and holds the answer back where wrapping was asked for.
 func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Response, error) {
 	if resp == nil {
 		return nil, nil //nolint:nilnil // a 204
@@ -29,6 +29,12 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 		issued.Auth, issued.Login = auth, nil
 		issued.Warnings = append(issued.Warnings, warnings...)
 		resp = &issued
+	}
+	if needsLease(resp) {
+		var err error
+		if resp, err = r.lease(ctx, resp); err != nil {
+			return nil, err
+		}
 	}
 	if ttl := r.wrapTTL(resp); ttl > 0 {
 		return r.wrap(ctx, resp, ttl)

@@ -119,7 +119,8 @@ func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
 
 // start begins the work in the background.
 func (s *session) start() {
-	s.leases.Start(s.ctx, s.tokens, nil)
+	s.leases.Start(s.ctx, s.tokens, leased{s.mounts})
+	s.work(s.mounts.FinishRemovals)
 	s.work(s.rotateKeys)
 }
 

@@ -59,6 +59,7 @@ func newHouse(t *testing.T, store *memory.Store) *house {
 	if err := h.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	h.FinishRemovals(t.Context())
 	return h
 }
 
