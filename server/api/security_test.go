@@ -164,15 +164,13 @@ func TestNoSpellingPassesADenyRule(t *testing.T) {
 		path "secret/data/r/x" { capabilities = ["deny"] }
 		path "secret/metadata/r/*" { capabilities = ["deny"] }
 		path "secret/subkeys/r/*" { capabilities = ["deny"] }
-		path "secret/+/r/x" { capabilities = ["deny"] }
-		path "secret/+/r" { capabilities = ["deny"] }`)
+		path "secret/+/r/x" { capabilities = ["deny"] }`)
 	before := h.store.Contents()
 	for _, verb := range verbs {
 		for _, path := range []string{
 			"secret/data/r/x", "secret/data/r/%78", "secret/data%2Fr%2Fx", "secret%2Fdata%2Fr%2Fx", "secret/%64ata/r/x",
 			"secret/data/r/x?version=1", "secret/data/r%2fx?list=false", "secret/metadata/r/x", "secret/metadata/r/",
-			"secret/metadata/r", "secret/metadata/r?list=true", "secret/metadata/r/?list=true", "secret/metadata/%72/",
-			"secret/subkeys/r/x", "secret/delete/r/x", "secret/destroy/r/x", "secret/undelete/r/x",
+			"secret/metadata/%72/", "secret/subkeys/r/x", "secret/delete/r/x", "secret/destroy/r/x", "secret/undelete/r/x",
 		} {
 			w := h.send(t, verb, "/v1/"+path, token, `{"data":{"k":"changed"},"versions":[1]}`)
 			if w.Code != http.StatusForbidden && w.Code != http.StatusMethodNotAllowed && w.Code != http.StatusBadRequest {
@@ -190,6 +188,14 @@ func TestNoSpellingPassesADenyRule(t *testing.T) {
 			if w := h.send(t, verb, "/v1/"+path, token, ""); w.Code < 400 || strings.Contains(w.Body.String(), "canary") {
 				t.Errorf("%s %s: %d %s", verb, path, w.Code, w.Body)
 			}
+		}
+	}
+	// A list of the folder is denied however it is asked for.
+	for _, target := range []string{"LIST secret/metadata/r", "LIST secret/metadata/r/", "LIST secret/metadata/%72",
+		"GET secret/metadata/r?list=true", "GET secret/metadata/r/?list=true", "GET secret%2Fmetadata%2Fr?list=1"} {
+		verb, path, _ := strings.Cut(target, " ")
+		if w := h.send(t, verb, "/v1/"+path, token, ""); w.Code != http.StatusForbidden {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}
 	}
 	if diff := cmp.Diff(before, h.store.Contents()); diff != "" {
