@@ -19,7 +19,7 @@ import (
 
 // pollFor bounds a poll command; pollEvery is its rhythm.
 const (
-	pollFor   = 20 * time.Second
+	pollFor   = time.Minute
 	pollEvery = 100 * time.Millisecond
 )
 
