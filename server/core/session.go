@@ -106,8 +106,8 @@ func (s *session) newSys() engines.Engine {
 
 func (s *session) buildTokens(ctx context.Context) (err error) {
 	s.tokens, err = token.NewStore(ctx, token.Config{
-		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger, Now: s.cfg.Now,
-		CubbyholePrefix: s.cubbyholeFolder(), Background: s.work,
+		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger,
+		Now: s.cfg.Now, CubbyholePrefix: s.cubbyholeFolder(), Background: s.work,
 	})
 	return err
 }
