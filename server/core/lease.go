@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -42,7 +43,7 @@ func (r *run) lease(ctx context.Context, resp *engines.Response) (*engines.Respo
 		// The mount was removed while its engine worked, and may have looked for leases before this one.
 		r.takeBack(ctx, leaser, l)
 		gone := engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
-		return nil, errors.Join(gone, r.session.leases.RevokeForce(ctx, l.ID))
+		return nil, errors.Join(gone, r.session.leases.RevokeForce(context.WithoutCancel(ctx), l.ID))
 	}
 	secret.LeaseID, secret.TTL = l.ID, l.TTL(r.session.now())
 	return &leased, nil
@@ -50,7 +51,17 @@ func (r *run) lease(ctx context.Context, resp *engines.Response) (*engines.Respo
 
 // takeBack revokes a secret that nobody was given, whatever became of the request.
 func (r *run) takeBack(ctx context.Context, leaser engines.Leaser, l leases.Lease) {
-	if err := leaser.RevokeSecret(context.WithoutCancel(ctx), seenBy(l, r.request.Path)); err != nil {
+	seen := seenBy(l, r.request.Path)
+	text, err := json.Marshal(seen.Internal)
+	if err == nil {
+		// The engine gets its notes as it would from storage.
+		seen.Internal = nil
+		err = json.Unmarshal(text, &seen.Internal)
+	}
+	if err == nil {
+		err = leaser.RevokeSecret(context.WithoutCancel(ctx), seen)
+	}
+	if err != nil {
 		r.session.logger.Error("a secret that was not given out could not be revoked",
 			"path", r.call.Path, "request_id", r.call.ID, "error", err)
 	}

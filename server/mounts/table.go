@@ -153,20 +153,33 @@ func (t *Table) loadLocked(row row) error {
 		old.ttls.set(row.Tuning)
 		return nil
 	}
-	factory, ok := t.cfg.Types[row.Kind][row.Type]
-	if !ok {
-		return fmt.Errorf("mounts: %s has the unknown type %q", row.Path, row.Type)
-	}
-	m, err := t.build(row.Entry, factory)
-	if err != nil {
-		return fmt.Errorf("mounts: start %s: %w", row.Path, err)
-	}
-	if row.Removing {
-		replace(&t.leaving, row.Path, m)
-	} else {
+	m, err := t.start(row.Entry)
+	switch {
+	case !row.Removing && err != nil:
+		return err
+	case !row.Removing:
 		t.put(m)
+		return nil
+	case err != nil:
+		// It can take nothing back, but that is no reason to keep the server sealed.
+		t.cfg.Logger.Error("a mount that is to be removed does not start", "mount", row.Path, "error", err)
+		m = &Mounted{Entry: row.Entry, stop: func() {}}
 	}
+	replace(&t.leaving, row.Path, m)
 	return nil
+}
+
+// start makes the engine of a stored mount.
+func (t *Table) start(e Entry) (*Mounted, error) {
+	factory, ok := t.cfg.Types[e.Kind][e.Type]
+	if !ok {
+		return nil, fmt.Errorf("mounts: %s has the unknown type %q", e.Path, e.Type)
+	}
+	m, err := t.build(e, factory)
+	if err != nil {
+		return nil, fmt.Errorf("mounts: start %s: %w", e.Path, err)
+	}
+	return m, nil
 }
 
 // row is a stored Entry.
