@@ -85,7 +85,9 @@ type Login struct {
 	Policies    []string
 	Metadata    map[string]string
 	// Alias is the name by which identity knows who logged in at this mount.
-	Alias           string
+	Alias string
+	// AliasMetadata is what identity notes about that name.
+	AliasMetadata   map[string]string
 	TTL             time.Duration
 	MaxTTL          time.Duration
 	ExplicitMaxTTL  time.Duration

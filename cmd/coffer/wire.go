@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"coffer/auth/kubernetes"
 	"coffer/engines"
 	"coffer/engines/kv"
 	"coffer/server/api"
@@ -50,7 +51,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": kv.Factory},
-			mounts.Auth:   {},
+			mounts.Auth:   {"kubernetes": kubernetes.Factory},
 		},
 		Settings: core.Settings{
 			ClusterName:     cfg.Cluster.Name,
