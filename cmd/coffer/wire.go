@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"sync"
 	"time"
 
+	"coffer/barrier/seal"
+	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/engines/kv"
 	"coffer/server/api"
@@ -29,6 +33,8 @@ type house struct {
 	core   *core.Core
 	store  store
 	bodies *api.BodyGate
+	// stopUnsealing ends the attempts to open by the seal, and waits for that.
+	stopUnsealing func()
 }
 
 // store is a storage that can be closed.
@@ -46,6 +52,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 	h := &house{cfg: cfg, log: log.Logger, store: s, bodies: api.NewBodyGate(bodyMemory)}
 	h.core = core.New(core.Config{
 		Storage: s,
+		Seal:    sealOf(cfg.Seal, os.Getenv),
 		Logger:  log.With(moduleKey, "core"),
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
@@ -65,7 +72,36 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		},
 		Build: core.Build{Version: vaultVersion, Date: date},
 	})
+	h.startUnsealing()
 	return h, nil
+}
+
+// sealOf returns the seal that opens by itself, or nil for Shamir's.
+func sealOf(cfg config.Seal, env func(string) string) seal.Auto {
+	if cfg.Type != seal.TypeStatic {
+		return nil
+	}
+	keys := []seal.StaticKey{}
+	for _, k := range []config.SealKey{cfg.Current, cfg.Previous} {
+		if k.ID != "" {
+			keys = append(keys, seal.StaticKey{ID: k.ID, Load: func() (secret.Key, error) { return k.Load(env) }})
+		}
+	}
+	return seal.NewStatic(keys[0], keys[1:]...)
+}
+
+// startUnsealing opens the server by its seal, if it has one: before it listens, when all is well.
+func (h *house) startUnsealing() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	first := h.core.AutoUnseal(ctx)
+	if first != nil {
+		done.Go(func() { h.core.KeepUnsealing(ctx, first) })
+	}
+	h.stopUnsealing = func() {
+		cancel()
+		done.Wait()
+	}
 }
 
 func openStorage(cfg config.Storage) (store, error) {
@@ -134,5 +170,6 @@ func (h *house) InitDev(ctx context.Context, rootToken string) (devSecrets, erro
 
 // Close implements service.
 func (h *house) Close() error {
+	h.stopUnsealing()
 	return errors.Join(h.core.Seal(), h.store.Close())
 }
