@@ -33,6 +33,7 @@ func (a *api) operatorRoutes() map[string]operatorMethods {
 	return map[string]operatorMethods{
 		"init":                      initialise,
 		"seal-status":               read(keys.SealStatus),
+		"seal-backend-status":       read(keys.SealBackendStatus),
 		"leader":                    read(keys.Leader),
 		"unseal":                    write(keys.Unseal),
 		"seal":                      write(keys.SealCall),

@@ -436,6 +436,7 @@ func TestRekeyOfTheRootKeyAlone(t *testing.T) {
 	for text, p := range map[string]rekeyParams{
 		"PGP key encryption not supported when using stored keys":                               {SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{"a"}},
 		"requiring verification not supported when rekeying the barrier key with recovery keys": {RequireVerification: true},
+		"provided threshold greater than the total shares":                                      {SecretThreshold: 1},
 	} {
 		_, err := r.Start(t.Context(), p)
 		wantError(t, err, errInvalid, text)

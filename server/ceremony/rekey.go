@@ -130,11 +130,7 @@ func (r *Rekey) statusLocked(ctx context.Context) (RekeyStatus, error) {
 
 // Start begins an attempt. What is wrong with p is an ErrInvalid or an ErrFailed, as in Vault.
 func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
-	if !r.splits() {
-		// As in Vault: the numbers mean nothing here.
-		p.SecretShares, p.SecretThreshold = 1, 1
-	}
-	keys, err := r.validate(p)
+	keys, err := r.validate(&p)
 	if err != nil {
 		return RekeyStatus{}, err
 	}
@@ -151,7 +147,8 @@ func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
 	return status, err
 }
 
-func (r *Rekey) validate(p RekeyParams) ([]pgpKey, error) {
+// validate checks in Vault's order, and sets the numbers where they mean nothing.
+func (r *Rekey) validate(p *RekeyParams) ([]pgpKey, error) {
 	what := "rekey seal"
 	if r.recovery {
 		what = "recovery"
@@ -167,6 +164,9 @@ func (r *Rekey) validate(p RekeyParams) ([]pgpKey, error) {
 		return nil, invalid("PGP key encryption not supported when using stored keys")
 	case !r.splits() && p.RequireVerification:
 		return nil, invalid("requiring verification not supported when rekeying the barrier key with recovery keys")
+	}
+	if !r.splits() {
+		p.SecretShares, p.SecretThreshold = 1, 1
 	}
 	if problem := checkShares(p.SecretShares, p.SecretThreshold); problem != "" {
 		return nil, failed("invalid %s configuration: %s", what, problem)
@@ -317,7 +317,9 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 		}
 		extra = append(extra, op)
 	}
-	a.root = root.Clone()
+	if r.recovery {
+		a.root = root.Clone()
+	}
 	if a.params.RequireVerification {
 		if err := r.storage.Apply(ctx, extra...); err != nil {
 			return nil, fmt.Errorf("ceremony: back up the new shares: %w", err)

@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"coffer/barrier"
+	"coffer/barrier/record"
 	"coffer/barrier/seal"
+	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/server/ceremony"
 )
@@ -121,6 +123,30 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 		answer.ClusterName, answer.ClusterID = s.cluster.Name, s.cluster.ID
 	}
 	return answer, nil
+}
+
+// SealBackend is a seal in the answer of `sys/seal-backend-status`.
+type SealBackend struct {
+	Name    string `json:"name"`
+	Healthy bool   `json:"healthy"`
+}
+
+// SealBackendStatus is the answer of `sys/seal-backend-status`.
+type SealBackendStatus struct {
+	Healthy      bool          `json:"healthy"`
+	Backends     []SealBackend `json:"backends"`
+	FullyWrapped bool          `json:"fully_wrapped"`
+}
+
+// SealBackendStatus serves `GET sys/seal-backend-status`: whether the seal of the configuration could wrap now.
+func (c *Core) SealBackendStatus(ctx context.Context, _ Call) (any, error) {
+	healthy := true
+	if c.cfg.Seal != nil {
+		probe := secret.Random(record.KeySize)
+		_, err := c.cfg.Seal.Wrap(ctx, probe)
+		healthy = err == nil
+	}
+	return SealBackendStatus{Healthy: healthy, Backends: []SealBackend{{Name: c.sealType(), Healthy: healthy}}}, nil
 }
 
 // Unseal serves `PUT sys/unseal`: one share, or a reset of those given.
