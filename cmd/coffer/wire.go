@@ -125,7 +125,7 @@ func sanitized(cfg *config.Config) map[string]any {
 		listeners[i] = map[string]any{"type": "tcp",
 			"config": map[string]any{"address": l.Address, "tls_disable": l.TLS == nil}}
 	}
-	return map[string]any{
+	all := map[string]any{
 		"api_addr": cfg.Cluster.APIAddr, "cluster_addr": cfg.Cluster.ClusterAddr, "cluster_name": cfg.Cluster.Name,
 		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second),
 		"max_lease_ttl":     int64(cfg.Leases.MaxTTL / time.Second),
@@ -133,6 +133,10 @@ func sanitized(cfg *config.Config) map[string]any {
 		"log_level": levelName(cfg.Log.Level), "log_format": string(cfg.Log.Format),
 		"listeners": listeners, "storage": map[string]any{"type": string(cfg.Storage.Kind)}, "pid_file": cfg.PIDFile,
 	}
+	if cfg.Seal.Type != seal.TypeShamir {
+		all["seals"] = []any{map[string]any{"type": cfg.Seal.Type, "name": cfg.Seal.Type, "disabled": false}}
+	}
+	return all
 }
 
 // Handler implements service.

@@ -326,6 +326,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	for _, seed := range []string{
 		"", "{", "a \"b\" \"c\" {}", "a = <<X\nb\nX\n", "a = 08", "a = \"${b}\"",
+		"seal \"static\" {\n current_key_id = \"a\"\n current_key = \"env://A\"\n}\n", "seal = [{static={current_key=7}}]",
 		"listener = [{tcp={}}]", `{"a":[true,{"b":null}]}`,
 	} {
 		f.Add([]byte(seed))

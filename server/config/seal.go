@@ -128,7 +128,18 @@ func (k SealKey) Load(env func(string) string) (secret.Key, error) {
 	}
 }
 
+// errNotAFile is returned for a key in a folder, a pipe or a device: reading those may never end, and then nobody
+// could unseal by hand either.
+var errNotAFile = errors.New("not a regular file")
+
 func loadKeyFile(path string) (key secret.Key, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return secret.Key{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return secret.Key{}, fmt.Errorf("%s: %w", path, errNotAFile)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return secret.Key{}, err

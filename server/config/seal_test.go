@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"coffer/barrier/seal"
@@ -72,6 +73,10 @@ func TestKeyThatCannotBeHad(t *testing.T) {
 	if err := os.WriteFile(long, []byte(strings.Repeat("hunter2", 1<<20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(folder, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	env := func(name string) string { return map[string]string{"SHORT": "hunter2"}[name] }
 	for _, test := range []struct {
 		key  SealKey
@@ -81,12 +86,13 @@ func TestKeyThatCannotBeHad(t *testing.T) {
 		{SealKey{File: filepath.Join(folder, "none")}, fs.ErrNotExist, "none"},
 		{SealKey{File: short}, seal.ErrKeyText, "got 7 characters"},
 		{SealKey{File: long}, seal.ErrKeyText, "got more than 1024 bytes"},
-		{SealKey{File: folder}, nil, "is a directory"},
+		{SealKey{File: folder}, errNotAFile, folder},
+		{SealKey{File: pipe}, errNotAFile, pipe},
 		{SealKey{Env: "UNSET"}, errNoVariable, "UNSET"},
 		{SealKey{Env: "SHORT"}, seal.ErrKeyText, "SHORT: "},
 	} {
 		_, err := test.key.Load(env)
-		if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+		if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%+v: %v", test.key, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
