@@ -79,7 +79,7 @@ func (s *Static) Unwrap(_ context.Context, wrapped []byte) (secret.Key, error) {
 	case errors.Is(err, record.ErrMalformed):
 		return secret.Key{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, RootKeyPath, err)
 	case err != nil:
-		return secret.Key{}, fmt.Errorf("%w: the data wants the key %q, and the key of that id is another one", ErrWrongKey, id)
+		return secret.Key{}, fmt.Errorf("%w: the data wants the key %q, and the one of that id is another", ErrWrongKey, id)
 	}
 	defer clear(plain)
 	return secret.New(plain), nil

@@ -45,7 +45,8 @@ func (u *Unseal) Auto(ctx context.Context) (Opening, error) {
 		return Opening{}, err
 	}
 	if u.auto == nil || config.Type != u.auto.Type() {
-		return Opening{}, fmt.Errorf("%w: the data is under %q, the configuration has %q", ErrNoAuto, config.Type, typeOf(u.auto))
+		return Opening{}, fmt.Errorf("%w: the data is under %q, the configuration has %q",
+			ErrNoAuto, config.Type, typeOf(u.auto))
 	}
 	root, err := seal.RootKey(ctx, u.storage, u.auto)
 	if err != nil {

@@ -59,7 +59,8 @@ func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, 
 	root, operators := secret.Random(record.KeySize), secret.Random(seal.UnsealKeySize)
 	defer root.Zero()
 	defer operators.Zero()
-	records, err := seal.RecordsWith(ctx, auto, seal.Config{Shares: plan.shares, Threshold: plan.threshold}, root, operators)
+	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold}
+	records, err := seal.RecordsWith(ctx, auto, config, root, operators)
 	if err != nil {
 		return InitResult{}, unavailable(err)
 	}

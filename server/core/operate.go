@@ -58,7 +58,7 @@ func (c *Core) initialize(
 ) (ceremony.InitResult, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	result, err := ceremony.Init(ctx, c.cfg.Storage, c.cfg.Seal, p, func(ctx context.Context, draft *barrier.Barrier) (string, error) {
+	setup := func(ctx context.Context, draft *barrier.Barrier) (string, error) {
 		s, err := newSession(ctx, c.cfg, draft)
 		if err != nil {
 			return "", err
@@ -69,7 +69,8 @@ func (c *Core) initialize(
 		}
 		token, err := s.tokens.CreateRoot(ctx)
 		return token.Reveal(), err
-	})
+	}
+	result, err := ceremony.Init(ctx, c.cfg.Storage, c.cfg.Seal, p, setup)
 	if err == nil {
 		c.cfg.Logger.Info("initialized", "seal", c.sealType())
 	}
