@@ -164,8 +164,8 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
-// orNone is what the table shows for a text.
-func orNone(text string) string {
+// orNA is what the table shows for a text.
+func orNA(text string) string {
 	if text == "" {
 		return "n/a"
 	}
@@ -182,14 +182,14 @@ func (s *sealStatus) print(w io.Writer) {
 	shares := "Total Shares"
 	if s.RecoverySeal {
 		shares = "Total Recovery Shares"
-		rows = append(rows, [2]string{"Recovery Seal Type", orNone(s.RecoverySealType)})
+		rows = append(rows, [2]string{"Recovery Seal Type", orNA(s.RecoverySealType)})
 	}
 	rows = append(rows, [2]string{"Initialized", strconv.FormatBool(s.Initialized)},
 		[2]string{"Sealed", strconv.FormatBool(s.Sealed)}, [2]string{shares, strconv.Itoa(s.Shares)},
 		[2]string{"Threshold", strconv.Itoa(s.Threshold)})
 	if s.Sealed {
 		rows = append(rows, [2]string{"Unseal Progress", fmt.Sprintf("%d/%d", s.Progress, s.Threshold)},
-			[2]string{"Unseal Nonce", orNone(s.Nonce)})
+			[2]string{"Unseal Nonce", orNA(s.Nonce)})
 	}
 	if s.Migration {
 		rows = append(rows, [2]string{"Seal Migration in Progress", "true"})
