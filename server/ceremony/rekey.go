@@ -211,6 +211,9 @@ func (r *Rekey) Update(ctx context.Context, nonce, text string) (status *RekeySt
 	if err != nil {
 		return nil, nil, err
 	}
+	if r.Supported() != nil {
+		return nil, nil, failed("failed to fetch existing recovery config: recovery not supported")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.takeLocked(nonce, share); err != nil {

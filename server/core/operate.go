@@ -134,9 +134,10 @@ type SealBackend struct {
 
 // SealBackendStatus is the answer of `sys/seal-backend-status`.
 type SealBackendStatus struct {
-	Healthy      bool          `json:"healthy"`
-	Backends     []SealBackend `json:"backends"`
-	FullyWrapped bool          `json:"fully_wrapped"`
+	Healthy  bool          `json:"healthy"`
+	Backends []SealBackend `json:"backends"`
+	// FullyWrapped is what Vault says of a Shamir seal, and does not of the other kind.
+	FullyWrapped bool `json:"fully_wrapped"`
 }
 
 // SealBackendStatus serves `GET sys/seal-backend-status`: whether the seal of the configuration could wrap now.
@@ -147,7 +148,8 @@ func (c *Core) SealBackendStatus(ctx context.Context, _ Call) (any, error) {
 		_, err := c.cfg.Seal.Wrap(ctx, probe)
 		healthy = err == nil
 	}
-	return SealBackendStatus{Healthy: healthy, Backends: []SealBackend{{Name: c.sealType(), Healthy: healthy}}}, nil
+	return SealBackendStatus{Healthy: healthy, Backends: []SealBackend{{Name: c.sealType(), Healthy: healthy}},
+		FullyWrapped: c.cfg.Seal == nil}, nil
 }
 
 // Unseal serves `PUT sys/unseal`: one share, or a reset of those given.

@@ -22,7 +22,7 @@ func (c *Core) Rekey() Rekey { return Rekey{core: c} }
 // RekeyRecovery returns what serves sys/rekey-recovery-key.
 func (c *Core) RekeyRecovery() Rekey { return Rekey{core: c, recovery: true} }
 
-// ceremony returns the session's ceremony, which is refused where there is no recovery key.
+// ceremony returns the session's ceremony.
 func (r Rekey) ceremony() (*ceremony.Rekey, error) {
 	s := r.core.session.Load()
 	switch {
@@ -31,8 +31,17 @@ func (r Rekey) ceremony() (*ceremony.Rekey, error) {
 	case !r.recovery:
 		return s.rekey, nil
 	default:
-		return s.rekeyRecovery, public(s.rekeyRecovery.Supported())
+		return s.rekeyRecovery, nil
 	}
+}
+
+// supported is ceremony with Vault's refusal where there is no recovery key.
+func (r Rekey) supported() (*ceremony.Rekey, error) {
+	c, err := r.ceremony()
+	if err != nil {
+		return nil, err
+	}
+	return c, public(c.Supported())
 }
 
 // shareParams are the parameters of every call that gives a share.
@@ -52,7 +61,7 @@ func (c *Core) caller(ctx context.Context, call Call) ceremony.Caller {
 
 // Status serves `GET sys/rekey/init`.
 func (r Rekey) Status(ctx context.Context, _ Call) (any, error) {
-	rekey, err := r.ceremony()
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +71,7 @@ func (r Rekey) Status(ctx context.Context, _ Call) (any, error) {
 
 // Start serves `PUT sys/rekey/init`.
 func (r Rekey) Start(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.ceremony()
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +92,7 @@ func (r Rekey) Start(ctx context.Context, call Call) (any, error) {
 
 // Cancel serves `DELETE sys/rekey/init`.
 func (r Rekey) Cancel(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.ceremony()
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +125,7 @@ func (r Rekey) Update(ctx context.Context, call Call) (any, error) {
 
 // VerifyStatus serves `GET sys/rekey/verify`.
 func (r Rekey) VerifyStatus(context.Context, Call) (any, error) {
-	rekey, err := r.ceremony()
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +135,7 @@ func (r Rekey) VerifyStatus(context.Context, Call) (any, error) {
 
 // Verify serves `PUT sys/rekey/verify`.
 func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.ceremony()
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +152,7 @@ func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
 
 // VerifyRestart serves `DELETE sys/rekey/verify`.
 func (r Rekey) VerifyRestart(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.ceremony()
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
