@@ -34,8 +34,9 @@ type session struct {
 	audit    *audit.Broker
 	settings *sys.Settings
 
-	rekey        *ceremony.Rekey
-	generateRoot *ceremony.GenerateRoot
+	rekey         *ceremony.Rekey
+	rekeyRecovery *ceremony.Rekey
+	generateRoot  *ceremony.GenerateRoot
 
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
@@ -80,7 +81,8 @@ func (s *session) build(ctx context.Context) (err error) {
 		return fmt.Errorf("tokens: %w", err)
 	}
 	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
-	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier)
+	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier, s.cfg.Seal)
+	s.rekeyRecovery = s.rekey.Recovery()
 	s.generateRoot = ceremony.NewGenerateRoot(s.cfg.Storage, s.barrier, s.tokens.MintRoot)
 	if err = s.mountBuiltins(); err != nil {
 		return err
@@ -91,7 +93,7 @@ func (s *session) build(ctx context.Context) (err error) {
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
 		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
-		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey,
+		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
 			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),

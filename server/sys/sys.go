@@ -25,7 +25,8 @@ type Config struct {
 	Keys     Keys
 	Audit    Audit
 	Settings *Settings
-	Backups  Backups
+	// Backups and RecoveryBackups are those of unseal keys and of recovery keys.
+	Backups, RecoveryBackups Backups
 	// InFlight may be nil: the route is absent then.
 	InFlight InFlight
 	// Raw is the barrier from its root for sys/raw; nil leaves the route out.
