@@ -121,7 +121,7 @@ func mayIssue(t *testing.T, c *core.Core, root string) {
 		path "auth/token/create" { capabilities = ["update"] }`})
 }
 
-func seal(t *testing.T, c *core.Core) {
+func sealNow(t *testing.T, c *core.Core) {
 	t.Helper()
 	if err := c.Seal(); err != nil {
 		t.Error(err)
@@ -134,7 +134,7 @@ func inLeases(t *testing.T, f func(t *testing.T, c *core.Core, key, root string,
 	synctest.Test(t, func(t *testing.T) {
 		db := newIssued()
 		c, key, root := leaseServer(t, memory.New(), db)
-		defer seal(t, c)
+		defer sealNow(t, c)
 		f(t, c, key, root, db)
 	})
 }
@@ -150,7 +150,7 @@ func TestLeasedSecretEndsOnTimeAcrossASeal(t *testing.T) {
 			t.Errorf("lookup: %v", look.Data)
 		}
 		time.Sleep(30 * time.Minute)
-		seal(t, c)
+		sealNow(t, c)
 		if _, err := c.Unseal(t.Context(), core.Call{Params: map[string]any{"key": key}}); err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestRemovedMountTakesItsSecretsBack(t *testing.T) {
 			t.Errorf("half removed it still serves: %v", err)
 		}
 		// The next unseal does not fail for it, and finishes once the engine can.
-		seal(t, c)
+		sealNow(t, c)
 		db.breakDown(false)
 		if _, err := c.Unseal(t.Context(), core.Call{Params: map[string]any{"key": key}}); err != nil {
 			t.Fatal(err)
@@ -316,7 +316,7 @@ func TestNoSecretIsForgotten(t *testing.T) {
 				db := newIssued()
 				faulty := storagetest.NewFaulty(memory.New())
 				c, _, root := leaseServer(t, faulty, db)
-				defer seal(t, c)
+				defer sealNow(t, c)
 				faulty.Fail(call, 1, form)
 				resp, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil)
 				if alive := len(db.names()) == 1; alive != (err == nil) {
