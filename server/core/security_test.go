@@ -63,7 +63,7 @@ func TestFloodLeavesAnOperatorsAttemptAlone(t *testing.T) {
 	otp := strings.Repeat("o", 28)
 	call := func(params map[string]any) core.Call { return core.Call{Params: params} }
 	started := fieldsOf(t)(c.GenerateRootStart(t.Context(), call(map[string]any{"otp": otp})))
-	rekey := fieldsOf(t)(c.RekeyStart(t.Context(), call(map[string]any{"secret_shares": "1", "secret_threshold": "1"})))
+	rekey := fieldsOf(t)(c.Rekey().Start(t.Context(), call(map[string]any{"secret_shares": "1", "secret_threshold": "1"})))
 
 	var flood sync.WaitGroup
 	for i := range 200 {
@@ -78,10 +78,10 @@ func TestFloodLeavesAnOperatorsAttemptAlone(t *testing.T) {
 					"start generate-root":  second(c.GenerateRootStart(t.Context(), stranger(map[string]any{"otp": otp}))),
 					"a share of no attempt": second(c.GenerateRootUpdate(t.Context(), stranger(
 						map[string]any{"nonce": fmt.Sprint(i), "key": base64.StdEncoding.EncodeToString(make([]byte, 33))}))),
-					"cancel rekey": second(c.RekeyCancel(t.Context(), stranger(map[string]any{"nonce": rekey["nonce"]}))),
-					"start rekey": second(c.RekeyStart(t.Context(), stranger(
+					"cancel rekey": second(c.Rekey().Cancel(t.Context(), stranger(map[string]any{"nonce": rekey["nonce"]}))),
+					"start rekey": second(c.Rekey().Start(t.Context(), stranger(
 						map[string]any{"secret_shares": "1", "secret_threshold": "1"}))),
-					"a share of no rekey": second(c.RekeyUpdate(t.Context(), stranger(
+					"a share of no rekey": second(c.Rekey().Update(t.Context(), stranger(
 						map[string]any{"nonce": fmt.Sprint(i), "key": base64.StdEncoding.EncodeToString(make([]byte, 33))}))),
 				} {
 					if err == nil {
@@ -102,7 +102,7 @@ func TestFloodLeavesAnOperatorsAttemptAlone(t *testing.T) {
 		hidden[i] ^= otp[i]
 	}
 	must(t, c, string(hidden), engines.Read, "auth/token/lookup-self", nil)
-	if done = fieldsOf(t)(c.RekeyUpdate(t.Context(), call(map[string]any{"nonce": rekey["nonce"], "key": key}))); done["complete"] != true {
+	if done = fieldsOf(t)(c.Rekey().Update(t.Context(), call(map[string]any{"nonce": rekey["nonce"], "key": key}))); done["complete"] != true {
 		t.Errorf("rekey did not complete: %v", done)
 	}
 }
