@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"time"
 
+	"coffer/auth/approle"
 	"coffer/auth/kubernetes"
 	"coffer/engines"
 	"coffer/engines/kv"
 	"coffer/server/api"
 	"coffer/server/config"
 	"coffer/server/core"
+	"coffer/server/lockout"
 	"coffer/server/mounts"
 	"coffer/storage"
 	"coffer/storage/bolt"
@@ -51,7 +53,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": kv.Factory},
-			mounts.Auth:   {"kubernetes": kubernetes.Factory},
+			mounts.Auth:   {"approle": approle.Factory, "kubernetes": kubernetes.Factory},
 		},
 		Settings: core.Settings{
 			ClusterName:     cfg.Cluster.Name,
@@ -63,6 +65,11 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			LogLevel:        log.level,
 			StorageType:     string(cfg.Storage.Kind),
 			Sanitized:       sanitized(cfg),
+			Lockout: func(method string) lockout.Policy {
+				l := cfg.Lockout(method)
+				return lockout.Policy{Disabled: l.Disabled, Threshold: l.Threshold, Duration: l.Duration,
+					CounterReset: l.CounterReset}
+			},
 		},
 		Build: core.Build{Version: vaultVersion, Date: date},
 	})

@@ -414,8 +414,8 @@ var lockoutFields = [...]struct{ stored, shown string }{
 }
 
 const (
-	lockoutThreshold    = "lockout_threshold"
-	lockoutDuration     = "lockout_duration"
-	lockoutCounterReset = "lockout_counter_reset_duration"
-	lockoutDisable      = "lockout_disable"
+	lockoutThreshold    = mounts.LockoutThreshold
+	lockoutDuration     = mounts.LockoutDuration
+	lockoutCounterReset = mounts.LockoutCounterReset
+	lockoutDisable      = mounts.LockoutDisable
 )
