@@ -32,6 +32,8 @@ var (
 	ErrReadOnly = errors.New("cannot write to readonly storage")
 	// ErrSealed is returned while the server is sealed (503).
 	ErrSealed = errors.New("Vault is sealed")
+	// ErrNoRenewal is returned by a LoginRenewer that renews nothing and has nothing to say about it (204).
+	ErrNoRenewal = errors.New("not renewed")
 	// ErrFailed is returned for failures whose text the client may see (500).
 	ErrFailed = errors.New("internal error")
 )

@@ -29,7 +29,7 @@ const roleKey = "role_name"
 // login checks the credentials. A use of the secret id is spent with the token or not at all.
 func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (*engines.Response, error) {
 	if p.roleID() == "" {
-		return nil, missing("role_id")
+		return nil, engines.Invalid("invalid credentials")
 	}
 	role, err := e.roleOfID(ctx, p.roleID())
 	if errors.Is(err, errNoRole) {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"time"
 
 	"coffer/auth/approle"
 	"coffer/auth/kubernetes"
+	"coffer/auth/userpass"
 	"coffer/engines"
 	"coffer/engines/kv"
 	"coffer/server/api"
@@ -53,7 +55,11 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": kv.Factory},
-			mounts.Auth:   {"approle": approle.Factory, "kubernetes": kubernetes.Factory},
+			mounts.Auth: {
+				"approle":    approle.Factory,
+				"kubernetes": kubernetes.Factory,
+				"userpass":   userpass.NewFactory(userpass.NewHasher(runtime.GOMAXPROCS(0))),
+			},
 		},
 		Settings: core.Settings{
 			ClusterName:     cfg.Cluster.Name,
