@@ -81,7 +81,7 @@ type Hasher struct {
 func NewHasher(n int) *Hasher {
 	// A hash of Vault's cost, of a password that nobody knows.
 	return &Hasher{slots: semaphore.NewWeighted(int64(n)),
-		dummy: []byte("$2a$10$/rzAjBPX3APZv8DesvsjB.OKdMif2xomluDfaxQ.OZcF06EuECsVG")}
+		dummy: []byte("$2a$10$no9FZQ0MNW8D.Po4yGApA.1UohozWZsp/WTp6FNSfIkUpA9/xXm1O")}
 }
 
 // Hash hashes a password of at most 72 bytes at Vault's cost.
