@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
+	"coffer/auth/approle"
 	"coffer/auth/kubernetes"
+	"coffer/auth/userpass"
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
 	"coffer/engines"
@@ -18,6 +21,7 @@ import (
 	"coffer/server/api"
 	"coffer/server/config"
 	"coffer/server/core"
+	"coffer/server/lockout"
 	"coffer/server/mounts"
 	"coffer/storage"
 	"coffer/storage/bolt"
@@ -58,7 +62,11 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": kv.Factory},
-			mounts.Auth:   {"kubernetes": kubernetes.Factory},
+			mounts.Auth: {
+				"approle":    approle.Factory,
+				"kubernetes": kubernetes.Factory,
+				"userpass":   userpass.NewFactory(userpass.NewHasher(runtime.GOMAXPROCS(0))),
+			},
 		},
 		Settings: core.Settings{
 			ClusterName:     cfg.Cluster.Name,
@@ -70,6 +78,11 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			LogLevel:        log.level,
 			StorageType:     string(cfg.Storage.Kind),
 			Sanitized:       sanitized(cfg),
+			Lockout: func(method string) lockout.Policy {
+				l := cfg.Lockout(method)
+				return lockout.Policy{Disabled: l.Disabled, Threshold: l.Threshold, Duration: l.Duration,
+					CounterReset: l.CounterReset}
+			},
 		},
 		Build: core.Build{Version: vaultVersion, Date: date},
 	})

@@ -19,6 +19,7 @@ import (
 	"coffer/barrier/seal"
 	"coffer/engines"
 	"coffer/server/ceremony"
+	"coffer/server/lockout"
 	"coffer/server/metrics"
 	"coffer/server/mounts"
 	"coffer/server/sys"
@@ -54,6 +55,8 @@ type Settings struct {
 	APIAddress, ClusterAddress string
 	// LogLevel is the level of Logger, which sys/loggers changes.
 	LogLevel *slog.LevelVar
+	// Lockout says when users of a type of auth method are locked out; nil for never.
+	Lockout func(method string) lockout.Policy
 	// Sanitized is the configuration without secrets, for sys/config/state/sanitized.
 	Sanitized map[string]any
 }

@@ -7,6 +7,7 @@ import (
 
 	"coffer/auth/token"
 	"coffer/engines"
+	"coffer/server/mounts"
 	"coffer/server/wire"
 	"coffer/server/wrapping"
 )
@@ -18,9 +19,12 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 		return nil, nil //nolint:nilnil // a 204
 	}
 	if resp.Login != nil {
+		if release := resp.Login.Release; release != nil {
+			defer release()
+		}
 		auth, warnings, err := r.session.tokens.Issue(ctx, resp.Login, token.IssueAt{
 			Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path, TTLs: r.mount.TTLs(),
-			TokenType: r.mount.Entry.Tuning.TokenType,
+			TokenType: r.mount.Entry.Tuning.TokenType, Storage: mounts.StoragePrefix(r.mount.Entry),
 		})
 		if err != nil {
 			return nil, err
@@ -56,7 +60,7 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
 		return nil, err
 	}
-	accessor := ""
+	accessor := resp.Accessor
 	if resp.Auth != nil {
 		accessor = resp.Auth.Accessor
 	}

@@ -233,6 +233,9 @@ func (r *run) execute(ctx context.Context) (*engines.Response, error) {
 	case !r.found:
 		return nil, engines.ErrUnsupportedPath
 	}
+	if r.match.IsLogin() {
+		return r.login(ctx)
+	}
 	return r.match.Call(ctx, &r.request)
 }
 

@@ -13,6 +13,7 @@ import (
 	"coffer/server/audit"
 	"coffer/server/ceremony"
 	"coffer/server/leases"
+	"coffer/server/lockout"
 	"coffer/server/mounts"
 	"coffer/server/policies"
 	"coffer/server/sys"
@@ -29,6 +30,7 @@ type session struct {
 	mounts   *mounts.Table
 	tokens   *token.Store
 	leases   *leases.Manager
+	lockouts *lockout.Keeper
 	policies *policies.Store
 	wrapping *wrapping.Service
 	audit    *audit.Broker
@@ -80,6 +82,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	if err = s.buildTokens(ctx); err != nil {
 		return fmt.Errorf("tokens: %w", err)
 	}
+	if s.lockouts, err = lockout.New(ctx, s.barrier, s.cfg.Now); err != nil {
+		return err
+	}
 	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
 	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier, s.cfg.Seal)
 	s.rekeyRecovery = s.rekey.Recovery()
@@ -92,7 +97,7 @@ func (s *session) build(ctx context.Context) (err error) {
 
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
-		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
+		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping, Lockouts: s.lockouts,
 		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
