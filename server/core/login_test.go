@@ -52,13 +52,6 @@ func loginServer(t *testing.T, store *memory.Store) (c *core.Core, root string) 
 	return c, root
 }
 
-func seal(t *testing.T, c *core.Core) {
-	t.Helper()
-	if err := c.Seal(); err != nil {
-		t.Error(err)
-	}
-}
-
 // testHash is the bcrypt hash, of the least cost, of "pw".
 const testHash = "$2a$04$PiVrMtRskzN9JI612b8fjOz2DSg3E/uKIS3prXl2OHB0T/pDiAkui"
 
@@ -75,7 +68,7 @@ func login(t *testing.T, c *core.Core, name, password string) error {
 
 func TestLimitedSecretIDBuysExactlySoManyTokens(t *testing.T) {
 	c, root := loginServer(t, memory.New())
-	defer seal(t, c)
+	defer sealNow(t, c)
 	must(t, c, root, engines.Update, "auth/approle/role/r", map[string]any{"role_id": "r"})
 	id := must(t, c, root, engines.Update, "auth/approle/role/r/secret-id", map[string]any{"num_uses": "7"}).Data["secret_id"]
 	var won atomic.Int32
@@ -101,7 +94,7 @@ func TestLimitedSecretIDBuysExactlySoManyTokens(t *testing.T) {
 func TestFailedLoginLeavesNothing(t *testing.T) {
 	store := memory.New()
 	c, root := loginServer(t, store)
-	defer seal(t, c)
+	defer sealNow(t, c)
 	must(t, c, root, engines.Update, "auth/approle/role/r", map[string]any{"role_id": "r", "token_policies": "root"})
 	limited := map[string]any{"num_uses": "3", "ttl": "1h"}
 	id := must(t, c, root, engines.Update, "auth/approle/role/r/secret-id", limited).Data["secret_id"]
@@ -134,7 +127,7 @@ func TestFailedLoginLeavesNothing(t *testing.T) {
 
 func TestLockoutCannotBePassedByAnotherSpelling(t *testing.T) {
 	c, root := loginServer(t, memory.New())
-	defer seal(t, c)
+	defer sealNow(t, c)
 	addUser(t, c, root, "user")
 	for _, name := range []string{"User", "user", "USER", "uSer", "usER"} {
 		if err := login(t, c, name, "no"); !errors.Is(err, engines.ErrCredentials) {
@@ -156,7 +149,7 @@ func TestLockoutCannotBePassedByAnotherSpelling(t *testing.T) {
 // However many guesses are made at once, after so many failures none comes through.
 func TestLockoutCannotBePassedAllAtOnce(t *testing.T) {
 	c, root := loginServer(t, memory.New())
-	defer seal(t, c)
+	defer sealNow(t, c)
 	addUser(t, c, root, "user")
 	var refused atomic.Int32
 	var all sync.WaitGroup
@@ -178,7 +171,7 @@ func TestLockoutCannotBePassedAllAtOnce(t *testing.T) {
 
 func TestUnknownUserIsAnsweredLikeAWrongPassword(t *testing.T) {
 	c, root := loginServer(t, memory.New())
-	defer seal(t, c)
+	defer sealNow(t, c)
 	addUser(t, c, root, "known")
 	for i := range lockAfter + 2 {
 		known, unknown := login(t, c, "known", "no"), login(t, c, "unknown", "no")
@@ -205,7 +198,7 @@ func TestLockEndsOnTimeAndOutlivesASeal(t *testing.T) {
 		if err := login(t, c, "user", "pw"); err != nil {
 			t.Errorf("after its end: %v", err)
 		}
-		seal(t, c)
+		sealNow(t, c)
 		synctest.Wait()
 	})
 }
@@ -235,7 +228,7 @@ func TestRenewalDoesNotPassTheEnd(t *testing.T) {
 			}
 			must(t, c, root, engines.Delete, "auth/userpass/users/me", nil)
 		}
-		seal(t, c)
+		sealNow(t, c)
 		synctest.Wait()
 	})
 }
@@ -251,7 +244,7 @@ func TestExplicitEndStaysThoughTheUserGetsALongerOne(t *testing.T) {
 		if got := resp.Auth.LeaseDuration; got > 30*time.Minute {
 			t.Errorf("the token got %s", got)
 		}
-		seal(t, c)
+		sealNow(t, c)
 		synctest.Wait()
 	})
 }
