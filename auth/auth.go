@@ -5,6 +5,7 @@ package auth
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -56,41 +57,75 @@ type TokenSettings struct {
 }
 
 // Set puts in what was sent. It returns an ErrInvalid in Vault's words for what cannot be a token, and leaves
-// s in an undefined state then.
-func (s *TokenSettings) Set(p TokenParams, old OldTokenParams) (err error) {
-	if cidrs := s.pick("bound_cidrs", p.BoundCIDRs, old.BoundCIDRs); cidrs != nil {
-		if s.BoundCIDRs, err = ParseCIDRs(*cidrs); err != nil {
+// s in an undefined state then. As in Vault, only what goes by the newer names is checked against each other,
+// and only names of policies that go by the older name are made canonical here: Login does it for all.
+func (s *TokenSettings) Set(p TokenParams, old OldTokenParams) error {
+	if p.BoundCIDRs != nil {
+		cidrs, err := ParseCIDRs(*p.BoundCIDRs)
+		if err != nil {
 			return err
 		}
+		s.BoundCIDRs = cidrs
 	}
-	if policies := s.pick("policies", p.Policies, old.Policies); policies != nil {
-		s.Policies = CleanPolicies(*policies)
-	}
+	put(&s.Policies, p.Policies)
 	put(&s.ExplicitMaxTTL, p.ExplicitMaxTTL)
 	put(&s.NoDefaultPolicy, p.NoDefaultPolicy)
-	put(&s.MaxTTL, choose(s, "max_ttl", p.MaxTTL, old.MaxTTL))
-	put(&s.NumUses, choose(s, "num_uses", p.NumUses, old.NumUses))
-	put(&s.Period, choose(s, "period", p.Period, old.Period))
-	put(&s.TTL, choose(s, "ttl", p.TTL, old.TTL))
+	put(&s.MaxTTL, p.MaxTTL)
+	put(&s.NumUses, p.NumUses)
+	put(&s.Period, p.Period)
+	put(&s.TTL, p.TTL)
 	put(&s.Type, p.Type)
-	return s.check()
+	if err := s.check(); err != nil {
+		return err
+	}
+	return s.setOld(p, old)
 }
 
-// choose returns what was sent by the newer or else the older name of a setting, and notes which it was.
-func choose[T any](s *TokenSettings, name string, now, then *T) *T {
-	if now == nil && then == nil {
-		return nil
+// setOld puts in what was sent by its older name alone, and notes by which names the settings were set.
+func (s *TokenSettings) setOld(p TokenParams, old OldTokenParams) error {
+	if older(s, "bound_cidrs", p.BoundCIDRs != nil, old.BoundCIDRs) {
+		cidrs, err := ParseCIDRs(*old.BoundCIDRs)
+		if err != nil {
+			return err
+		}
+		s.BoundCIDRs = cidrs
+	}
+	if older(s, "policies", p.Policies != nil, old.Policies) {
+		s.Policies = CleanPolicies(*old.Policies)
+	}
+	for _, d := range []struct {
+		name string
+		now  *time.Duration
+		then *time.Duration
+		to   *time.Duration
+	}{
+		{"max_ttl", p.MaxTTL, old.MaxTTL, &s.MaxTTL},
+		{"period", p.Period, old.Period, &s.Period},
+		{"ttl", p.TTL, old.TTL, &s.TTL},
+	} {
+		if older(s, d.name, d.now != nil, d.then) {
+			*d.to = *d.then
+		}
+	}
+	if older(s, "num_uses", p.NumUses != nil, old.NumUses) {
+		s.NumUses = *old.NumUses
+	}
+	if s.NumUses < 0 {
+		return errNegativeUses
+	}
+	return nil
+}
+
+// older notes whether a setting was sent by its older name, and reports whether that is what counts.
+func older[T any](s *TokenSettings, name string, newer bool, then *T) bool {
+	if !newer && then == nil {
+		return false
 	}
 	s.Old = slices.DeleteFunc(s.Old, func(n string) bool { return n == name })
-	if now != nil {
-		return now
+	if then != nil {
+		s.Old = append(s.Old, name)
 	}
-	s.Old = append(s.Old, name)
-	return then
-}
-
-func (s *TokenSettings) pick(name string, now, then *[]string) *[]string {
-	return choose(s, name, now, then)
+	return !newer
 }
 
 func put[T any](to, from *T) {
@@ -99,21 +134,20 @@ func put[T any](to, from *T) {
 	}
 }
 
+var errNegativeUses = engines.Invalid("'token_num_uses' cannot be negative")
+
 func (s *TokenSettings) check() error {
-	if s.NumUses < 0 {
-		return engines.Invalid("'token_num_uses' cannot be negative")
-	}
-	if s.TTL > 0 && s.MaxTTL > 0 && s.TTL > s.MaxTTL {
-		return engines.Invalid("'token_ttl' cannot be greater than 'token_max_ttl'")
-	}
 	switch s.Type {
 	case "", typeDefault:
 		s.Type = ""
-	case engines.ServiceToken, engines.BatchToken, engines.DefaultServiceToken, engines.DefaultBatchToken:
+	case engines.ServiceToken, engines.BatchToken:
 	default:
 		return engines.Invalid("invalid 'token_type' value %q", s.Type)
 	}
-	if s.Type == engines.BatchToken || s.Type == engines.DefaultBatchToken {
+	if s.NumUses < 0 {
+		return errNegativeUses
+	}
+	if s.Type == engines.BatchToken {
 		switch {
 		case s.Period > 0:
 			return engines.Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens")
@@ -121,6 +155,9 @@ func (s *TokenSettings) check() error {
 			return engines.Invalid(
 				"'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count")
 		}
+	}
+	if s.TTL > 0 && s.MaxTTL > 0 && s.TTL > s.MaxTTL {
+		return engines.Invalid("'token_ttl' cannot be greater than 'token_max_ttl'")
 	}
 	return nil
 }
@@ -173,7 +210,7 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 // Login is what a login by the role asks the server to issue. The method adds who it was.
 func (s *TokenSettings) Login() *engines.Login {
 	return &engines.Login{
-		Policies: s.Policies, TTL: s.TTL, MaxTTL: s.MaxTTL, ExplicitMaxTTL: s.ExplicitMaxTTL, Period: s.Period,
+		Policies: CleanPolicies(s.Policies), TTL: s.TTL, MaxTTL: s.MaxTTL, ExplicitMaxTTL: s.ExplicitMaxTTL, Period: s.Period,
 		NumUses: s.NumUses, BoundCIDRs: s.BoundCIDRs, NoDefaultPolicy: s.NoDefaultPolicy, Type: s.Type,
 	}
 }
@@ -196,3 +233,10 @@ func CleanPolicies(names []string) []string {
 	}
 	return clean
 }
+
+// roleName is what the name of a role or a user may look like.
+var roleName = regexp.MustCompile(`^\w(([\w.-]+)?\w)?$`)
+
+// ValidName reports whether a role or a user can have that name. Vault answers for others as for paths that
+// are not there.
+func ValidName(name string) bool { return roleName.MatchString(name) }

@@ -55,20 +55,25 @@ func TestSettingsAreShownAsTheyWereSet(t *testing.T) {
 		}}, map[string]any{
 			"token_bound_cidrs": []string{"10.0.0.0/8", "192.168.1.1"}, "token_explicit_max_ttl": int64(10800),
 			"token_max_ttl": int64(7200), "token_no_default_policy": true, "token_num_uses": 3,
-			"token_period": int64(1800), "token_policies": []string{"a", "b"}, "token_ttl": int64(3600),
+			"token_period": int64(1800), "token_policies": []string{"B", "a", "b"}, "token_ttl": int64(3600),
 			"token_type": "service",
 		}},
 		"older names are shown by both": {[]map[string]any{{"policies": "a", "ttl": "1m", "num_uses": "0"}}, map[string]any{
 			"policies": []string{"a"}, "token_policies": []string{"a"}, "ttl": int64(60), "token_ttl": int64(60),
 		}},
-		"the newer name wins": {[]map[string]any{{"policies": "a", "token_policies": "b"}},
-			map[string]any{"token_policies": []string{"b"}}},
+		"the newer name wins, and is shown by both": {[]map[string]any{{"policies": "a", "token_policies": "b"}},
+			map[string]any{"policies": []string{"b"}, "token_policies": []string{"b"}}},
 		"and forgets the older": {[]map[string]any{{"period": "1m"}, {"token_period": "2m"}},
 			map[string]any{"token_period": int64(120)}},
 		"what is not sent stays": {[]map[string]any{{"token_ttl": "1m"}, {"token_policies": "a"}},
 			map[string]any{"token_ttl": int64(60), "token_policies": []string{"a"}}},
-		"root stands alone": {[]map[string]any{{"token_policies": "a,Root"}}, map[string]any{"token_policies": []string{"root"}}},
-		"default type":      {[]map[string]any{{"token_type": "batch"}, {"token_type": "default"}}, map[string]any{}},
+		"only older names are made canonical": {[]map[string]any{{"policies": "b,a,B"}},
+			map[string]any{"policies": []string{"a", "b"}, "token_policies": []string{"a", "b"}}},
+		"newer ones are kept": {[]map[string]any{{"token_policies": "a,Root"}},
+			map[string]any{"token_policies": []string{"a", "Root"}}},
+		"older limits are not compared": {[]map[string]any{{"ttl": "2h", "max_ttl": "1h"}}, map[string]any{
+			"ttl": int64(7200), "token_ttl": int64(7200), "max_ttl": int64(3600), "token_max_ttl": int64(3600)}},
+		"default type": {[]map[string]any{{"token_type": "batch"}, {"token_type": "default"}}, map[string]any{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &auth.TokenSettings{}
@@ -93,7 +98,7 @@ func TestWhatCannotBeATokenIsRefused(t *testing.T) {
 		"'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens": {
 			"token_type": "batch", "token_period": "1h"},
 		"'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count": {
-			"token_type": "default-batch", "token_num_uses": "1"},
+			"token_type": "batch", "token_num_uses": "1"},
 	} {
 		err := set(t, &auth.TokenSettings{}, body)
 		if !errors.Is(err, engines.ErrInvalid) || err.Error() != text {
@@ -105,7 +110,7 @@ func TestWhatCannotBeATokenIsRefused(t *testing.T) {
 func TestLoginCarriesTheSettings(t *testing.T) {
 	s := &auth.TokenSettings{}
 	err := set(t, s, map[string]any{"token_ttl": "1m", "token_max_ttl": "2m", "token_explicit_max_ttl": "3m", "token_type": "service",
-		"token_period": "4m", "token_num_uses": "5", "token_policies": "p", "token_no_default_policy": true, "token_bound_cidrs": "::1"})
+		"token_period": "4m", "token_num_uses": "5", "token_policies": "P,p", "token_no_default_policy": true, "token_bound_cidrs": "::1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,11 @@ import (
 var (
 	// ErrInvalid is returned for input that cannot be served as sent (400).
 	ErrInvalid = errors.New("invalid request")
+	// ErrCredentials is returned for a login with wrong credentials (400). The server counts it against the
+	// user, see LoginAs. It is an ErrInvalid.
+	ErrCredentials = fmt.Errorf("%w: credentials", ErrInvalid)
+	// ErrNoUser is an ErrCredentials of a user who does not exist. Clients must not see the difference.
+	ErrNoUser = fmt.Errorf("%w: no such user", ErrCredentials)
 	// ErrDenied is returned when the caller may not do this (403).
 	ErrDenied = errors.New("permission denied")
 	// ErrNotFound is returned when there is nothing at the path (404).
@@ -27,6 +32,8 @@ var (
 	ErrReadOnly = errors.New("cannot write to readonly storage")
 	// ErrSealed is returned while the server is sealed (503).
 	ErrSealed = errors.New("Vault is sealed")
+	// ErrNoRenewal is returned by a LoginRenewer that renews nothing and has nothing to say about it (204).
+	ErrNoRenewal = errors.New("not renewed")
 	// ErrFailed is returned for failures whose text the client may see (500).
 	ErrFailed = errors.New("internal error")
 )
@@ -52,6 +59,15 @@ func (e *Error) Unwrap() error { return e.Kind }
 
 // Invalid returns an ErrInvalid with a text for the client.
 func Invalid(format string, args ...any) error { return newError(ErrInvalid, format, args) }
+
+// BadCredentials returns an ErrCredentials with a text for the client, or, if there is no such user, an ErrNoUser
+// with the same text.
+func BadCredentials(userExists bool, text string) error {
+	if userExists {
+		return &Error{Kind: ErrCredentials, Message: text}
+	}
+	return &Error{Kind: ErrNoUser, Message: text}
+}
 
 // Failed returns an ErrFailed with a text for the client.
 func Failed(format string, args ...any) error { return newError(ErrFailed, format, args) }

@@ -3,6 +3,8 @@ package engines
 import (
 	"net/netip"
 	"time"
+
+	"coffer/storage"
 )
 
 // Response is a handler's answer. The zero value is a 204.
@@ -24,6 +26,8 @@ type Response struct {
 	Raw *Raw
 	// Flatten repeats the fields of Data at the top level, as Vault does on most reads below sys/.
 	Flatten bool
+	// Accessor is the public handle of what Data holds, for the wrapping token's if the answer is wrapped.
+	Accessor string
 	// NoMountType leaves mount_type empty, as Vault does on logins and a few paths below sys/.
 	NoMountType bool
 }
@@ -85,7 +89,9 @@ type Login struct {
 	Policies    []string
 	Metadata    map[string]string
 	// Alias is the name by which identity knows who logged in at this mount.
-	Alias           string
+	Alias string
+	// AliasMetadata is what identity notes about that name.
+	AliasMetadata   map[string]string
 	TTL             time.Duration
 	MaxTTL          time.Duration
 	ExplicitMaxTTL  time.Duration
@@ -98,6 +104,11 @@ type Login struct {
 	Type string
 	// Internal is kept with the token and handed back to the method at renewal.
 	Internal map[string]any
+	// Spend are changes of the method's storage that the login costs, for example a use of a secret id. They
+	// are committed together with the token: both, or neither.
+	Spend []storage.Op
+	// Release, if set, is called once when the server is done with the login, whatever became of it.
+	Release func()
 }
 
 // WrapInfo describes a wrapping token.

@@ -18,6 +18,7 @@ type Route struct {
 	synopsis string
 	handlers [Help + 1]*handler
 	exists   func(context.Context, *Request, vars) (bool, error)
+	loginAs  func(*Request, vars) (string, error)
 	flags    flag
 }
 
@@ -129,6 +130,21 @@ func Exists[P any](f func(context.Context, *Request, P) (bool, error)) Option {
 	}
 }
 
+// LoginAs makes the route a login whose failures are counted: f tells whose login it is, "" when the request does
+// not say. The server counts every ErrCredentials against that name and locks it out after too many.
+func LoginAs[P any](f func(P) string) Option {
+	s := schemaOf[P]()
+	return func(r *Route) {
+		r.loginAs = func(req *Request, v vars) (string, error) {
+			var p P
+			if _, err := s.decode(&p, req, v, true); err != nil {
+				return "", invalidField(err)
+			}
+			return f(p), nil
+		}
+	}
+}
+
 // Unauthenticated lets the route be called without a token.
 func Unauthenticated() Option { return func(r *Route) { r.flags |= unauthenticated } }
 
@@ -158,6 +174,13 @@ func (m Match) Supports(op Operation) bool { return m.route.handlers[op] != nil 
 
 // ChecksExistence reports whether the route tells create from update.
 func (m Match) ChecksExistence() bool { return m.route.exists != nil }
+
+// IsLogin reports whether the route is a login whose failures are counted.
+func (m Match) IsLogin() bool { return m.route.loginAs != nil }
+
+// LoginAs returns whose login the request is, or "" when it does not say; call it when IsLogin. Parameters that
+// cannot be decoded are an ErrInvalid.
+func (m Match) LoginAs(req *Request) (string, error) { return m.route.loginAs(req, m.vars) }
 
 // Exists asks the route whether what the request would write is there; call it when ChecksExistence.
 // Parameters that Update cannot decode are an ErrInvalid here already, as in Vault, where they are found

@@ -36,9 +36,22 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
-		UpdateScripts:       *update,
+	testscript.Run(t, params("testdata", kind, cli))
+}
+
+// TestScriptsOfCoffer runs the scripts about what the stock server cannot do; no transcript was recorded for them.
+func TestScriptsOfCoffer(t *testing.T) {
+	cli, err := servers.Binary(t.Context(), servers.Vault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, params(filepath.Join("testdata", "coffer"), servers.Coffer, cli))
+}
+
+func params(dir string, kind servers.Kind, cli string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
+		UpdateScripts:       *update && kind == servers.Vault,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -52,7 +65,7 @@ func TestScripts(t *testing.T) {
 			"setenv-from-json":   cmdSetenvFromJSON,
 			"setenv-from-stdout": cmdSetenvFromStdout,
 		},
-	})
+	}
 }
 
 // setUp gives each script a home of its own, so that "vault login" meets no other, and puts vault on its path.

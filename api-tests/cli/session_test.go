@@ -19,7 +19,7 @@ import (
 
 // pollFor bounds a poll command; pollEvery is its rhythm.
 const (
-	pollFor   = 20 * time.Second
+	pollFor   = time.Minute
 	pollEvery = 100 * time.Millisecond
 )
 
@@ -30,6 +30,7 @@ type sessionKey struct{}
 type session struct {
 	kind       servers.Kind
 	server     *servers.Server
+	config     string            // What "server configure" adds.
 	names      map[string]string // Value of this run → the name that stands for it in the transcript.
 	transcript strings.Builder
 }
@@ -46,13 +47,16 @@ func (s *session) setenv(ts *testscript.TestScript, name, value string) {
 
 // cmdServer is "server VERB [inmem]": start (sealed, uninitialised; sets VAULT_ADDR), ready (start, init with one
 // share, unseal; sets VAULT_TOKEN, ROOT_TOKEN and UNSEAL_KEY), kill (SIGKILL), launch (again, on the same data), unseal. With
-// inmem the storage is neither durable nor fit for several nodes.
+// inmem the storage is neither durable nor fit for several nodes. "server configure FILE" adds the text of FILE, in which
+// $WORK is the script's folder, to the configuration from the next start or launch on, in place of what it added before.
+// "server log FILE" writes down what the server logged so far.
 func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != servers.InMemory {
-		ts.Fatalf("usage: server start|ready|kill|launch|unseal [inmem]")
+	takesFile := len(args) > 0 && (args[0] == "configure" || args[0] == "log")
+	if neg || len(args) < 1 || len(args) > 2 || takesFile != (len(args) == 2 && args[1] != servers.InMemory) {
+		ts.Fatalf("usage: server start|ready|kill|launch|unseal [inmem], or server configure|log file")
 	}
-	s, ctx, opts := of(ts), context.Background(), servers.Options{}
-	if len(args) == 2 {
+	s, ctx, opts := of(ts), context.Background(), servers.Options{Config: of(ts).config}
+	if len(args) == 2 && !takesFile {
 		opts.Storage = servers.InMemory
 	}
 	switch args[0] {
@@ -70,6 +74,15 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(s.server.Launch(ctx))
 	case "unseal":
 		ts.Check(s.server.Unseal(ctx))
+	case "configure":
+		s.config = strings.ReplaceAll(ts.ReadFile(args[1]), "$WORK", ts.Getenv("WORK"))
+		if s.server != nil {
+			ts.Check(s.server.Configure(s.config))
+		}
+	case "log":
+		text, err := os.ReadFile(s.server.LogFile())
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
 	default:
 		ts.Fatalf("server %s: unknown", args[0])
 	}

@@ -5,7 +5,8 @@
 //
 //	server: unsealed
 //
-// (or uninitialised, or sealed), and goes on with steps:
+// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself), and goes on with
+// steps:
 //
 //	=== a title, unique in the file
 //	PUT /v1/auth/token/create @root

@@ -59,7 +59,8 @@ var (
 	hexPattern      = regexp.MustCompile(`^[0-9a-f]{40,}$`)
 	base64Pattern   = regexp.MustCompile(`^[A-Za-z0-9+/_-]{36,}={0,2}$`)
 	accessorPattern = regexp.MustCompile(`^[A-Za-z0-9]{24}$`)
-	leaseIDPattern  = regexp.MustCompile(`/[A-Za-z0-9]{24}$`)
+	// The path before the name of a lease has no upper case, which tells it from base64 with a "/" in it.
+	leaseIDPattern = regexp.MustCompile(`^((?:.*\s)?[^\sA-Z+=]+)/([A-Za-z0-9]{24})$`)
 )
 
 // Unix times between these are taken for the present.
@@ -131,12 +132,10 @@ func markParts(text string) string {
 	for _, r := range partRules {
 		text = r.pattern.ReplaceAllString(text, r.mark)
 	}
-	return leaseIDPattern.ReplaceAllStringFunc(text, func(id string) string {
-		if !mixed(id) {
-			return id
-		}
-		return "/<lease id>"
-	})
+	if lease := leaseIDPattern.FindStringSubmatch(text); lease != nil && mixed(lease[2]) {
+		return lease[1] + "/<lease id>"
+	}
+	return text
 }
 
 // markRandom names the encoding and length of random bytes.

@@ -109,11 +109,13 @@ func (r *tally) report(t *testing.T) {
 // start runs a fresh server in the state that the script needs.
 func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 	t.Helper()
-	server := servers.ForTest(t, kind, servers.Options{
-		Storage: servers.InMemory, Config: "raw_storage_endpoint = false\n", LogLevel: "warn",
-	})
-	ctx := t.Context()
-	if state != uninitialised {
+	config := "raw_storage_endpoint = false\n"
+	if state == selfUnsealing {
+		config += sealStanza(t, kind)
+	}
+	server := servers.ForTest(t, kind, servers.Options{Storage: servers.InMemory, Config: config, LogLevel: "warn"})
+	ctx, initialise := t.Context(), state == sealed || state == unsealed
+	if initialise {
 		if err := server.Init(ctx, 3, 2); err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +129,7 @@ func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 	vars.set("addr", server.Addr())
 	vars.set("hostport", server.HostPort())
 	vars.set("dir", t.TempDir())
-	if state != uninitialised {
+	if initialise {
 		vars.set("root", server.RootToken)
 	}
 	for i, key := range server.Keys {
@@ -136,6 +138,24 @@ func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &runner{transport: transport, host: server.HostPort(), vars: vars}
+}
+
+// sealStanza configures a seal that opens by itself. Vault's community edition has none that needs no other server,
+// so Vault gets another Vault for it.
+func sealStanza(t *testing.T, kind servers.Kind) string {
+	t.Helper()
+	if kind == servers.Coffer {
+		return fmt.Sprintf("seal \"static\" {\n current_key_id = \"k1\"\n current_key = %q\n}\n", strings.Repeat("5a", 32))
+	}
+	other := servers.ReadyForTest(t, servers.Vault, servers.Options{Storage: servers.InMemory, LogLevel: "warn"})
+	if _, err := other.Must(t.Context(), http.MethodPost, "sys/mounts/transit", map[string]string{"type": "transit"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Must(t.Context(), http.MethodPost, "transit/keys/unseal", nil); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("seal \"transit\" {\n address = %q\n token = %q\n key_name = \"unseal\"\n mount_path = \"transit/\"\n}\n",
+		other.Addr(), other.RootToken)
 }
 
 func recordScript(t *testing.T, s *script) {

@@ -65,6 +65,7 @@ func attempts(token string) []attempt {
 		{http.MethodPost, "sys/tools/hash/nope", map[string]any{"input": canary}},
 		{http.MethodPost, "sys/audit-hash/nope", map[string]any{"input": canary}},
 		{http.MethodGet, "sys/metrics?format=prometheus", nil},
+		{http.MethodGet, "sys/metrics", nil},
 		{http.MethodGet, "sys/config/state/sanitized", nil},
 		{http.MethodGet, "sys/internal/counters/activity", nil},
 	}

@@ -202,7 +202,7 @@ func TestTerminate(t *testing.T) {
 // awaitThat polls until ok.
 func awaitThat(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -155,6 +155,12 @@ func (s *Server) PID() int {
 	return s.proc.pid
 }
 
+// Configure replaces Options.Config, for the next Launch or Restart.
+func (s *Server) Configure(config string) error {
+	s.opts.Config = config
+	return s.writeConfig()
+}
+
 func (s *Server) writeConfig() error {
 	if err := os.MkdirAll(s.DataDir(), 0o700); err != nil {
 		return err

@@ -118,31 +118,44 @@ func (s *Store) Alive(ctx context.Context, id string) (bool, error) {
 	return !e.expired(s.now()), nil
 }
 
+// WhileAlive runs f while the token with that Entry.ID lives: its revocation, once begun, waits for f, and
+// sees what f left. It returns ErrBadToken without calling f when the token's revocation has begun.
+func (s *Store) WhileAlive(ctx context.Context, id string, f func() error) error {
+	lock := s.lock(id)
+	lock.RLock()
+	defer lock.RUnlock()
+	if _, err := s.readLocked(ctx, id); err != nil {
+		return err
+	}
+	return f()
+}
+
 // Use counts one use of a token whose uses are limited, durably: of any number of concurrent calls
 // exactly NumUses succeed, the others return ErrBadToken. It returns the entry with the uses that are
-// left. When last is true the caller must call RevokeUsed after the request, whatever became of it.
-func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, last bool, err error) {
-	if e.NumUses == 0 {
-		return e, false, nil
+// left. After a success for an entry that is Limited the caller must call EndUse once its request is
+// over, whatever became of it; until then the token is not revoked for being used up.
+func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, err error) {
+	if !e.Limited() {
+		return e, nil
 	}
 	lock := s.lock(e.ID)
 	lock.Lock()
 	defer lock.Unlock()
 	now, err := s.readLocked(ctx, e.ID)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if now.NumUses <= 0 || now.expired(s.now()) {
-		return nil, false, ErrBadToken
+		return nil, ErrBadToken
 	}
 	used := *now.withToken(e.Caller.Token)
 	if used.NumUses--; used.NumUses == 0 {
-		used.NumUses, last = spent, true
+		used.NumUses = spent
 	}
 	used.complete()
 	var ops []storage.Op
 	done := func() {}
-	if leaseID := used.LeaseID(); last && leaseID != "" {
+	if leaseID := used.LeaseID(); used.NumUses == spent && leaseID != "" {
 		// Should the server die before the revocation, the lease sees to it.
 		ends := s.now().Add(spentGrace)
 		if l := used.Life.Expires; !l.IsZero() && l.Before(ends) {
@@ -153,10 +166,21 @@ func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, last bool, err 
 		ops = append(ops, op)
 	}
 	if err := s.putLocked(ctx, &used, ops); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	done()
-	return &used, last, nil
+	s.underway.begin(e.ID, used.NumUses == spent)
+	return &used, nil
+}
+
+// EndUse says that the request for which Use counted is over. When the uses are spent, the last of the
+// requests that are under way at once revokes the token: not the one that began last, since the others
+// still work with it. It is not bound to the request's context.
+func (s *Store) EndUse(ctx context.Context, e *Entry) error {
+	if !s.underway.end(e.ID) {
+		return nil
+	}
+	return s.RevokeID(context.WithoutCancel(ctx), e.ID)
 }
 
 // putLocked stores a changed entry together with further changes. The token's lock is held.
@@ -172,11 +196,6 @@ func (s *Store) putLocked(ctx context.Context, e *Entry, ops []storage.Op) error
 	}
 	s.cache.update(e)
 	return nil
-}
-
-// RevokeUsed revokes a token after its last use. It is not bound to the request's context.
-func (s *Store) RevokeUsed(ctx context.Context, e *Entry) error {
-	return s.RevokeID(context.WithoutCancel(ctx), e.ID)
 }
 
 // ByAccessor returns the entry of the token with that accessor, without its text, or ErrBadToken.

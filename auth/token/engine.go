@@ -174,6 +174,9 @@ func (b *engine) renewed(
 	ctx context.Context, r *engines.Request, e *Entry, increment time.Duration,
 ) (*engines.Response, error) {
 	e, warnings, err := b.store.renew(ctx, e, increment, b.ttls, r.Client)
+	if errors.Is(err, engines.ErrNoRenewal) {
+		return &engines.Response{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,9 @@ const spent = -1
 // Limited reports whether the token's uses are counted: the pipeline must call Store.Use.
 func (e *Entry) Limited() bool { return e.NumUses != 0 }
 
+// Spent reports whether the last permitted use has begun.
+func (e *Entry) Spent() bool { return e.NumUses == spent }
+
 // Policies are the token's own policies, sorted; not to be changed.
 func (e *Entry) Policies() []string { return e.Caller.Policies }
 

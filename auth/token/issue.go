@@ -29,7 +29,7 @@ type draft struct {
 	batch bool
 	// text is the token's text when the client chose it.
 	text engines.Token
-	// more are changes to be applied with the token's, given its ID.
+	// more are changes to be applied with the token's, given its ID ("" for a batch token).
 	more func(id string) []storage.Op
 }
 
@@ -37,7 +37,7 @@ type draft struct {
 // service token, its accessor, its place below its parent and its lease are one commit.
 func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	if d.batch {
-		return s.addBatch(d.entry)
+		return s.addBatch(ctx, d)
 	}
 	if parent := d.entry.Parent; parent != "" {
 		// While the lock is held the parent's revocation cannot begin, so it will see this child.
@@ -81,8 +81,8 @@ func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	return e, nil
 }
 
-func (s *Store) addBatch(e *Entry) (*Entry, error) {
-	e = e.withToken(engines.Token{})
+func (s *Store) addBatch(ctx context.Context, d draft) (*Entry, error) {
+	e := d.entry.withToken(engines.Token{})
 	// Seconds are enough, and keep the token short.
 	e.Life.Created = e.Life.Created.Truncate(time.Second)
 	e.Life.Expires = e.Life.Expires.Truncate(time.Second)
@@ -90,6 +90,13 @@ func (s *Store) addBatch(e *Entry) (*Entry, error) {
 	t, err := s.keys.sealBatch(e)
 	if err != nil {
 		return nil, err
+	}
+	if d.more != nil {
+		if ops := d.more(""); len(ops) > 0 {
+			if err := s.cfg.Storage.Apply(ctx, ops...); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return e.withToken(t), nil
 }
@@ -162,6 +169,8 @@ type IssueAt struct {
 	Path string
 	// TTLs are the mount's limits.
 	TTLs engines.TTLs
+	// Storage is the folder of the method's storage, ending in "/", below which Login.Spend counts.
+	Storage string
 	// TokenType is the type of token that the mount is tuned to; "" for engines.DefaultServiceToken.
 	TokenType string
 }
@@ -187,6 +196,11 @@ func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engin
 	if slices.Contains(policies, rootPolicy) {
 		return nil, nil, engines.Invalid("auth methods cannot create root tokens")
 	}
+	for _, name := range []string{wrappingPolicy, controlPolicy} {
+		if slices.Contains(policies, name) {
+			return nil, nil, engines.Invalid("cannot assign policy %q", name)
+		}
+	}
 	batch := batchAt(at.TokenType, l.Type)
 	now := s.now()
 	g, warnings, err := loginLimits(l, at.TTLs, time.Time{}).grant(now)
@@ -203,18 +217,33 @@ func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engin
 			Max: l.MaxTTL, Period: l.Period, Renewable: !l.NotRenewable && !batch,
 		},
 	}
-	if batch && (l.Period > 0 || l.NumUses > 0 || l.ExplicitMaxTTL > 0) {
-		return nil, nil, engines.Invalid("batch tokens cannot have a period, a number of uses or an explicit max TTL")
+	if batch && l.NumUses > 0 {
+		// Vault makes such a token and never counts its uses; a limit that limits nothing is refused here.
+		return nil, nil, errBatch("num_uses")
+	}
+	if batch {
+		e.Life.Period = 0 // nothing renews it: the period is its life
 	}
 	if s.cfg.Identity != nil && l.Alias != "" {
 		if e.Caller.EntityID, err = s.cfg.Identity.AliasEntity(ctx, at.Accessor, l.Alias); err != nil {
 			return nil, nil, err
 		}
 	}
-	if e, err = s.add(ctx, draft{entry: e, batch: batch}); err != nil {
+	if e, err = s.add(ctx, draft{entry: e, batch: batch, more: spend(l.Spend, at.Storage)}); err != nil {
 		return nil, nil, err
 	}
 	return e.auth(), warnings, nil
+}
+
+// spend are the changes of a login in the storage's own names.
+func spend(ops []storage.Op, folder string) func(string) []storage.Op {
+	return func(string) []storage.Op {
+		moved := slices.Clone(ops)
+		for i := range moved {
+			moved[i].Key = folder + moved[i].Key
+		}
+		return moved
+	}
 }
 
 func loginLimits(l *engines.Login, mount engines.TTLs, start time.Time) limits {

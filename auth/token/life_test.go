@@ -296,8 +296,8 @@ func TestUseCountsExactly(t *testing.T) {
 		wg.Go(func() {
 			found, err := f.store.Authenticate(context.Background(), e.Caller.Token)
 			if err == nil {
-				var isLast bool
-				if _, isLast, err = f.store.Use(context.Background(), found); isLast {
+				var left *Entry
+				if left, err = f.store.Use(context.Background(), found); err == nil && left.NumUses == spent {
 					last.Add(1)
 				}
 			}
@@ -318,13 +318,12 @@ func TestLastUse(t *testing.T) {
 	f := newFixture(t)
 	before := keysOf(t, f.base)
 	e := f.make(f.root, params{"policies": []any{"p"}, "num_uses": json.Number("2")})
-	e, last, err := f.store.Use(t.Context(), e)
-	if err != nil || last || e.NumUses != 1 {
-		t.Fatalf("first use: %d left, last %v, %v", e.NumUses, last, err)
+	first, err := f.store.Use(t.Context(), e)
+	if err != nil || first.NumUses != 1 {
+		t.Fatalf("first use: %+v, %v", first, err)
 	}
-	e, last, err = f.store.Use(t.Context(), e)
-	if err != nil || !last {
-		t.Fatalf("second use: last %v, %v", last, err)
+	if e, err = f.store.Use(t.Context(), first); err != nil || e.NumUses != spent {
+		t.Fatalf("second use: %+v, %v", e, err)
 	}
 	resp, err := f.call(e, engines.Read, "lookup-self", nil)
 	if err != nil || resp.Data["num_uses"] != -1 {
@@ -339,8 +338,17 @@ func TestLastUse(t *testing.T) {
 	if got, want := f.leases.expires[e.LeaseID()], f.now().Add(spentGrace); !got.Equal(want) {
 		t.Errorf("the lease ends at %v, want %v", got, want)
 	}
-	if err := f.store.RevokeUsed(t.Context(), e); err != nil {
+	if err := f.store.EndUse(t.Context(), e); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := f.call(first, engines.Read, "lookup-self", nil); err != nil {
+		t.Errorf("lookup-self in the use that began first and is not over: %v", err)
+	}
+	if err := f.store.EndUse(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.store.underway.tokens); n != 0 {
+		t.Errorf("%d tokens are still counted as in use", n)
 	}
 	if diff := cmp.Diff(before, keysOf(t, f.base)); diff != "" {
 		t.Errorf("left behind: %s", diff)

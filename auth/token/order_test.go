@@ -87,7 +87,7 @@ func TestUsesAreCountedOneAfterTheOther(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if _, _, err := f.store.Use(context.Background(), e); err == nil {
+			if _, err := f.store.Use(context.Background(), e); err == nil {
 				won.Add(1)
 			}
 		})

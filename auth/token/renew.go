@@ -87,9 +87,19 @@ func (s *Store) renewLimits(
 		login, ttls, err := s.cfg.Methods.RenewLogin(ctx,
 			&engines.Renewal{Holder: e.Caller, Internal: e.Internal, Client: client})
 		if err != nil {
-			return l, err
+			return l, notRenewing(err)
 		}
 		l = loginLimits(login, ttls, e.Life.Created)
+		l.explicit = e.Life.ExplicitMax // what a token was made with bounds it for ever
 	}
 	return l, nil
+}
+
+// notRenewing puts a method's reason not to renew into Vault's words.
+func notRenewing(err error) error {
+	var public *engines.Error
+	if errors.As(err, &public) && errors.Is(err, engines.ErrFailed) {
+		return engines.Failed("%s", numbered("failed to renew entry: "+public.Message))
+	}
+	return err
 }

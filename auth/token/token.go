@@ -102,6 +102,7 @@ type Store struct {
 	customID sync.Mutex
 	tidying  atomic.Bool
 	ending   endings
+	underway uses
 }
 
 const lockCount = 256
@@ -120,6 +121,7 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.cache.init(cacheSize)
 	s.ending.counts = make(map[string]int)
+	s.underway.tokens = make(map[string]underway)
 	var err error
 	s.keys, err = openKeys(ctx, cfg.Storage)
 	return s, err

@@ -63,9 +63,7 @@ func (l limits) grant(now time.Time) (g grant, warnings []string, err error) {
 		bound = min(bound, rest)
 	}
 	if ttl > bound {
-		warnings = append(warnings, fmt.Sprintf(
-			"%s of %q exceeded the effective max_ttl of %q; %s value is capped accordingly",
-			what, brief(ttl), brief(bound), what))
+		warnings = append(warnings, Capped(what, ttl, bound))
 		ttl = bound
 	}
 	g = grant{ttl: ttl, expires: now.Add(ttl)}
@@ -80,6 +78,12 @@ func (l limits) begin(now time.Time) time.Time {
 		return now
 	}
 	return l.start
+}
+
+// Capped is Vault's warning of a life ("TTL" or "period") that was cut at a limit.
+func Capped(what string, wanted, limit time.Duration) string {
+	return fmt.Sprintf("%s of %q exceeded the effective max_ttl of %q; %s value is capped accordingly",
+		what, brief(wanted), brief(limit), what)
 }
 
 // brief writes a duration without the zero units at its end: "768h", "1h30m".

@@ -1,7 +1,9 @@
 // Package seal is how the root key of the barrier is protected while the server is sealed.
 //
 // Two plaintext records tell how to get it back: ConfigPath says what kind of seal it is and into how
-// many shares its key was split, RootKeyPath holds the root key as the seal encrypted it.
+// many shares the operators' key was split, RootKeyPath holds the root key as the seal encrypted it. Where
+// the seal opens by itself there is a third: RecoveryKeyPath holds the root key once more, encrypted with
+// the key that operators hold in shares, so that who loses the seal's key has not lost everything.
 package seal
 
 import (
@@ -18,12 +20,16 @@ import (
 
 // Where the records are, in the storage below the barrier.
 const (
-	ConfigPath  = "core/seal-config"
-	RootKeyPath = "core/root-key"
+	ConfigPath      = "core/seal-config"
+	RootKeyPath     = "core/root-key"
+	RecoveryKeyPath = "core/recovery-key"
 )
 
-// TypeShamir is the type of the seal whose key operators hold in shares.
-const TypeShamir = "shamir"
+// The types of seals: operators hold the key in shares; a key that the server finds by itself.
+const (
+	TypeShamir = "shamir"
+	TypeStatic = "static"
+)
 
 // MaxShares is the greatest number of shares: they are points in a field of 256 elements.
 const MaxShares = 255
@@ -35,6 +41,8 @@ var (
 	// ErrWrongKey is returned when the unseal key, or what was combined to one, does not decrypt the
 	// root key.
 	ErrWrongKey = errors.New("seal: wrong unseal key")
+	// ErrNoKey is returned when a seal's key cannot be had at the moment. Its text names the key.
+	ErrNoKey = errors.New("seal: the key is not available")
 	// ErrInvalidConfig is returned for shares or a threshold outside their limits.
 	ErrInvalidConfig = errors.New("seal: invalid configuration")
 	// ErrCorrupt is returned when a stored record is not what this package wrote. Its text names the record.
@@ -48,16 +56,26 @@ type Seal interface {
 	// Wrap returns root encrypted, for RootKeyPath.
 	Wrap(ctx context.Context, root secret.Key) ([]byte, error)
 	// Unwrap is the inverse of Wrap. It returns ErrWrongKey when the seal's key is not the one that
-	// wrapped, ErrCorrupt when wrapped is not what Wrap returned. It may overwrite wrapped.
+	// wrapped, ErrNoKey when that key cannot be had, ErrCorrupt when wrapped is not what Wrap returned. It
+	// may overwrite wrapped.
 	Unwrap(ctx context.Context, wrapped []byte) (secret.Key, error)
+}
+
+// Auto is a Seal that opens without operators.
+type Auto interface {
+	Seal
+	// Stale reports whether wrapped is under another key than Wrap would use now. What Wrap never
+	// returned is not stale.
+	Stale(wrapped []byte) bool
 }
 
 // Config is the record at ConfigPath.
 type Config struct {
 	// Type is what Seal.Type returns.
 	Type string `json:"type"`
-	// Shares is into how many shares the key was split, 1 to MaxShares; Threshold is how many of them
-	// are needed, 1 to Shares, and 1 only when Shares is 1.
+	// Shares is into how many shares the operators' key was split, 1 to MaxShares; Threshold is how many of
+	// them are needed, 1 to Shares, and 1 only when Shares is 1. It is the unseal key of a Shamir seal, and
+	// the recovery key of any other.
 	Shares    int `json:"shares"`
 	Threshold int `json:"threshold"`
 }
@@ -122,7 +140,76 @@ func Records(ctx context.Context, s Seal, c Config, root secret.Key) ([]storage.
 	return []storage.Op{storage.Put(ConfigPath, config), storage.Put(RootKeyPath, wrapped)}, nil
 }
 
-// RootKey returns the stored root key, ErrNotInitialized, ErrWrongKey or ErrCorrupt.
+// RecordsWith is Records for a seal of either kind. operators is the key that operators hold in shares: the
+// unseal key when auto is nil, else the recovery key beside auto. The type of c follows from auto. What an
+// earlier seal left is removed.
+func RecordsWith(ctx context.Context, auto Auto, c Config, root, operators secret.Key) ([]storage.Op, error) {
+	if auto == nil {
+		c.Type = TypeShamir
+		ops, err := Records(ctx, NewShamir(operators), c, root)
+		if err != nil {
+			return nil, err
+		}
+		return append(ops, storage.Delete(RecoveryKeyPath)), nil
+	}
+	c.Type = auto.Type()
+	ops, err := Records(ctx, auto, c, root)
+	if err != nil {
+		return nil, err
+	}
+	wrapped, err := newRecovery(operators).Wrap(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	return append(ops, storage.Put(RecoveryKeyPath, wrapped)), nil
+}
+
+// RecoveryRecords returns the changes that give the root key under a seal that opens by itself another
+// recovery key.
+func RecoveryRecords(ctx context.Context, c Config, root, recovery secret.Key) ([]storage.Op, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("seal: encode the configuration: %w", err)
+	}
+	wrapped, err := newRecovery(recovery).Wrap(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	return []storage.Op{storage.Put(ConfigPath, config), storage.Put(RecoveryKeyPath, wrapped)}, nil
+}
+
+// RootKeyWith returns the stored root key by the key that operators hold in shares, or the errors of RootKey.
+func RootKeyWith(ctx context.Context, store storage.Storage, c Config, operators secret.Key) (secret.Key, error) {
+	if c.Type == TypeShamir {
+		return RootKey(ctx, store, NewShamir(operators))
+	}
+	wrapped, err := read(ctx, store, RecoveryKeyPath)
+	if errors.Is(err, ErrNotInitialized) {
+		return secret.Key{}, fmt.Errorf("%w: %s is missing", ErrCorrupt, RecoveryKeyPath)
+	}
+	if err != nil {
+		return secret.Key{}, err
+	}
+	return newRecovery(operators).Unwrap(ctx, wrapped)
+}
+
+// Renewal returns the change that puts the stored root key under the key that auto uses now, or nothing when
+// it is under that key already.
+func Renewal(ctx context.Context, store storage.Storage, auto Auto, root secret.Key) ([]storage.Op, error) {
+	wrapped, err := read(ctx, store, RootKeyPath)
+	if err != nil || !auto.Stale(wrapped) {
+		return nil, err
+	}
+	if wrapped, err = auto.Wrap(ctx, root); err != nil {
+		return nil, err
+	}
+	return []storage.Op{storage.Put(RootKeyPath, wrapped)}, nil
+}
+
+// RootKey returns the stored root key, ErrNotInitialized, ErrWrongKey, ErrNoKey or ErrCorrupt.
 func RootKey(ctx context.Context, store storage.Storage, s Seal) (secret.Key, error) {
 	wrapped, err := read(ctx, store, RootKeyPath)
 	if err != nil {

@@ -33,10 +33,15 @@ func (*SharesError) Is(target error) bool { return target == ErrShares }
 // Shamir is the seal whose key operators hold in shares.
 type Shamir struct {
 	key secret.Key
+	// place is where the root key is kept, so that what is kept elsewhere does not open.
+	place string
 }
 
 // NewShamir returns the seal with the given unseal key of UnsealKeySize bytes.
-func NewShamir(unseal secret.Key) *Shamir { return &Shamir{key: unseal} }
+func NewShamir(unseal secret.Key) *Shamir { return &Shamir{key: unseal, place: RootKeyPath} }
+
+// newRecovery is NewShamir for the recovery key beside a seal that opens by itself.
+func newRecovery(recovery secret.Key) *Shamir { return &Shamir{key: recovery, place: RecoveryKeyPath} }
 
 // Type implements Seal.
 func (*Shamir) Type() string { return TypeShamir }
@@ -47,7 +52,7 @@ func (s *Shamir) Wrap(_ context.Context, root secret.Key) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return c.Seal(root.Reveal(), []byte(RootKeyPath)), nil
+	return c.Seal(root.Reveal(), []byte(s.place)), nil
 }
 
 // Unwrap implements Seal.
@@ -57,10 +62,10 @@ func (s *Shamir) Unwrap(_ context.Context, wrapped []byte) (secret.Key, error) {
 		// Shares of another length than ours.
 		return secret.Key{}, fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}
-	plain, err := c.Open(wrapped, []byte(RootKeyPath))
+	plain, err := c.Open(wrapped, []byte(s.place))
 	switch {
 	case errors.Is(err, record.ErrMalformed):
-		return secret.Key{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, RootKeyPath, err)
+		return secret.Key{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, s.place, err)
 	case err != nil:
 		return secret.Key{}, fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}

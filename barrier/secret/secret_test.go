@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -95,11 +94,5 @@ func TestRandom(t *testing.T) {
 	a, b := secret.Random(32), secret.Random(32)
 	if a.Len() != 32 || a.Equal(b) || a.Equal(secret.New(make([]byte, 32))) {
 		t.Error("Random is not random")
-	}
-}
-
-func TestLockMemoryFailsOnlyWithItsError(t *testing.T) {
-	if err := secret.LockMemory(); err != nil && !errors.Is(err, secret.ErrCannotLock) {
-		t.Error(err)
 	}
 }

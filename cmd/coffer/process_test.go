@@ -31,7 +31,7 @@ import (
 )
 
 // patience is how long a test waits for what should happen at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // fakeService stands in for the core.
 type fakeService struct {

@@ -55,6 +55,14 @@ type sealStatus struct {
 	ClusterName string `json:"cluster_name"`
 	ClusterID   string `json:"cluster_id"`
 	HAEnabled   bool   `json:"ha_enabled"`
+	autoStatus
+}
+
+// autoStatus is what is there to say of a seal that opens by itself.
+type autoStatus struct {
+	RecoverySeal     bool   `json:"recovery_seal"`
+	RecoverySealType string `json:"recovery_seal_type"`
+	Migration        bool   `json:"migration"`
 }
 
 // status is the command "coffer status"; the probes of Vault's Helm chart call it.
@@ -156,24 +164,35 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
+// orNA is what the table shows for a text.
+func orNA(text string) string {
+	if text == "" {
+		return "n/a"
+	}
+	return text
+}
+
 // print writes the table of Vault's status command.
 func (s *sealStatus) print(w io.Writer) {
 	rows := [][2]string{
 		{"Key", "Value"},
 		{"---", "-----"},
 		{"Seal Type", s.Type},
-		{"Initialized", strconv.FormatBool(s.Initialized)},
-		{"Sealed", strconv.FormatBool(s.Sealed)},
-		{"Total Shares", strconv.Itoa(s.Shares)},
-		{"Threshold", strconv.Itoa(s.Threshold)},
 	}
+	shares := "Total Shares"
+	if s.RecoverySeal {
+		shares = "Total Recovery Shares"
+		rows = append(rows, [2]string{"Recovery Seal Type", orNA(s.RecoverySealType)})
+	}
+	rows = append(rows, [2]string{"Initialized", strconv.FormatBool(s.Initialized)},
+		[2]string{"Sealed", strconv.FormatBool(s.Sealed)}, [2]string{shares, strconv.Itoa(s.Shares)},
+		[2]string{"Threshold", strconv.Itoa(s.Threshold)})
 	if s.Sealed {
-		nonce := s.Nonce
-		if nonce == "" {
-			nonce = "n/a"
-		}
 		rows = append(rows, [2]string{"Unseal Progress", fmt.Sprintf("%d/%d", s.Progress, s.Threshold)},
-			[2]string{"Unseal Nonce", nonce})
+			[2]string{"Unseal Nonce", orNA(s.Nonce)})
+	}
+	if s.Migration {
+		rows = append(rows, [2]string{"Seal Migration in Progress", "true"})
 	}
 	rows = append(rows, [2]string{"Version", s.Version}, [2]string{"Build Date", s.BuildDate},
 		[2]string{"Storage Type", s.StorageType})

@@ -49,6 +49,44 @@ Storage Type       bolt
 HA Enabled         false
 `
 
+const newBody = `{"type":"static","initialized":false,"sealed":true,"t":0,"n":0,"progress":0,"nonce":"",
+"version":"1.21.2","build_date":"2026-01-01T00:00:00Z","storage_type":"bolt","recovery_seal":true}`
+
+const newTable = `Key                      Value
+---                      -----
+Seal Type                static
+Recovery Seal Type       n/a
+Initialized              false
+Sealed                   true
+Total Recovery Shares    0
+Threshold                0
+Unseal Progress          0/0
+Unseal Nonce             n/a
+Version                  1.21.2
+Build Date               2026-01-01T00:00:00Z
+Storage Type             bolt
+HA Enabled               false
+`
+
+const migrationBody = `{"type":"shamir","initialized":true,"sealed":true,"t":1,"n":1,"progress":0,"nonce":"","migration":true,
+"version":"1.21.2","build_date":"2026-01-01T00:00:00Z","storage_type":"bolt","recovery_seal":false}`
+
+const migrationTable = `Key                           Value
+---                           -----
+Seal Type                     shamir
+Initialized                   true
+Sealed                        true
+Total Shares                  1
+Threshold                     1
+Unseal Progress               0/1
+Unseal Nonce                  n/a
+Seal Migration in Progress    true
+Version                       1.21.2
+Build Date                    2026-01-01T00:00:00Z
+Storage Type                  bolt
+HA Enabled                    false
+`
+
 func answer(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/sys/seal-status" {
@@ -70,6 +108,8 @@ func TestStatus(t *testing.T) {
 	}{
 		{"unsealed", answer(200, unsealedBody), nil, exitOK, unsealedTable, ""},
 		{"sealed", answer(200, sealedBody), nil, exitSealed, sealedTable, ""},
+		{"recovery keys", answer(200, newBody), nil, exitSealed, newTable, ""},
+		{"migration", answer(200, migrationBody), nil, exitSealed, migrationTable, ""},
 		{"JSON", answer(200, sealedBody), []string{"-format=json"}, exitSealed, sealedBody + "\n", ""},
 		{"not a vault", answer(200, "<html>"), nil, exitError, "", "Error checking seal status: "},
 		{"failing", answer(500, "{}"), nil, exitError, "", "unexpected status 500"},

@@ -6,13 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"runtime"
+	"sync"
 	"time"
 
+	"coffer/auth/approle"
+	"coffer/auth/kubernetes"
+	"coffer/auth/userpass"
+	"coffer/barrier/seal"
+	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/engines/kv"
 	"coffer/server/api"
 	"coffer/server/config"
 	"coffer/server/core"
+	"coffer/server/lockout"
 	"coffer/server/mounts"
 	"coffer/storage"
 	"coffer/storage/bolt"
@@ -29,6 +38,8 @@ type house struct {
 	core   *core.Core
 	store  store
 	bodies *api.BodyGate
+	// stopUnsealing ends the attempts to open by the seal, and waits for that.
+	stopUnsealing func()
 }
 
 // store is a storage that can be closed.
@@ -46,11 +57,16 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 	h := &house{cfg: cfg, log: log.Logger, store: s, bodies: api.NewBodyGate(bodyMemory)}
 	h.core = core.New(core.Config{
 		Storage: s,
+		Seal:    sealOf(cfg.Seal, os.Getenv),
 		Logger:  log.With(moduleKey, "core"),
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": kv.Factory},
-			mounts.Auth:   {},
+			mounts.Auth: {
+				"approle":    approle.Factory,
+				"kubernetes": kubernetes.Factory,
+				"userpass":   userpass.NewFactory(userpass.NewHasher(runtime.GOMAXPROCS(0))),
+			},
 		},
 		Settings: core.Settings{
 			ClusterName:     cfg.Cluster.Name,
@@ -62,10 +78,44 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			LogLevel:        log.level,
 			StorageType:     string(cfg.Storage.Kind),
 			Sanitized:       sanitized(cfg),
+			Lockout: func(method string) lockout.Policy {
+				l := cfg.Lockout(method)
+				return lockout.Policy{Disabled: l.Disabled, Threshold: l.Threshold, Duration: l.Duration,
+					CounterReset: l.CounterReset}
+			},
 		},
 		Build: core.Build{Version: vaultVersion, Date: date},
 	})
+	h.startUnsealing()
 	return h, nil
+}
+
+// sealOf returns the seal that opens by itself, or nil for Shamir's.
+func sealOf(cfg config.Seal, env func(string) string) seal.Auto {
+	if cfg.Type != seal.TypeStatic {
+		return nil
+	}
+	keys := []seal.StaticKey{}
+	for _, k := range []config.SealKey{cfg.Current, cfg.Previous} {
+		if k.ID != "" {
+			keys = append(keys, seal.StaticKey{ID: k.ID, Load: func() (secret.Key, error) { return k.Load(env) }})
+		}
+	}
+	return seal.NewStatic(keys[0], keys[1:]...)
+}
+
+// startUnsealing opens the server by its seal, if it has one: before it listens, when all is well.
+func (h *house) startUnsealing() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	first := h.core.AutoUnseal(ctx)
+	if first != nil {
+		done.Go(func() { h.core.KeepUnsealing(ctx, first) })
+	}
+	h.stopUnsealing = func() {
+		cancel()
+		done.Wait()
+	}
 }
 
 func openStorage(cfg config.Storage) (store, error) {
@@ -89,7 +139,7 @@ func sanitized(cfg *config.Config) map[string]any {
 		listeners[i] = map[string]any{"type": "tcp",
 			"config": map[string]any{"address": l.Address, "tls_disable": l.TLS == nil}}
 	}
-	return map[string]any{
+	all := map[string]any{
 		"api_addr": cfg.Cluster.APIAddr, "cluster_addr": cfg.Cluster.ClusterAddr, "cluster_name": cfg.Cluster.Name,
 		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second),
 		"max_lease_ttl":     int64(cfg.Leases.MaxTTL / time.Second),
@@ -97,6 +147,10 @@ func sanitized(cfg *config.Config) map[string]any {
 		"log_level": levelName(cfg.Log.Level), "log_format": string(cfg.Log.Format),
 		"listeners": listeners, "storage": map[string]any{"type": string(cfg.Storage.Kind)}, "pid_file": cfg.PIDFile,
 	}
+	if cfg.Seal.Type != seal.TypeShamir {
+		all["seals"] = []any{map[string]any{"type": cfg.Seal.Type, "name": cfg.Seal.Type, "disabled": false}}
+	}
+	return all
 }
 
 // Handler implements service.
@@ -134,5 +188,6 @@ func (h *house) InitDev(ctx context.Context, rootToken string) (devSecrets, erro
 
 // Close implements service.
 func (h *house) Close() error {
+	h.stopUnsealing()
 	return errors.Join(h.core.Seal(), h.store.Close())
 }

@@ -37,7 +37,7 @@ func decodeBody(r io.Reader, limits JSONLimits) (map[string]any, error) {
 	}
 	d := decoder{dec: dec, limits: limits}
 	if err != nil {
-		return nil, d.syntax(err)
+		return nil, d.syntax(err, atTop, false)
 	}
 	value, err := d.value(first, 1)
 	if err != nil {
@@ -81,19 +81,6 @@ type decoder struct {
 	values int
 }
 
-// syntax turns an error of the tokenizer into the answer.
-func (d *decoder) syntax(err error) error {
-	var syntax *json.SyntaxError
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return engines.Failed("malformed JSON, unclosed containers")
-	case errors.As(err, &syntax):
-		return parseError(syntax)
-	default:
-		return err
-	}
-}
-
 // end refuses anything but space after the value.
 func (d *decoder) end() error {
 	next, err := d.dec.Token()
@@ -106,7 +93,7 @@ func (d *decoder) end() error {
 	case errors.As(err, &syntax):
 		return engines.Failed("%s after top-level value", trimContext(syntax.Error()))
 	default:
-		return d.syntax(err)
+		return d.syntax(err, atTop, true)
 	}
 }
 
@@ -149,7 +136,7 @@ func (d *decoder) value(t json.Token, depth int) (any, error) {
 	switch t := t.(type) {
 	case json.Delim:
 		if depth > d.limits.Depth {
-			return nil, engines.Failed("JSON input exceeds allowed nesting depth")
+			return nil, errTooDeep
 		}
 		if t == '{' {
 			return d.object(depth)
@@ -170,7 +157,7 @@ func (d *decoder) object(depth int) (map[string]any, error) {
 	for {
 		t, err := d.dec.Token()
 		if err != nil {
-			return nil, d.syntax(err)
+			return nil, d.syntax(err, atKey, len(m) > 0)
 		}
 		if t == json.Delim('}') {
 			return m, nil
@@ -189,7 +176,7 @@ func (d *decoder) object(depth int) (map[string]any, error) {
 			return nil, engines.Failed("duplicate key '%s' in object", key)
 		}
 		if t, err = d.dec.Token(); err != nil {
-			return nil, d.syntax(err)
+			return nil, d.syntax(err, atValue, true)
 		}
 		if m[key], err = d.value(t, depth+1); err != nil {
 			return nil, err
@@ -202,7 +189,7 @@ func (d *decoder) array(depth int) ([]any, error) {
 	for {
 		t, err := d.dec.Token()
 		if err != nil {
-			return nil, d.syntax(err)
+			return nil, d.syntax(err, atElement, len(list) > 0)
 		}
 		if t == json.Delim(']') {
 			return list, nil

@@ -107,3 +107,12 @@ func FuzzDecodeBody(f *testing.F) {
 		}
 	})
 }
+
+// A body that is refused must not cost a scan that is deep or long.
+func TestMalformedDeepBodyIsRefusedEarly(t *testing.T) {
+	deep := `{"a":"` + strings.Repeat("x", 1<<19) + `","b" "c",` + strings.Repeat(`[`, 1<<19)
+	_, err := decodeBody(strings.NewReader(deep), DefaultJSONLimits())
+	if !errors.Is(err, errTooDeep) {
+		t.Errorf("%v, want errTooDeep", err)
+	}
+}

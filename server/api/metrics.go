@@ -1,18 +1,24 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
 	"coffer/engines"
 	"coffer/server/core"
 )
 
-// metrics serves `sys/metrics` in Prometheus' text format: to everybody where the listener says so, else
-// to tokens whose policies grant reading the path.
+// metrics serves `sys/metrics`: to everybody where the listener says so, else to tokens whose policies grant
+// reading the path.
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
+		status, err := http.StatusMethodNotAllowed, engines.ErrUnsupported
+		if r.Method == "LIST" {
+			status, err = http.StatusNotFound, engines.ErrUnsupportedPath
+		}
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusMethodNotAllowed, core.Numbered(engines.ErrUnsupported.Error()))
+		writeErrors(w, status, core.Numbered(err.Error()))
 		return
 	}
 	call := core.Call{ID: newRequestID(), Path: "sys/metrics", Operation: engines.Read,
@@ -23,11 +29,32 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	text, contentType, err := a.Core.Metrics().Text()
+	text, contentType, err := a.metricsText(r)
 	if err != nil {
 		a.respondError(w, r, call.ID, err)
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
+	if contentType == plainText {
+		w.WriteHeader(http.StatusBadRequest)
+	}
 	_, _ = w.Write(text) // a client that is gone needs no answer
+}
+
+// plainText is the type of the answer to a format that is not known.
+const plainText = "text/plain"
+
+// metricsText returns the metrics as the client wants them: Prometheus' text for format=prometheus and for
+// its scraper, Vault's JSON without a format.
+func (a *api) metricsText(r *http.Request) (text []byte, contentType string, err error) {
+	format := r.URL.Query().Get("format")
+	switch {
+	case format == "prometheus", format == "" && strings.HasPrefix(r.Header.Get("Accept"), "application/openmetrics-text"):
+		return a.Core.Metrics().Text()
+	case format == "":
+		text, err = a.Core.Metrics().JSON(a.Core.Now())
+		return text, contentJSON[0], err
+	default:
+		return fmt.Appendf(nil, "metric response format %q unknown", format), plainText, nil
+	}
 }

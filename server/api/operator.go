@@ -18,7 +18,7 @@ type operatorMethods map[string]operatorCall
 // operatorRoutes are the routes below sys/ that work without a token and, most of them, while the
 // server is sealed.
 func (a *api) operatorRoutes() map[string]operatorMethods {
-	keys := a.Core
+	keys, rekey, recovery := a.Core, a.Core.Rekey(), a.Core.RekeyRecovery()
 	write := func(f operatorCall) operatorMethods {
 		return operatorMethods{http.MethodPut: f, http.MethodPost: f}
 	}
@@ -31,17 +31,21 @@ func (a *api) operatorRoutes() map[string]operatorMethods {
 	initialise := write(keys.Init)
 	initialise[http.MethodGet] = keys.InitStatus
 	return map[string]operatorMethods{
-		"init":                  initialise,
-		"seal-status":           read(keys.SealStatus),
-		"leader":                read(keys.Leader),
-		"unseal":                write(keys.Unseal),
-		"seal":                  write(keys.SealCall),
-		"step-down":             write(keys.StepDown),
-		"rekey/init":            attempt(keys.RekeyStatus, keys.RekeyStart, keys.RekeyCancel),
-		"rekey/update":          write(keys.RekeyUpdate),
-		"rekey/verify":          attempt(keys.RekeyVerifyStatus, keys.RekeyVerify, keys.RekeyVerifyRestart),
-		"generate-root/attempt": attempt(keys.GenerateRootStatus, keys.GenerateRootStart, keys.GenerateRootCancel),
-		"generate-root/update":  write(keys.GenerateRootUpdate),
+		"init":                      initialise,
+		"seal-status":               read(keys.SealStatus),
+		"seal-backend-status":       read(keys.SealBackendStatus),
+		"leader":                    read(keys.Leader),
+		"unseal":                    write(keys.Unseal),
+		"seal":                      write(keys.SealCall),
+		"step-down":                 write(keys.StepDown),
+		"rekey/init":                attempt(rekey.Status, rekey.Start, rekey.Cancel),
+		"rekey/update":              write(rekey.Update),
+		"rekey/verify":              attempt(rekey.VerifyStatus, rekey.Verify, rekey.VerifyRestart),
+		"rekey-recovery-key/init":   attempt(recovery.Status, recovery.Start, recovery.Cancel),
+		"rekey-recovery-key/update": write(recovery.Update),
+		"rekey-recovery-key/verify": attempt(recovery.VerifyStatus, recovery.Verify, recovery.VerifyRestart),
+		"generate-root/attempt":     attempt(keys.GenerateRootStatus, keys.GenerateRootStart, keys.GenerateRootCancel),
+		"generate-root/update":      write(keys.GenerateRootUpdate),
 	}
 }
 

@@ -51,7 +51,7 @@ func setup(ctx context.Context, draft *barrier.Barrier) (string, error) {
 func initialize(t *testing.T, s storage.Storage, shares, threshold int) ceremony.InitResult {
 	t.Helper()
 	p := initParams{SecretShares: shares, SecretThreshold: threshold}
-	r, err := ceremony.Init(t.Context(), s, p, setup)
+	r, err := ceremony.Init(t.Context(), s, nil, p, setup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +61,9 @@ func initialize(t *testing.T, s storage.Storage, shares, threshold int) ceremony
 // unsealed gives the shares and opens the barrier.
 func unsealed(t *testing.T, s storage.Storage, shares ...string) *barrier.Barrier {
 	t.Helper()
-	u := ceremony.NewUnseal(s)
+	u := ceremony.NewUnseal(s, nil)
 	for i, share := range shares {
-		root, complete, err := u.Add(t.Context(), share)
+		opening, complete, err := u.Add(t.Context(), share, false)
 		if err != nil {
 			t.Fatalf("share %d: %v", i, err)
 		}
@@ -73,7 +73,7 @@ func unsealed(t *testing.T, s storage.Storage, shares ...string) *barrier.Barrie
 		if !complete {
 			continue
 		}
-		b, err := barrier.Open(t.Context(), s, root)
+		b, err := barrier.Open(t.Context(), s, opening.Root)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -212,12 +212,15 @@ func (g *GenerateRoot) authenticateLocked(ctx context.Context) error {
 		return invalid("failed to compute root key: %s", reasonOf(err))
 	}
 	defer unseal.Zero()
-	root, err := openRoot(ctx, g.storage, unseal)
+	config, err := seal.ReadConfig(ctx, g.storage)
 	if err != nil {
-		var public *Error
-		if errors.As(err, &public) {
-			return invalid("root generation aborted: unable to authenticate: %s", public.Message)
-		}
+		return err
+	}
+	root, wrong, err := rootKey(ctx, g.storage, config, unseal, seal.TypeShamir)
+	if errors.Is(err, seal.ErrWrongKey) {
+		return invalid("root generation aborted: unable to authenticate: %s%s", wrongPrefix(config, unseal), wrong)
+	}
+	if err != nil {
 		return err
 	}
 	defer root.Zero()

@@ -171,7 +171,7 @@ func TestCancelNeedsPrivilege(t *testing.T) {
 	if status, err := g.Status(t.Context()); err != nil || status.Started {
 		t.Errorf("the attempt is still there: %v", err)
 	}
-	r := ceremony.NewRekey(s, b)
+	r := ceremony.NewRekey(s, b, nil)
 	if err := r.Cancel(ceremony.Anonymous, ""); err != nil {
 		t.Errorf("nothing to cancel: %v", err)
 	}
@@ -202,7 +202,7 @@ func FuzzPGPKey(f *testing.F) {
 	f.Add([]byte{0xc6, 0xc0, 0x4d, 0x04})
 	s := memory.New()
 	p := initParams{SecretShares: 1, SecretThreshold: 1}
-	if _, err := ceremony.Init(context.Background(), s, p, setup); err != nil {
+	if _, err := ceremony.Init(context.Background(), s, nil, p, setup); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {

@@ -1,7 +1,6 @@
 package ceremony
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -25,7 +24,8 @@ type InitParams struct {
 	// encrypts the root token.
 	PGPKeys         []string `json:"pgp_keys"`
 	RootTokenPGPKey string   `json:"root_token_pgp_key"`
-	// The recovery parameters are for seals that unseal by themselves; here they are an error.
+	// The recovery parameters are the same for the recovery key of a seal that opens by itself. Which of
+	// the two sets applies depends on the seal; the other one is an error.
 	RecoveryShares    int      `json:"recovery_shares"`
 	RecoveryThreshold int      `json:"recovery_threshold"`
 	RecoveryPGPKeys   []string `json:"recovery_pgp_keys"`
@@ -33,7 +33,11 @@ type InitParams struct {
 
 // InitResult is the answer of Vault's sys/init.
 type InitResult struct {
+	// ShareList has the shares of the unseal key; none when the seal opens by itself.
 	ShareList
+	// The shares of the recovery key, in hex and in base64, when the seal opens by itself.
+	RecoveryKeys       []string `json:"recovery_keys,omitempty"`
+	RecoveryKeysBase64 []string `json:"recovery_keys_base64,omitempty"`
 	// RootToken is encrypted and in base64 when there was a key for it.
 	RootToken string `json:"root_token"`
 }
@@ -43,102 +47,125 @@ type InitResult struct {
 // afterwards.
 type Setup func(ctx context.Context, draft *barrier.Barrier) (rootToken string, err error)
 
-// Init initializes the storage. Everything is validated first; then barrier, seal and whatever setup writes
-// are drafted in memory, and stored in one Apply. So there is either nothing, or a server whose keys and
-// token the caller has in hand. Two calls at once are the caller's to prevent.
-func Init(ctx context.Context, s storage.Storage, p InitParams, setup Setup) (InitResult, error) {
-	keys, tokenKey, err := p.validate(ctx, s)
+// Init initializes the storage for the seal that opens by itself, or for Shamir's when auto is nil. Everything
+// is validated first; then barrier, seal and whatever setup writes are drafted in memory, and stored in one
+// Apply. So there is either nothing, or a server whose keys and token the caller has in hand. Two calls at once
+// are the caller's to prevent.
+func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, setup Setup) (InitResult, error) {
+	plan, err := p.validate(ctx, s, auto)
 	if err != nil {
 		return InitResult{}, err
 	}
-	root, unseal := secret.Random(record.KeySize), secret.Random(seal.UnsealKeySize)
+	root, operators := secret.Random(record.KeySize), secret.Random(seal.UnsealKeySize)
 	defer root.Zero()
-	defer unseal.Zero()
-	draft, token, err := draftServer(ctx, p, root, unseal, setup)
+	defer operators.Zero()
+	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold}
+	records, err := seal.RecordsWith(ctx, auto, config, root, operators)
+	if err != nil {
+		return InitResult{}, unavailable(err)
+	}
+	draft, token, err := draftServer(ctx, records, root, setup)
 	if err != nil {
 		return InitResult{}, err
 	}
-	if tokenKey != nil {
-		encrypted, err := tokenKey.encrypt([]byte(token))
+	if plan.tokenKey != nil {
+		encrypted, err := plan.tokenKey.encrypt([]byte(token))
 		if err != nil {
 			return InitResult{}, err
 		}
 		token = base64.StdEncoding.EncodeToString(encrypted)
 	}
-	shares, err := seal.Split(unseal, p.SecretShares, p.SecretThreshold)
+	list, err := splitKey(operators, plan.shares, plan.threshold, plan.keys)
 	if err != nil {
 		return InitResult{}, err
 	}
-	list, err := newShareList(shares, keys)
-	for _, share := range shares {
-		share.Zero()
+	if err := Commit(ctx, s, seal.RootKeyPath, draft); err != nil {
+		return InitResult{}, fmt.Errorf("ceremony: store the new server: %w", err)
 	}
-	if err != nil {
-		return InitResult{}, err
+	if auto == nil {
+		return InitResult{ShareList: list, RootToken: token}, nil
 	}
-	if err := commit(ctx, s, draft); err != nil {
-		return InitResult{}, err
-	}
-	return InitResult{ShareList: list, RootToken: token}, nil
+	return InitResult{ShareList: noShares(), RecoveryKeys: list.Keys, RecoveryKeysBase64: list.KeysBase64,
+		RootToken: token}, nil
 }
 
-func (p InitParams) validate(ctx context.Context, s storage.Storage) (keys []pgpKey, tokenKey *pgpKey, err error) {
-	if err := p.checkRecovery(); err != nil {
-		return nil, nil, err
+// initPlan is what InitParams ask for, checked.
+type initPlan struct {
+	shares, threshold int
+	keys              []pgpKey
+	tokenKey          *pgpKey
+}
+
+// validate checks in Vault's order and words.
+func (p InitParams) validate(ctx context.Context, s storage.Storage, auto seal.Auto) (initPlan, error) {
+	plan, texts := initPlan{shares: p.SecretShares, threshold: p.SecretThreshold}, p.PGPKeys
+	wrong, what := "incorrect number of PGP keys", "seal"
+	if auto != nil {
+		plan, texts = initPlan{shares: p.RecoveryShares, threshold: p.RecoveryThreshold}, p.RecoveryPGPKeys
+		wrong, what = wrong+" for recovery", "recovery"
 	}
-	if len(p.PGPKeys) > 0 && len(p.PGPKeys) != p.SecretShares {
-		return nil, nil, invalid("incorrect number of PGP keys")
+	if err := p.checkApplicable(auto); err != nil {
+		return initPlan{}, err
 	}
-	if problem := checkShares(p.SecretShares, p.SecretThreshold); problem != "" {
-		return nil, nil, invalid("invalid seal configuration: %s", problem)
+	if len(texts) > 0 && len(texts) != plan.shares {
+		return initPlan{}, &Error{Kind: ErrInvalid, Message: wrong}
 	}
-	if keys, err = parsePGPKeys(p.PGPKeys); err != nil {
-		return nil, nil, invalid("invalid seal configuration: %v", err)
+	if auto != nil && plan.shares < 1 {
+		return initPlan{}, invalid("recovery configuration must specify a positive number of shares")
+	}
+	if problem := checkShares(plan.shares, plan.threshold); problem != "" {
+		return initPlan{}, invalid("invalid %s configuration: %s", what, problem)
+	}
+	var err error
+	if plan.keys, err = parsePGPKeys(texts); err != nil {
+		return initPlan{}, invalid("invalid %s configuration: %v", what, err)
 	}
 	exists, err := barrier.Exists(ctx, s)
 	if err != nil {
-		return nil, nil, err
+		return initPlan{}, err
 	}
 	if exists {
-		return nil, nil, ErrAlreadyInitialized
+		return initPlan{}, ErrAlreadyInitialized
 	}
 	if p.RootTokenPGPKey != "" {
 		// Vault looks at this key last, when everything else is done and stored.
 		key, err := parsePGPKey(p.RootTokenPGPKey)
 		if err != nil {
-			return nil, nil, err
+			return initPlan{}, err
 		}
-		tokenKey = &key
+		plan.tokenKey = &key
 	}
-	return keys, tokenKey, nil
+	return plan, nil
 }
 
-func (p InitParams) checkRecovery() error {
+// checkApplicable refuses the parameters of the other kind of seal.
+func (p InitParams) checkApplicable(auto seal.Auto) error {
+	prefix, shares, threshold, keys := "recovery", p.RecoveryShares, p.RecoveryThreshold, "recovery_pgp_keys"
+	texts := p.RecoveryPGPKeys
+	if auto != nil {
+		prefix, shares, threshold, keys = "secret", p.SecretShares, p.SecretThreshold, "pgp_keys"
+		texts = p.PGPKeys
+	}
 	var given []string
-	if p.RecoveryShares != 0 {
-		given = append(given, "recovery_shares")
+	if shares != 0 {
+		given = append(given, prefix+"_shares")
 	}
-	if p.RecoveryThreshold != 0 {
-		given = append(given, "recovery_threshold")
+	if threshold != 0 {
+		given = append(given, prefix+"_threshold")
 	}
-	if len(p.RecoveryPGPKeys) > 0 {
-		given = append(given, "recovery_pgp_keys")
+	if len(texts) > 0 {
+		given = append(given, keys)
 	}
 	if len(given) > 0 {
-		return invalid("parameters %s not applicable to seal type %s", strings.Join(given, ","), seal.TypeShamir)
+		return invalid("parameters %s not applicable to seal type %s", strings.Join(given, ","), typeOf(auto))
 	}
 	return nil
 }
 
 // draftServer returns everything to be stored, and the root token.
-func draftServer(ctx context.Context, p InitParams, root, unseal secret.Key, setup Setup) (
+func draftServer(ctx context.Context, records []storage.Op, root secret.Key, setup Setup) (
 	draft []storage.Op, rootToken string, err error,
 ) {
-	config := seal.Config{Type: seal.TypeShamir, Shares: p.SecretShares, Threshold: p.SecretThreshold}
-	records, err := seal.Records(ctx, seal.NewShamir(unseal), config, root)
-	if err != nil {
-		return nil, "", err
-	}
 	ops, err := barrier.Create(root)
 	if err != nil {
 		return nil, "", err
@@ -156,22 +183,4 @@ func draftServer(ctx context.Context, p InitParams, root, unseal secret.Key, set
 		return nil, "", fmt.Errorf("ceremony: set up the server: %w", errors.Join(err, closeErr))
 	}
 	return store.Contents(), rootToken, nil
-}
-
-// commit applies the draft. When that fails but the draft is there, it was written: then the keys must be
-// handed out, or nobody will ever open it.
-func commit(ctx context.Context, s storage.Storage, draft []storage.Op) error {
-	err := s.Apply(ctx, draft...)
-	if err == nil {
-		return nil
-	}
-	for _, op := range draft {
-		if op.Key != seal.RootKeyPath {
-			continue
-		}
-		if got, getErr := s.Get(ctx, op.Key); getErr == nil && bytes.Equal(got, op.Value) {
-			return nil
-		}
-	}
-	return fmt.Errorf("ceremony: store the new server: %w", err)
 }

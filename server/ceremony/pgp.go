@@ -82,6 +82,9 @@ type ShareList struct {
 	KeysBase64 []string `json:"keys_base64"`
 }
 
+// noShares is the list where there are none: clients see empty lists.
+func noShares() ShareList { return ShareList{Keys: []string{}, KeysBase64: []string{}} }
+
 // newShareList encrypts each share for the key of the same place; without keys it encrypts nothing.
 func newShareList(shares []secret.Key, keys []pgpKey) (ShareList, error) {
 	var list ShareList

@@ -2,7 +2,6 @@ package ceremony
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,13 +12,20 @@ import (
 	"coffer/storage"
 )
 
-// Rekey is the ceremony that replaces the shares of the unseal key, and with them the unseal key and the root
-// key, for one session. It is safe for concurrent use.
+// Rekey is the ceremony that replaces keys, for one session: the unseal key, its shares and the root key; or,
+// where a seal opens by itself, the root key alone; or the recovery key and its shares. It is safe for concurrent
+// use.
 type Rekey struct {
 	storage storage.Storage
 	barrier Barrier
+	// auto is the seal of the configuration; nil for Shamir's.
+	auto seal.Auto
+	// recovery tells that it is the recovery key that is replaced.
+	recovery bool
 
-	mu sync.Mutex
+	// mu is one lock for the two ceremonies of a session: an attempt at the recovery key holds the root
+	// key, which the other ceremony replaces.
+	mu *sync.Mutex
 	// attempt is guarded by mu; nil when there is none.
 	attempt *rekeying
 }
@@ -30,9 +36,11 @@ type rekeying struct {
 	params RekeyParams
 	keys   []pgpKey
 	given  quorum
-	// unseal is the new unseal key once the old shares were given and verification is required; until
-	// then it is empty. verified collects its shares, under the verification nonce.
+	// unseal is the new unseal or recovery key once the old shares were given and verification is required;
+	// until then it is empty. verified collects its shares, under the verification nonce. root is the root
+	// key that the new recovery key is to open.
 	unseal            secret.Key
+	root              secret.Key
 	verified          quorum
 	verificationNonce string
 }
@@ -75,8 +83,27 @@ type RekeyResult struct {
 	VerificationNonce    string   `json:"verification_nonce,omitempty"`
 }
 
-// NewRekey returns the ceremony for an open barrier and the storage below it.
-func NewRekey(s storage.Storage, b Barrier) *Rekey { return &Rekey{storage: s, barrier: b} }
+// NewRekey returns the ceremony for an open barrier, the storage below it, and the seal that opens by itself; nil
+// for Shamir's.
+func NewRekey(s storage.Storage, b Barrier, auto seal.Auto) *Rekey {
+	return &Rekey{storage: s, barrier: b, auto: auto, mu: new(sync.Mutex)}
+}
+
+// Recovery returns the ceremony for the recovery key of the same session.
+func (r *Rekey) Recovery() *Rekey {
+	return &Rekey{storage: r.storage, barrier: r.barrier, auto: r.auto, recovery: true, mu: r.mu}
+}
+
+// Supported is an ErrInvalid for the recovery key of a seal that has none.
+func (r *Rekey) Supported() error {
+	if r.recovery && r.auto == nil {
+		return invalid("recovery rekeying not supported")
+	}
+	return nil
+}
+
+// splits reports whether the ceremony makes shares. A new root key under a seal that opens by itself has none.
+func (r *Rekey) splits() bool { return r.recovery || r.auto == nil }
 
 // Status returns how far the attempt is, if there is one.
 func (r *Rekey) Status(ctx context.Context) (RekeyStatus, error) {
@@ -103,7 +130,7 @@ func (r *Rekey) statusLocked(ctx context.Context) (RekeyStatus, error) {
 
 // Start begins an attempt. What is wrong with p is an ErrInvalid or an ErrFailed, as in Vault.
 func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
-	keys, err := p.validate()
+	keys, err := r.validate(&p)
 	if err != nil {
 		return RekeyStatus{}, err
 	}
@@ -120,7 +147,12 @@ func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
 	return status, err
 }
 
-func (p RekeyParams) validate() ([]pgpKey, error) {
+// validate checks in Vault's order, and sets the numbers where they mean nothing.
+func (r *Rekey) validate(p *RekeyParams) ([]pgpKey, error) {
+	what := "rekey seal"
+	if r.recovery {
+		what = "recovery"
+	}
 	switch {
 	case p.Backup && len(p.PGPKeys) == 0:
 		return nil, invalid("cannot request a backup of the new keys without providing PGP keys for encryption")
@@ -128,13 +160,20 @@ func (p RekeyParams) validate() ([]pgpKey, error) {
 		return nil, invalid("incorrect number of PGP keys for rekey")
 	case p.SecretThreshold > p.SecretShares:
 		return nil, invalid("provided threshold greater than the total shares")
+	case !r.splits() && len(p.PGPKeys) > 0:
+		return nil, invalid("PGP key encryption not supported when using stored keys")
+	case !r.splits() && p.RequireVerification:
+		return nil, invalid("requiring verification not supported when rekeying the barrier key with recovery keys")
+	}
+	if !r.splits() {
+		p.SecretShares, p.SecretThreshold = 1, 1
 	}
 	if problem := checkShares(p.SecretShares, p.SecretThreshold); problem != "" {
-		return nil, failed("invalid rekey seal configuration: %s", problem)
+		return nil, failed("invalid %s configuration: %s", what, problem)
 	}
 	keys, err := parsePGPKeys(p.PGPKeys)
 	if err != nil {
-		return nil, failed("invalid rekey seal configuration: %v", err)
+		return nil, failed("invalid %s configuration: %v", what, err)
 	}
 	return keys, nil
 }
@@ -161,6 +200,7 @@ func (r *Rekey) endLocked() {
 	r.attempt.given.clear()
 	r.attempt.verified.clear()
 	r.attempt.unseal.Zero()
+	r.attempt.root.Zero()
 	r.attempt = nil
 }
 
@@ -171,19 +211,13 @@ func (r *Rekey) Update(ctx context.Context, nonce, text string) (status *RekeySt
 	if err != nil {
 		return nil, nil, err
 	}
+	if r.Supported() != nil {
+		return nil, nil, failed("failed to fetch existing recovery config: recovery not supported")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := r.attempt
-	switch {
-	case a == nil:
-		return nil, nil, invalid("no barrier rekey in progress")
-	case a.unseal.Len() > 0:
-		return nil, nil, invalid("rekey operation already finished; verification must be performed; "+
-			"nonce for the verification operation is %q", a.verificationNonce)
-	case nonce != a.nonce:
-		return nil, nil, invalid("incorrect nonce supplied; nonce for this rekey operation is %q", a.nonce)
-	case !a.given.add(share):
-		return nil, nil, invalid("given key has already been provided during this generation operation")
+	if err := r.takeLocked(nonce, share); err != nil {
+		return nil, nil, err
 	}
 	now, err := r.statusLocked(ctx)
 	if err != nil {
@@ -192,59 +226,102 @@ func (r *Rekey) Update(ctx context.Context, nonce, text string) (status *RekeySt
 	if now.Progress < now.Required {
 		return &now, nil, nil
 	}
-	if err := r.authenticateLocked(ctx); err != nil {
+	present, root, err := r.authenticateLocked(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
-	result, err = r.finishLocked(ctx)
+	defer present.Zero()
+	defer root.Zero()
+	result, err = r.finishLocked(ctx, present, root)
 	return nil, result, err
 }
 
-// authenticateLocked checks that the shares given are those of the root key, and drops them.
-func (r *Rekey) authenticateLocked(ctx context.Context) error {
-	unseal, err := r.attempt.given.combine()
-	if err != nil {
-		return failed("failed to compute root key: %s", reasonOf(err))
+// takeLocked adds a share of the present key to the attempt.
+func (r *Rekey) takeLocked(nonce string, share secret.Key) error {
+	kind, operation := "barrier", "generation"
+	if r.recovery {
+		kind, operation = "recovery", "rekey"
 	}
-	defer unseal.Zero()
-	root, wrong, err := rootKey(ctx, r.storage, unseal, "")
+	a := r.attempt
 	switch {
-	case errors.Is(err, seal.ErrWrongKey) && badKeySize(unseal) != "":
-		return failed("%s", wrong)
-	case errors.Is(err, seal.ErrWrongKey):
-		return failed("failed to read root key: invalid key: %s", wrong)
-	case err != nil:
-		return err
+	case a == nil:
+		return invalid("no %s rekey in progress", kind)
+	case a.unseal.Len() > 0:
+		return invalid("rekey operation already finished; verification must be performed; "+
+			"nonce for the verification operation is %q", a.verificationNonce)
+	case nonce != a.nonce:
+		return invalid("incorrect nonce supplied; nonce for this rekey operation is %q", a.nonce)
+	case !a.given.add(share):
+		return invalid("given key has already been provided during this %s operation", operation)
 	}
-	defer root.Zero()
-	return r.barrier.VerifyRoot(root)
+	return nil
 }
 
-// finishLocked makes the new unseal key and its shares. They take effect now, or when they were verified.
-func (r *Rekey) finishLocked(ctx context.Context) (*RekeyResult, error) {
+// authenticateLocked checks that the shares given are those of the root key, and drops them. It returns what
+// they combine to, and the root key.
+func (r *Rekey) authenticateLocked(ctx context.Context) (present, root secret.Key, err error) {
+	present, err = r.attempt.given.combine()
+	if err != nil {
+		what := "root key"
+		if r.recovery {
+			what = "recovery key"
+		}
+		return secret.Key{}, secret.Key{}, failed("failed to compute %s: %s", what, reasonOf(err))
+	}
+	config, err := seal.ReadConfig(ctx, r.storage)
+	if err != nil {
+		return secret.Key{}, secret.Key{}, err
+	}
+	root, wrong, err := rootKey(ctx, r.storage, config, present, "")
+	switch {
+	case err == nil:
+		err = r.barrier.VerifyRoot(root)
+	case !errors.Is(err, seal.ErrWrongKey):
+	case r.auto != nil:
+		err = invalid("recovery key verification failed: %s", wrong)
+	case badKeySize(present) != "":
+		err = failed("%s", wrong)
+	default:
+		err = failed("failed to read root key: invalid key: %s", wrong)
+	}
+	if err != nil {
+		present.Zero()
+		root.Zero()
+	}
+	return present, root, err
+}
+
+// finishLocked makes the new key and its shares. They take effect now, or when they were verified.
+func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*RekeyResult, error) {
 	a := r.attempt
-	unseal := secret.Random(seal.UnsealKeySize)
-	shares, err := seal.Split(unseal, a.params.SecretShares, a.params.SecretThreshold)
-	if err != nil {
-		return nil, err
-	}
-	list, err := newShareList(shares, a.keys)
-	for _, share := range shares {
-		share.Zero()
-	}
-	if err != nil {
-		return nil, err
-	}
 	result := &RekeyResult{
-		Nonce: a.nonce, Complete: true, ShareList: list, PGPFingerprints: fingerprints(a.keys),
+		Nonce: a.nonce, Complete: true, PGPFingerprints: fingerprints(a.keys),
 		Backup: a.params.Backup, VerificationRequired: a.params.RequireVerification,
+	}
+	if !r.splits() {
+		result.ShareList = noShares()
+		if err := r.replaceRootLocked(ctx, present); err != nil {
+			return nil, err
+		}
+		r.endLocked()
+		return result, nil
+	}
+	unseal := secret.Random(seal.UnsealKeySize)
+	var err error
+	result.ShareList, err = splitKey(unseal, a.params.SecretShares, a.params.SecretThreshold, a.keys)
+	if err != nil {
+		return nil, err
 	}
 	var extra []storage.Op
 	if a.params.Backup {
-		op, err := backupOp(a.nonce, list, a.keys)
+		op, err := r.backupOp(a.nonce, result.ShareList, a.keys)
 		if err != nil {
 			return nil, err
 		}
 		extra = append(extra, op)
+	}
+	if r.recovery {
+		a.root = root.Clone()
 	}
 	if a.params.RequireVerification {
 		if err := r.storage.Apply(ctx, extra...); err != nil {
@@ -262,73 +339,59 @@ func (r *Rekey) finishLocked(ctx context.Context) (*RekeyResult, error) {
 	return result, nil
 }
 
-// performLocked makes the new unseal key and a new root key take effect. When the storage reports a failure
-// but has the new keys, they are in effect, and the shares must be handed out.
-func (r *Rekey) performLocked(ctx context.Context, unseal secret.Key, extra ...storage.Op) error {
+// performLocked makes the new unseal or recovery key take effect, an unseal key together with a new root key. When
+// the storage reports a failure but has the new keys, they are in effect, and the shares must be handed out.
+func (r *Rekey) performLocked(ctx context.Context, key secret.Key, extra ...storage.Op) error {
 	params := r.attempt.params
-	config := seal.Config{Type: seal.TypeShamir, Shares: params.SecretShares, Threshold: params.SecretThreshold}
-	root := secret.Random(record.KeySize)
-	defer root.Zero()
-	records, err := seal.Records(ctx, seal.NewShamir(unseal), config, root)
+	config := seal.Config{Type: typeOf(r.auto), Shares: params.SecretShares, Threshold: params.SecretThreshold}
+	if !r.recovery {
+		return r.replaceLocked(ctx, config, key, extra...)
+	}
+	// Since the old shares were given, the other ceremony may have replaced the root key.
+	if err := r.barrier.VerifyRoot(r.attempt.root); err != nil {
+		r.endLocked()
+		return failed("the root key was replaced meanwhile; begin the rekey anew")
+	}
+	records, err := seal.RecoveryRecords(ctx, config, r.attempt.root, key)
 	if err != nil {
 		return err
 	}
-	err = r.barrier.Rekey(ctx, root, append(records, extra...)...)
-	if err != nil && r.barrier.VerifyRoot(root) != nil {
+	if err := Commit(ctx, r.storage, seal.RecoveryKeyPath, append(records, extra...)); err != nil {
 		return fmt.Errorf("ceremony: rekey: %w", err)
 	}
 	return nil
 }
 
-// backupPath is where encrypted shares are kept, in the storage below the barrier.
-const backupPath = "core/unseal-keys-backup"
-
-// RekeyBackup is the answer of Vault's sys/rekey/backup: the encrypted shares by the fingerprint of the
-// key that they are encrypted for.
-type RekeyBackup struct {
-	Nonce      string              `json:"nonce"`
-	Keys       map[string][]string `json:"keys"`
-	KeysBase64 map[string][]string `json:"keys_base64"`
-}
-
-func backupOp(nonce string, list ShareList, keys []pgpKey) (storage.Op, error) {
-	b := RekeyBackup{Nonce: nonce, Keys: map[string][]string{}, KeysBase64: map[string][]string{}}
-	for i, key := range keys {
-		id := key.fingerprint()
-		b.Keys[id] = append(b.Keys[id], list.Keys[i])
-		b.KeysBase64[id] = append(b.KeysBase64[id], list.KeysBase64[i])
-	}
-	data, err := json.Marshal(b)
+// replaceRootLocked makes a new root key under a seal that opens by itself; the recovery key stays. It refuses
+// where the seal does not open the data: then the server was unsealed by hand, and a new root key under
+// the key at hand would settle, in passing, that the other one is lost.
+func (r *Rekey) replaceRootLocked(ctx context.Context, recovery secret.Key) error {
+	config, err := seal.ReadConfig(ctx, r.storage)
 	if err != nil {
-		return storage.Op{}, fmt.Errorf("ceremony: encode the backup: %w", err)
+		return err
 	}
-	return storage.Put(backupPath, data), nil
+	root, err := seal.RootKey(ctx, r.storage, r.auto)
+	root.Zero()
+	if errors.Is(err, seal.ErrWrongKey) || errors.Is(err, seal.ErrNoKey) {
+		return errors.Join(failed("the key of the seal does not open the data; nothing was changed"), err)
+	}
+	if err != nil {
+		return err
+	}
+	return r.replaceLocked(ctx, config, recovery)
 }
 
-// Backup returns the shares that the last rekey with Backup made, or an ErrInvalid when there are none.
-func (r *Rekey) Backup(ctx context.Context) (RekeyBackup, error) {
-	data, err := r.storage.Get(ctx, backupPath)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return RekeyBackup{}, invalid("no backed-up keys found")
-	case err != nil:
-		return RekeyBackup{}, fmt.Errorf("ceremony: read %s: %w", backupPath, err)
+// replaceLocked makes a new root key, which operators and the seal, if it opens by itself, open.
+func (r *Rekey) replaceLocked(ctx context.Context, c seal.Config, operators secret.Key, extra ...storage.Op) error {
+	root := secret.Random(record.KeySize)
+	defer root.Zero()
+	records, err := seal.RecordsWith(ctx, r.auto, c, root, operators)
+	if err != nil {
+		return unavailable(err)
 	}
-	return decodeBackup(data)
-}
-
-func decodeBackup(data []byte) (RekeyBackup, error) {
-	var b RekeyBackup
-	if err := json.Unmarshal(data, &b); err != nil {
-		return RekeyBackup{}, fmt.Errorf("ceremony: %s is damaged: %w", backupPath, err)
-	}
-	return b, nil
-}
-
-// DeleteBackup removes the backup, if there is one.
-func (r *Rekey) DeleteBackup(ctx context.Context) error {
-	if err := r.storage.Apply(ctx, storage.Delete(backupPath)); err != nil {
-		return fmt.Errorf("ceremony: delete %s: %w", backupPath, err)
+	err = r.barrier.Rekey(ctx, root, append(records, extra...)...)
+	if err != nil && r.barrier.VerifyRoot(root) != nil {
+		return fmt.Errorf("ceremony: rekey: %w", err)
 	}
 	return nil
 }

@@ -36,15 +36,15 @@ func rekey(t *testing.T, r *ceremony.Rekey, p ceremony.RekeyParams, keys ...stri
 
 func TestRekey(t *testing.T) {
 	s, b, keys := startServer(t, 3, 2)
-	r := ceremony.NewRekey(s, b)
+	r := ceremony.NewRekey(s, b, nil)
 	result := rekey(t, r, rekeyParams{SecretShares: 4, SecretThreshold: 3}, keys[2], keys[0])
 	want := &ceremony.RekeyResult{Nonce: result.Nonce, Complete: true, ShareList: result.ShareList}
 	if diff := cmp.Diff(want, result); diff != "" || len(result.Keys) != 4 {
 		t.Fatalf("-want +got\n%s", diff)
 	}
-	u := ceremony.NewUnseal(s)
+	u := ceremony.NewUnseal(s, nil)
 	for i, key := range keys {
-		if _, complete, err := u.Add(t.Context(), key); complete || (err != nil) != (i == 2) {
+		if _, complete, err := u.Add(t.Context(), key, false); complete || (err != nil) != (i == 2) {
 			t.Errorf("old share %d: complete %v, %v", i, complete, err)
 		}
 	}
@@ -60,7 +60,7 @@ func TestRekey(t *testing.T) {
 
 func TestRekeyRefuses(t *testing.T) {
 	s, b, keys := startServer(t, 3, 2)
-	r := ceremony.NewRekey(s, b)
+	r := ceremony.NewRekey(s, b, nil)
 	for _, test := range []struct {
 		params ceremony.RekeyParams
 		kind   error
@@ -135,7 +135,7 @@ func TestRekeyRefuses(t *testing.T) {
 
 func TestRekeyWithVerification(t *testing.T) {
 	s, b, keys := startServer(t, 2, 2)
-	r := ceremony.NewRekey(s, b)
+	r := ceremony.NewRekey(s, b, nil)
 	p := rekeyParams{SecretShares: 3, SecretThreshold: 2, RequireVerification: true}
 	result := rekey(t, r, p, keys...)
 	if !result.VerificationRequired || result.VerificationNonce == "" || result.VerificationNonce == result.Nonce {
@@ -193,7 +193,7 @@ func TestRekeyWithVerification(t *testing.T) {
 
 func TestRekeyBackup(t *testing.T) {
 	s, b, keys := startServer(t, 1, 1)
-	r := ceremony.NewRekey(s, b)
+	r := ceremony.NewRekey(s, b, nil)
 	_, err := r.Backup(t.Context())
 	wantError(t, err, errInvalid, "no backed-up keys found")
 	pair := []pgp{newPGP(t), newPGP(t)}
@@ -237,7 +237,7 @@ func TestFaultsInRekey(t *testing.T) {
 				if err != nil {
 					return
 				}
-				r := ceremony.NewRekey(f, b)
+				r := ceremony.NewRekey(f, b, nil)
 				started, err := r.Start(t.Context(), rekeyParams{
 					SecretShares: 1, SecretThreshold: 1, RequireVerification: verification,
 				})
@@ -275,7 +275,7 @@ func TestRekeyThatWasWrittenHandsOutItsShares(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.FailEvery(storagetest.Apply, storagetest.WrittenButFailed)
-	result := rekey(t, ceremony.NewRekey(f, b), rekeyParams{SecretShares: 1, SecretThreshold: 1}, old...)
+	result := rekey(t, ceremony.NewRekey(f, b, nil), rekeyParams{SecretShares: 1, SecretThreshold: 1}, old...)
 	if _, err := barrier.Open(t.Context(), base, rootOf(t, base, result.Keys[0])); err != nil {
 		t.Error(err)
 	}

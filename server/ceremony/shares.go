@@ -115,18 +115,39 @@ func badKeySize(key secret.Key) string {
 	}
 }
 
-// rootKey returns the root key that the combined unseal key opens. For a wrong key, wrong is the text of
-// Vault's error and the error is seal.ErrWrongKey; sealName is how Vault names the seal in it.
-func rootKey(ctx context.Context, s storage.Storage, unseal secret.Key, sealName string) (
+// rootKey returns the root key that the operators' combined key opens: the unseal key, or the recovery key of a
+// seal that opens by itself. For a wrong key, wrong is the text of Vault's error and the error is
+// seal.ErrWrongKey; sealName is how Vault names a Shamir seal in it.
+func rootKey(ctx context.Context, s storage.Storage, c seal.Config, operators secret.Key, sealName string) (
 	root secret.Key, wrong string, err error,
 ) {
-	if wrong = badKeySize(unseal); wrong != "" {
+	if c.Type != seal.TypeShamir {
+		root, err = seal.RootKeyWith(ctx, s, c, operators)
+		return root, wrongRecoveryKey, err
+	}
+	if wrong = badKeySize(operators); wrong != "" {
 		return secret.Key{}, wrong, seal.ErrWrongKey
 	}
-	root, err = seal.RootKey(ctx, s, seal.NewShamir(unseal))
+	root, err = seal.RootKeyWith(ctx, s, c, operators)
 	if errors.Is(err, seal.ErrWrongKey) {
 		wrong = "failed to decrypt keys from storage: error decrypting seal wrapped value\n" +
 			"error decrypting using seal " + sealName + ": cipher: message authentication failed"
 	}
 	return root, wrong, err
+}
+
+// wrongRecoveryKey is what Vault says of a recovery key that is not the stored one.
+const wrongRecoveryKey = "recovery key does not match submitted values"
+
+// splitKey returns the shares of a key as clients get them, each encrypted for its PGP key if there are any.
+func splitKey(key secret.Key, shares, threshold int, keys []pgpKey) (ShareList, error) {
+	parts, err := seal.Split(key, shares, threshold)
+	if err != nil {
+		return ShareList{}, err
+	}
+	list, err := newShareList(parts, keys)
+	for _, part := range parts {
+		part.Zero()
+	}
+	return list, err
 }

@@ -14,7 +14,7 @@ import (
 
 func TestUnsealProgress(t *testing.T) {
 	s := memory.New()
-	u := ceremony.NewUnseal(s)
+	u := ceremony.NewUnseal(s, nil)
 	want := func(want ceremony.UnsealStatus) ceremony.UnsealStatus {
 		t.Helper()
 		got, err := u.Status(t.Context())
@@ -30,7 +30,7 @@ func TestUnsealProgress(t *testing.T) {
 	}
 	add := func(share string) error {
 		t.Helper()
-		_, complete, err := u.Add(t.Context(), share)
+		_, complete, err := u.Add(t.Context(), share, false)
 		if complete {
 			t.Fatal("complete")
 		}
@@ -82,11 +82,11 @@ func TestUnsealProgress(t *testing.T) {
 	if again := want(status); again.Nonce == first.Nonce {
 		t.Error("the nonce was used again")
 	}
-	root, complete, err := u.Add(t.Context(), r.Keys[2])
+	opening, complete, err := u.Add(t.Context(), r.Keys[2], false)
 	if err != nil || !complete {
 		t.Fatalf("complete %v, %v", complete, err)
 	}
-	if _, err := barrier.Open(t.Context(), s, root); err != nil {
+	if _, err := barrier.Open(t.Context(), s, opening.Root); err != nil {
 		t.Error(err)
 	}
 	status.Progress = 0
@@ -102,13 +102,13 @@ func FuzzUnsealShare(f *testing.F) {
 	}
 	s := memory.New()
 	p := initParams{SecretShares: 3, SecretThreshold: 2}
-	if _, err := ceremony.Init(context.Background(), s, p, setup); err != nil {
+	if _, err := ceremony.Init(context.Background(), s, nil, p, setup); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, first, last string) {
-		u := ceremony.NewUnseal(s)
+		u := ceremony.NewUnseal(s, nil)
 		for _, share := range []string{first, last, first} {
-			_, complete, err := u.Add(context.Background(), share)
+			_, complete, err := u.Add(context.Background(), share, false)
 			if complete || err != nil && !errors.Is(err, errInvalid) {
 				t.Fatalf("complete %v, %v", complete, err)
 			}

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"coffer/barrier/secret"
 )
 
 // Defaults, each as Vault's.
@@ -84,8 +86,18 @@ func (s Storage) File() string {
 type Seal struct {
 	// Type is the seal's kind, "shamir" when the configuration has no seal stanza.
 	Type string
-	// Settings are the stanza's remaining keys. They may be secrets: never log them.
-	Settings map[string]string
+	// Current and Previous are the keys of the static seal. Current wraps; Previous, whose ID is "" when
+	// there is none, only unwraps.
+	Current, Previous SealKey
+}
+
+// SealKey is a key of the static seal: its name, and where it is.
+type SealKey struct {
+	ID string
+	// File is the path of a file with the key; Env is the name of a variable with the key; else Inline is the
+	// key itself.
+	File, Env string
+	Inline    secret.Key
 }
 
 // Cluster is how this node is reached by clients and by other nodes.

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"coffer/barrier/seal"
 )
 
 // maxTTL is the longest duration that Vault accepts for a lease: about a hundred years.
@@ -13,7 +15,7 @@ const maxTTL = 100 * 365 * 24 * time.Hour
 // defaults is the configuration of an empty file.
 func defaults() *Config {
 	return &Config{
-		Seal:         Seal{Type: sealShamir},
+		Seal:         Seal{Type: seal.TypeShamir},
 		Log:          Log{Level: slog.LevelInfo, Format: LogText},
 		Leases:       Leases{DefaultTTL: DefaultLeaseTTL, MaxTTL: DefaultLeaseTTL},
 		Telemetry:    Telemetry{MetricsPrefix: "vault", PrometheusRetention: defaultRetention},

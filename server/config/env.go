@@ -2,10 +2,12 @@ package config
 
 import (
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
+
+	"coffer/barrier/seal"
 )
 
 // override applies the variables of the environment that Vault's server reads, and VAULT_SEAL_TYPE only to
-// say that it asks for something unsupported.
+// say that it asks for another seal than the files.
 func override(c *Config, env func(string) string, rep *report) {
 	pos := Position{File: "environment"}
 	check := func(name string, err error) {
@@ -34,7 +36,11 @@ func override(c *Config, env func(string) string, rep *report) {
 		c.Log.Format, err = ParseLogFormat(text)
 		check("VAULT_LOG_FORMAT", err)
 	}
-	if text := env("VAULT_SEAL_TYPE"); text != "" && text != sealShamir {
+	switch text := env("VAULT_SEAL_TYPE"); text {
+	case "", c.Seal.Type:
+	case seal.TypeShamir, seal.TypeStatic:
+		rep.fail(pos, "VAULT_SEAL_TYPE", "asks for another seal than the configuration; leave it out")
+	default:
 		rep.fail(pos, "VAULT_SEAL_TYPE", "unsupported seal; %s", supportedSeals)
 	}
 	for name, dst := range map[string]*bool{

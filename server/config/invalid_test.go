@@ -74,9 +74,26 @@ func TestLoadInvalid(t *testing.T) {
 		// Storage, seal, other stanzas.
 		{`storage "inmem" {}`, `:4: storage.inmem: only one storage stanza is possible`},
 		{`ha_storage "consul" {}`, `:4: ha_storage: is not supported`},
-		{`seal "awskms" { secret_key = "hunter2" }`, `:4: seal.awskms: unsupported seal; coffer supports "shamir"`},
+		{`seal "awskms" { secret_key = "hunter2" }`, `:4: seal.awskms: unsupported seal; coffer supports "shamir" and "static"`},
 		{"seal \"shamir\" {}\nseal \"shamir\" {}", `:5: seal.shamir: only one seal can be enabled`},
-		{`hsm "pkcs11" {}`, `:4: hsm.pkcs11: unsupported seal; coffer supports "shamir"`},
+		{`seal "awskms" { disabled = true }`, `:4: seal.awskms: unsupported seal; coffer supports "shamir" and "static"`},
+		{`seal "static" { current_key = "file:///k" }`, `:4: seal.static.current_key_id: required: a name of your choice`},
+		{`seal "static" { current_key_id = "k1" }`, `:4: seal.static.current_key: required, such as "file:///etc/coffer/seal.key"`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = \"hunter2\"\n}", `:6: seal.static.current_key: ` +
+			`expected a key of 32 bytes as hex (64 digits) or base64 (44 characters), got 7 characters`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = \"file://\"\n}", `:6: seal.static.current_key: expected a path`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = \"env://\"\n}", `:6: seal.static.current_key: expected the name of a variable`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = 7\n}", `:6: seal.static.current_key: expected a string`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = \"file:///k\"\n previous_key = \"file:///l\"\n}",
+			`:7: seal.static.previous_key: previous_key and previous_key_id go together`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = \"file:///k\"\n previous_key_id = \"k0\"\n}",
+			`:4: seal.static.previous_key: previous_key and previous_key_id go together`},
+		{"seal \"static\" {\n current_key_id = \"k1\"\n current_key = \"file:///k\"\n previous_key_id = \"k1\"\n previous_key = \"file:///l\"\n}",
+			`:7: seal.static.previous_key_id: is the id of the current key too`},
+		{"seal \"static\" {\n current_key_id = \"k\\n1\"\n current_key = \"file:///k\"\n}", `:5: seal.static.current_key_id: at most 64 printable characters`},
+		{`seal "static" { current_keyid = "k1" }`, `:4: seal.static.current_keyid: unknown key`},
+		{"seal \"shamir\" {}\nseal \"static\" {\n current_key_id = \"k1\"\n current_key = \"file:///k\"\n}", `:5: seal.static: only one seal can be enabled`},
+		{`hsm "pkcs11" {}`, `:4: hsm.pkcs11: unsupported seal; coffer supports "shamir" and "static"`},
 		{`listener "unix" { address = "/run/x" }`, `:4: listener.unix: unsupported listener type; coffer supports`},
 		{`user_lockout "kerberos" {}`, `:4: user_lockout.kerberos: expected "all"`},
 		{`log_level = "loud"`, `:4: log_level: expected "trace", "debug", "info", "warn" or "error", got "loud"`},
@@ -298,19 +315,6 @@ func TestExpandTemplate(t *testing.T) {
 	}
 }
 
-func TestSealSettings(t *testing.T) {
-	rep := &report{}
-	entries, err := parse("a.hcl", []byte("region = \"eu\"\nport = 7\nsecure = true\nname = \"x\"\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seal, disabled := decodeSealStanza(newScope("seal.awskms", "awskms", Position{}, entries, rep))
-	compare(t, seal, Seal{Type: "awskms", Settings: map[string]string{"region": "eu", "port": "7", "secure": "true"}})
-	if disabled || rep.err() != nil || len(rep.warnings) != 1 {
-		t.Errorf("disabled %v, errors %v, warnings %v", disabled, rep.err(), rep.warnings)
-	}
-}
-
 // FuzzLoad feeds the readers of both dialects with anything: no panic, and an error is always ErrInvalid.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{"testdata/full.hcl", "testdata/helm-standalone.hcl", "testdata/helm-standalone.json"} {
@@ -322,6 +326,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	for _, seed := range []string{
 		"", "{", "a \"b\" \"c\" {}", "a = <<X\nb\nX\n", "a = 08", "a = \"${b}\"",
+		"seal \"static\" {\n current_key_id = \"a\"\n current_key = \"env://A\"\n}\n", "seal = [{static={current_key=7}}]",
 		"listener = [{tcp={}}]", `{"a":[true,{"b":null}]}`,
 	} {
 		f.Add([]byte(seed))

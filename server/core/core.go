@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"coffer/barrier"
-	"coffer/barrier/secret"
+	"coffer/barrier/seal"
 	"coffer/engines"
 	"coffer/server/ceremony"
+	"coffer/server/lockout"
 	"coffer/server/metrics"
 	"coffer/server/mounts"
 	"coffer/server/sys"
@@ -29,7 +30,9 @@ import (
 type Config struct {
 	// Storage is the physical store; all it sees is encrypted.
 	Storage storage.Storage
-	Logger  *slog.Logger
+	// Seal opens the server by itself; nil for Shamir's, which operators open.
+	Seal   seal.Auto
+	Logger *slog.Logger
 	// Now is the clock; time.Now but for tests.
 	Now func() time.Time
 	// Types are the engines that can be mounted.
@@ -52,6 +55,8 @@ type Settings struct {
 	APIAddress, ClusterAddress string
 	// LogLevel is the level of Logger, which sys/loggers changes.
 	LogLevel *slog.LevelVar
+	// Lockout says when users of a type of auth method are locked out; nil for never.
+	Lockout func(method string) lockout.Policy
 	// Sanitized is the configuration without secrets, for sys/config/state/sanitized.
 	Sanitized map[string]any
 }
@@ -76,11 +81,13 @@ type Core struct {
 
 	// changing serialises the life cycle: init, unseal and seal.
 	changing sync.Mutex
+	// opened tells that there was a session since the start.
+	opened atomic.Bool
 }
 
 // New returns a sealed server over cfg.Storage.
 func New(cfg Config) *Core {
-	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage)}
+	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal)}
 	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount)
 	return c
 }
@@ -102,22 +109,28 @@ func (c *Core) Now() time.Time { return c.cfg.Now() }
 // Sealed reports whether the server is sealed.
 func (c *Core) Sealed() bool { return c.session.Load() == nil }
 
-// unlock opens the session with the root key. It does nothing when there is one.
-func (c *Core) unlock(ctx context.Context, root secret.Key) error {
+// unlock opens the session with the root key, and makes the changes that come with it. It does nothing when
+// there is a session.
+func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if c.session.Load() != nil {
 		return nil
 	}
-	b, err := barrier.Open(ctx, c.cfg.Storage, root)
+	b, err := barrier.Open(ctx, c.cfg.Storage, o.Root)
 	if err != nil {
 		return fmt.Errorf("core: unseal: %w", err)
+	}
+	// The root key is the right one. Only now, and while nothing else can change the records, may they.
+	if err := c.changeSeal(ctx, o); err != nil {
+		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
 	s, err := newSession(ctx, c.cfg, b)
 	if err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
 	c.session.Store(s)
+	c.opened.Store(true)
 	s.start()
 	c.cfg.Logger.Info("unsealed")
 	return nil

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"slices"
 
 	"coffer/engines"
 	"coffer/server/ceremony"
@@ -12,12 +13,17 @@ import (
 // that is wanted (a new one when it is zero), and KV version 2 at secret/. It returns the unseal key in
 // base64.
 func (c *Core) InitDev(ctx context.Context, wanted engines.Token) (unsealKey string, root engines.Token, err error) {
-	result, err := c.initialize(ctx, ceremony.InitParams{SecretShares: 1, SecretThreshold: 1}, wanted)
+	params := ceremony.InitParams{SecretShares: 1, SecretThreshold: 1}
+	if c.cfg.Seal != nil {
+		params = ceremony.InitParams{RecoveryShares: 1, RecoveryThreshold: 1}
+	}
+	result, err := c.initialize(ctx, params, wanted)
 	if err != nil {
 		return "", engines.Token{}, err
 	}
-	unsealKey = result.KeysBase64[0]
-	if err := c.addShare(ctx, unsealKey); err != nil {
+	// One of the two lists is empty; a recovery key unseals as well.
+	unsealKey = slices.Concat(result.KeysBase64, result.RecoveryKeysBase64)[0]
+	if err := c.addShare(ctx, unsealKey, false); err != nil {
 		return "", engines.Token{}, err
 	}
 	err = c.session.Load().mounts.Enable(ctx, mounts.Entry{Kind: mounts.Secret, Path: "secret/", Type: "kv-v2",

@@ -7,20 +7,24 @@ import (
 
 	"coffer/auth/token"
 	"coffer/engines"
+	"coffer/server/mounts"
 	"coffer/server/wire"
 	"coffer/server/wrapping"
 )
 
-// finish does what follows from the handler's answer: it issues the token of a login and holds the answer
-// back where wrapping was asked for.
+// finish does what follows from the handler's answer: it issues the token of a login, gives a secret its
+// lease, and holds the answer back where wrapping was asked for.
 func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Response, error) {
 	if resp == nil {
 		return nil, nil //nolint:nilnil // a 204
 	}
 	if resp.Login != nil {
+		if release := resp.Login.Release; release != nil {
+			defer release()
+		}
 		auth, warnings, err := r.session.tokens.Issue(ctx, resp.Login, token.IssueAt{
 			Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path, TTLs: r.mount.TTLs(),
-			TokenType: r.mount.Entry.Tuning.TokenType,
+			TokenType: r.mount.Entry.Tuning.TokenType, Storage: mounts.StoragePrefix(r.mount.Entry),
 		})
 		if err != nil {
 			return nil, err
@@ -29,6 +33,12 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 		issued.Auth, issued.Login = auth, nil
 		issued.Warnings = append(issued.Warnings, warnings...)
 		resp = &issued
+	}
+	if needsLease(resp) {
+		var err error
+		if resp, err = r.lease(ctx, resp); err != nil {
+			return nil, err
+		}
 	}
 	if ttl := r.wrapTTL(resp); ttl > 0 {
 		return r.wrap(ctx, resp, ttl)
@@ -50,7 +60,7 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
 		return nil, err
 	}
-	accessor := ""
+	accessor := resp.Accessor
 	if resp.Auth != nil {
 		accessor = resp.Auth.Accessor
 	}

@@ -81,8 +81,8 @@ type run struct {
 	entry   *token.Entry
 	// decision is what the policies said; nil when they were not asked.
 	decision *policy.Decision
-	// usedUp is set when this call was the last one its token allowed.
-	usedUp bool
+	// counted is set when this call was counted as a use of its token.
+	counted bool
 }
 
 func (r *run) handle(ctx context.Context) (Reply, error) {
@@ -91,8 +91,8 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 	if err == nil {
 		err = r.authorize(ctx)
 	}
-	if r.usedUp {
-		defer r.session.revokeUsedUp(r.entry)
+	if r.counted {
+		defer r.session.endUse(r.entry)
 	}
 	if auditErr := r.auditRequest(ctx, err); auditErr != nil {
 		return Reply{}, auditErr
@@ -157,12 +157,13 @@ func (r *run) authenticate(ctx context.Context) error {
 		return errNoToken
 	}
 	if entry.Limited() && !r.open() {
-		if entry, r.usedUp, err = r.session.tokens.Use(ctx, entry); err != nil {
+		if entry, err = r.session.tokens.Use(ctx, entry); err != nil {
 			if errors.Is(err, token.ErrBadToken) {
 				return errBadToken
 			}
 			return err
 		}
+		r.counted = true
 	}
 	r.entry, r.request.Caller = entry, entry.Caller
 	return nil
@@ -231,6 +232,9 @@ func (r *run) execute(ctx context.Context) (*engines.Response, error) {
 		return r.help()
 	case !r.found:
 		return nil, engines.ErrUnsupportedPath
+	}
+	if r.match.IsLogin() {
+		return r.login(ctx)
 	}
 	return r.match.Call(ctx, &r.request)
 }
@@ -319,8 +323,8 @@ func (s *session) check(ctx context.Context, call Call, sudo bool) error {
 	if err == nil {
 		err = r.authorizeBare(ctx, sudo)
 	}
-	if r.usedUp {
-		defer s.revokeUsedUp(r.entry)
+	if r.counted {
+		defer s.endUse(r.entry)
 	}
 	if auditErr := r.auditRequest(ctx, err); auditErr != nil {
 		return auditErr
@@ -328,10 +332,10 @@ func (s *session) check(ctx context.Context, call Call, sudo bool) error {
 	return err
 }
 
-// revokeUsedUp ends a token after its last use. The token cannot be used again whatever becomes of this;
-// its lease ends it for good.
-func (s *session) revokeUsedUp(e *token.Entry) {
-	if err := s.tokens.RevokeUsed(s.ctx, e); err != nil {
+// endUse ends a counted use of a token, and the token with it when that was its last. The token cannot be
+// used again whatever becomes of this; its lease ends it for good.
+func (s *session) endUse(e *token.Entry) {
+	if err := s.tokens.EndUse(s.ctx, e); err != nil {
 		s.logger.Warn("a used-up token could not be revoked", "accessor", e.Caller.Accessor, "error", err)
 	}
 }

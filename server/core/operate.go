@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"coffer/barrier"
+	"coffer/barrier/record"
 	"coffer/barrier/seal"
+	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/server/ceremony"
 )
@@ -14,7 +16,7 @@ import (
 var errNoBody = engines.Invalid("EOF")
 
 // Init serves `PUT sys/init`: it makes the barrier, its keys and the root token in one commit. The server
-// stays sealed.
+// stays sealed, unless its seal opens by itself.
 func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 	if call.Params == nil {
 		return nil, errNoBody
@@ -23,7 +25,13 @@ func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.initialize(ctx, p.ceremony(), engines.Token{})
+	result, err := c.initialize(ctx, p.ceremony(), engines.Token{})
+	if err != nil {
+		return nil, err
+	}
+	// The keys must reach the caller, whatever becomes of the unsealing; it is logged.
+	_ = c.AutoUnseal(ctx)
+	return result, nil
 }
 
 type initParams struct {
@@ -50,7 +58,7 @@ func (c *Core) initialize(
 ) (ceremony.InitResult, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	result, err := ceremony.Init(ctx, c.cfg.Storage, p, func(ctx context.Context, draft *barrier.Barrier) (string, error) {
+	setup := func(ctx context.Context, draft *barrier.Barrier) (string, error) {
 		s, err := newSession(ctx, c.cfg, draft)
 		if err != nil {
 			return "", err
@@ -61,11 +69,12 @@ func (c *Core) initialize(
 		}
 		token, err := s.tokens.CreateRoot(ctx)
 		return token.Reveal(), err
-	})
-	if err == nil {
-		c.cfg.Logger.Info("initialized", "shares", p.SecretShares, "threshold", p.SecretThreshold)
 	}
-	return result, public(err)
+	result, err := ceremony.Init(ctx, c.cfg.Storage, c.cfg.Seal, p, setup)
+	if err == nil {
+		c.cfg.Logger.Info("initialized", "seal", c.sealType())
+	}
+	return result, c.public(err)
 }
 
 // InitStatus serves `GET sys/init`.
@@ -94,6 +103,8 @@ type SealStatus struct {
 	ClusterID    string `json:"cluster_id,omitempty"`
 	RecoverySeal bool   `json:"recovery_seal"`
 	StorageType  string `json:"storage_type,omitempty"`
+	// RecoverySealType is the type of the recovery key, once there is one.
+	RecoverySealType string `json:"recovery_seal_type,omitempty"`
 }
 
 // SealStatus serves `GET sys/seal-status`.
@@ -106,12 +117,39 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 		Type: status.Type, Initialized: status.Initialized, Sealed: true, Threshold: status.T, Shares: status.N,
 		Progress: status.Progress, Nonce: status.Nonce,
 		Version: c.cfg.Build.Version, BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType,
+		Migration: status.Migration, RecoverySeal: status.RecoverySeal, RecoverySealType: status.RecoverySealType,
 	}
 	if s := c.session.Load(); s != nil {
 		answer.Sealed = false
 		answer.ClusterName, answer.ClusterID = s.cluster.Name, s.cluster.ID
 	}
 	return answer, nil
+}
+
+// SealBackend is a seal in the answer of `sys/seal-backend-status`.
+type SealBackend struct {
+	Name    string `json:"name"`
+	Healthy bool   `json:"healthy"`
+}
+
+// SealBackendStatus is the answer of `sys/seal-backend-status`.
+type SealBackendStatus struct {
+	Healthy  bool          `json:"healthy"`
+	Backends []SealBackend `json:"backends"`
+	// FullyWrapped is what Vault says of a Shamir seal, and does not of the other kind.
+	FullyWrapped bool `json:"fully_wrapped"`
+}
+
+// SealBackendStatus serves `GET sys/seal-backend-status`: whether the seal of the configuration could wrap now.
+func (c *Core) SealBackendStatus(ctx context.Context, _ Call) (any, error) {
+	healthy := true
+	if c.cfg.Seal != nil {
+		probe := secret.Random(record.KeySize)
+		_, err := c.cfg.Seal.Wrap(ctx, probe)
+		healthy = err == nil
+	}
+	return SealBackendStatus{Healthy: healthy, Backends: []SealBackend{{Name: c.sealType(), Healthy: healthy}},
+		FullyWrapped: c.cfg.Seal == nil}, nil
 }
 
 // Unseal serves `PUT sys/unseal`: one share, or a reset of those given.
@@ -132,27 +170,33 @@ func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 		return nil, public(ceremony.ErrUnsealed)
 	case p.Reset:
 		c.unseal.Reset()
-	case p.Migrate:
-		return nil, engines.Failed("can't perform a seal migration, no migration seal found")
 	case !sealed:
-		if err := c.unseal.CheckShare(p.Key); err != nil {
+		if err := c.checkShare(ctx, p.Key, p.Migrate); err != nil {
 			return nil, public(err)
 		}
 	default:
-		if err := c.addShare(ctx, p.Key); err != nil {
-			return nil, public(err)
+		if err := c.addShare(ctx, p.Key, p.Migrate); err != nil {
+			return nil, c.public(err)
 		}
 	}
 	return c.SealStatus(ctx, call)
 }
 
-func (c *Core) addShare(ctx context.Context, share string) error {
-	root, complete, err := c.unseal.Add(ctx, share)
+// checkShare is what an unsealed server does with a share.
+func (c *Core) checkShare(ctx context.Context, share string, migrate bool) error {
+	if err := c.unseal.CheckShare(share); err != nil || !migrate {
+		return err
+	}
+	return c.unseal.CheckMigration(ctx)
+}
+
+func (c *Core) addShare(ctx context.Context, share string, migrate bool) error {
+	opening, complete, err := c.unseal.Add(ctx, share, migrate)
 	if err != nil || !complete {
 		return err
 	}
-	defer root.Zero()
-	return c.unlock(ctx, root)
+	defer opening.Zero()
+	return c.unlock(ctx, opening)
 }
 
 // SealCall serves `PUT sys/seal`. A sealed server stays sealed and asks nobody's leave.
@@ -169,6 +213,14 @@ func (c *Core) SealCall(ctx context.Context, call Call) (any, error) {
 // StepDown serves `PUT sys/step-down`. A single node has nobody to hand over to, and nothing happens.
 func (c *Core) StepDown(context.Context, Call) (any, error) {
 	return nil, nil //nolint:nilnil // a 204
+}
+
+// public is the function public with the cause of a missing key, which is not for the client, in the log.
+func (c *Core) public(err error) error {
+	if errors.Is(err, seal.ErrNoKey) || errors.Is(err, seal.ErrWrongKey) {
+		c.cfg.Logger.Error("the key of the seal does not serve", "error", err)
+	}
+	return public(err)
 }
 
 // public gives an error of a ceremony its place in the table of errors.

@@ -10,12 +10,38 @@ import (
 // errInactive is what a sealed server answers about the keys it does not have.
 var errInactive = &engines.Error{Kind: engines.ErrSealed, Message: "node is not active"}
 
-func (c *Core) rekey() (*ceremony.Rekey, error) {
-	s := c.session.Load()
-	if s == nil {
+// Rekey serves the calls that replace keys, below sys/rekey or sys/rekey-recovery-key.
+type Rekey struct {
+	core     *Core
+	recovery bool
+}
+
+// Rekey returns what serves sys/rekey.
+func (c *Core) Rekey() Rekey { return Rekey{core: c} }
+
+// RekeyRecovery returns what serves sys/rekey-recovery-key.
+func (c *Core) RekeyRecovery() Rekey { return Rekey{core: c, recovery: true} }
+
+// ceremony returns the session's ceremony.
+func (r Rekey) ceremony() (*ceremony.Rekey, error) {
+	s := r.core.session.Load()
+	switch {
+	case s == nil:
 		return nil, errInactive
+	case !r.recovery:
+		return s.rekey, nil
+	default:
+		return s.rekeyRecovery, nil
 	}
-	return s.rekey, nil
+}
+
+// supported is ceremony with Vault's refusal where there is no recovery key.
+func (r Rekey) supported() (*ceremony.Rekey, error) {
+	c, err := r.ceremony()
+	if err != nil {
+		return nil, err
+	}
+	return c, public(c.Supported())
 }
 
 // shareParams are the parameters of every call that gives a share.
@@ -33,19 +59,19 @@ func (c *Core) caller(ctx context.Context, call Call) ceremony.Caller {
 	return ceremony.Privileged
 }
 
-// RekeyStatus serves `GET sys/rekey/init`.
-func (c *Core) RekeyStatus(ctx context.Context, _ Call) (any, error) {
-	rekey, err := c.rekey()
+// Status serves `GET sys/rekey/init`.
+func (r Rekey) Status(ctx context.Context, _ Call) (any, error) {
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
 	status, err := rekey.Status(ctx)
-	return status, public(err)
+	return status, r.core.public(err)
 }
 
-// RekeyStart serves `PUT sys/rekey/init`.
-func (c *Core) RekeyStart(ctx context.Context, call Call) (any, error) {
-	rekey, err := c.rekey()
+// Start serves `PUT sys/rekey/init`.
+func (r Rekey) Start(ctx context.Context, call Call) (any, error) {
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -61,12 +87,12 @@ func (c *Core) RekeyStart(ctx context.Context, call Call) (any, error) {
 	}
 	status, err := rekey.Start(ctx, ceremony.RekeyParams{SecretShares: p.Shares, SecretThreshold: p.Threshold,
 		PGPKeys: p.PGPKeys, Backup: p.Backup, RequireVerification: p.Verify})
-	return status, public(err)
+	return status, r.core.public(err)
 }
 
-// RekeyCancel serves `DELETE sys/rekey/init`.
-func (c *Core) RekeyCancel(ctx context.Context, call Call) (any, error) {
-	rekey, err := c.rekey()
+// Cancel serves `DELETE sys/rekey/init`.
+func (r Rekey) Cancel(ctx context.Context, call Call) (any, error) {
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +103,12 @@ func (c *Core) RekeyCancel(ctx context.Context, call Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, public(rekey.Cancel(c.caller(ctx, call), p.Nonce))
+	return nil, public(rekey.Cancel(r.core.caller(ctx, call), p.Nonce))
 }
 
-// RekeyUpdate serves `PUT sys/rekey/update`.
-func (c *Core) RekeyUpdate(ctx context.Context, call Call) (any, error) {
-	rekey, err := c.rekey()
+// Update serves `PUT sys/rekey/update`.
+func (r Rekey) Update(ctx context.Context, call Call) (any, error) {
+	rekey, err := r.ceremony()
 	if err != nil {
 		return nil, err
 	}
@@ -92,24 +118,24 @@ func (c *Core) RekeyUpdate(ctx context.Context, call Call) (any, error) {
 	}
 	status, result, err := rekey.Update(ctx, p.Nonce, p.Key)
 	if result != nil {
-		return result, public(err)
+		return result, r.core.public(err)
 	}
-	return status, public(err)
+	return status, r.core.public(err)
 }
 
-// RekeyVerifyStatus serves `GET sys/rekey/verify`.
-func (c *Core) RekeyVerifyStatus(context.Context, Call) (any, error) {
-	rekey, err := c.rekey()
+// VerifyStatus serves `GET sys/rekey/verify`.
+func (r Rekey) VerifyStatus(context.Context, Call) (any, error) {
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
 	status, err := rekey.VerifyStatus()
-	return status, public(err)
+	return status, r.core.public(err)
 }
 
-// RekeyVerify serves `PUT sys/rekey/verify`.
-func (c *Core) RekeyVerify(ctx context.Context, call Call) (any, error) {
-	rekey, err := c.rekey()
+// Verify serves `PUT sys/rekey/verify`.
+func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
@@ -119,19 +145,19 @@ func (c *Core) RekeyVerify(ctx context.Context, call Call) (any, error) {
 	}
 	status, result, err := rekey.Verify(ctx, p.Nonce, p.Key)
 	if result != nil {
-		return result, public(err)
+		return result, r.core.public(err)
 	}
-	return status, public(err)
+	return status, r.core.public(err)
 }
 
-// RekeyVerifyRestart serves `DELETE sys/rekey/verify`.
-func (c *Core) RekeyVerifyRestart(ctx context.Context, call Call) (any, error) {
-	rekey, err := c.rekey()
+// VerifyRestart serves `DELETE sys/rekey/verify`.
+func (r Rekey) VerifyRestart(ctx context.Context, call Call) (any, error) {
+	rekey, err := r.supported()
 	if err != nil {
 		return nil, err
 	}
-	status, err := rekey.VerifyCancel(c.caller(ctx, call))
-	return status, public(err)
+	status, err := rekey.VerifyCancel(r.core.caller(ctx, call))
+	return status, r.core.public(err)
 }
 
 func (c *Core) generateRoot() (*ceremony.GenerateRoot, error) {

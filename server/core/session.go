@@ -13,6 +13,7 @@ import (
 	"coffer/server/audit"
 	"coffer/server/ceremony"
 	"coffer/server/leases"
+	"coffer/server/lockout"
 	"coffer/server/mounts"
 	"coffer/server/policies"
 	"coffer/server/sys"
@@ -29,13 +30,15 @@ type session struct {
 	mounts   *mounts.Table
 	tokens   *token.Store
 	leases   *leases.Manager
+	lockouts *lockout.Keeper
 	policies *policies.Store
 	wrapping *wrapping.Service
 	audit    *audit.Broker
 	settings *sys.Settings
 
-	rekey        *ceremony.Rekey
-	generateRoot *ceremony.GenerateRoot
+	rekey         *ceremony.Rekey
+	rekeyRecovery *ceremony.Rekey
+	generateRoot  *ceremony.GenerateRoot
 
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
@@ -79,8 +82,12 @@ func (s *session) build(ctx context.Context) (err error) {
 	if err = s.buildTokens(ctx); err != nil {
 		return fmt.Errorf("tokens: %w", err)
 	}
+	if s.lockouts, err = lockout.New(ctx, s.barrier, s.cfg.Now); err != nil {
+		return err
+	}
 	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
-	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier)
+	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier, s.cfg.Seal)
+	s.rekeyRecovery = s.rekey.Recovery()
 	s.generateRoot = ceremony.NewGenerateRoot(s.cfg.Storage, s.barrier, s.tokens.MintRoot)
 	if err = s.mountBuiltins(); err != nil {
 		return err
@@ -90,8 +97,8 @@ func (s *session) build(ctx context.Context) (err error) {
 
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
-		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
-		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey,
+		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping, Lockouts: s.lockouts,
+		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
 			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),
@@ -106,8 +113,8 @@ func (s *session) newSys() engines.Engine {
 
 func (s *session) buildTokens(ctx context.Context) (err error) {
 	s.tokens, err = token.NewStore(ctx, token.Config{
-		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger, Now: s.cfg.Now,
-		CubbyholePrefix: s.cubbyholeFolder(), Background: s.work,
+		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger,
+		Now: s.cfg.Now, CubbyholePrefix: s.cubbyholeFolder(), Background: s.work,
 	})
 	return err
 }
@@ -119,7 +126,8 @@ func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
 
 // start begins the work in the background.
 func (s *session) start() {
-	s.leases.Start(s.ctx, s.tokens, nil)
+	s.leases.Start(s.ctx, s.tokens, leased{s.mounts})
+	s.work(s.mounts.FinishRemovals)
 	s.work(s.rotateKeys)
 }
 

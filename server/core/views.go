@@ -30,6 +30,25 @@ func (a acls) OfAccessor(ctx context.Context, accessor string) (*policy.ACL, err
 	return a.ofEntry(ctx)(a.tokens.ByAccessor(ctx, accessor))
 }
 
+// Use implements sys.ACLs.
+func (a acls) Use(ctx context.Context, caller *engines.Caller) (end func(), err error) {
+	end = func() {}
+	if !caller.LimitedUses {
+		return end, nil
+	}
+	entry, err := a.tokens.Authenticate(ctx, caller.Token)
+	if err == nil {
+		entry, err = a.tokens.Use(ctx, entry)
+	}
+	if errors.Is(err, token.ErrBadToken) {
+		return nil, sys.ErrNoToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { a.endUse(entry) }, nil
+}
+
 func (a acls) ofEntry(ctx context.Context) func(*token.Entry, error) (*policy.ACL, error) {
 	return func(e *token.Entry, err error) (*policy.ACL, error) {
 		if errors.Is(err, token.ErrBadToken) {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"coffer/engines"
 	"coffer/storage"
 	"coffer/storage/memory"
 	"coffer/storage/storagetest"
@@ -20,7 +21,7 @@ func TestFaults(t *testing.T) {
 	open := func(*testing.T) storage.Storage { return memory.New() }
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, faulty *storagetest.Faulty) {
 		synctest.Test(t, func(t *testing.T) {
-			s := start(t, faulty, &fakeSecrets{renewal: Renewal{TTL: 20 * time.Minute}}, nil)
+			s := start(t, faulty, &fakeSecrets{renewal: engines.LeaseGrant{TTL: 20 * time.Minute}}, nil)
 			defer s.end()
 			var given []Lease
 			for range 3 {

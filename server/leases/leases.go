@@ -58,16 +58,8 @@ type Secrets interface {
 	// error, and must then succeed if there is nothing left to do.
 	RevokeSecret(ctx context.Context, l Lease) error
 	// RenewSecret asks the engine for more time; the increment is what the client wishes, 0 for the default.
-	RenewSecret(ctx context.Context, l Lease, increment time.Duration) (Renewal, error)
-}
-
-// Renewal is an engine's answer to RenewSecret.
-type Renewal struct {
-	// TTL is counted from now, MaxTTL from the lease's beginning; a MaxTTL of 0 sets no limit.
-	TTL, MaxTTL time.Duration
-	// Internal replaces the lease's internal data when it is not nil.
-	Internal map[string]any
-	Warnings []string
+	// The answer's TTL is above zero.
+	RenewSecret(ctx context.Context, l Lease, increment time.Duration) (engines.LeaseGrant, error)
 }
 
 // Config is what a Manager works with.

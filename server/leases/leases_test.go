@@ -24,7 +24,7 @@ type fakeSecrets struct {
 	// revoked and failures are guarded by mu.
 	revoked  map[string]time.Time
 	failures int
-	renewal  Renewal
+	renewal  engines.LeaseGrant
 	block    chan struct{}
 }
 
@@ -46,7 +46,7 @@ func (f *fakeSecrets) RevokeSecret(ctx context.Context, l Lease) error {
 	return nil
 }
 
-func (f *fakeSecrets) RenewSecret(_ context.Context, _ Lease, increment time.Duration) (Renewal, error) {
+func (f *fakeSecrets) RenewSecret(_ context.Context, _ Lease, increment time.Duration) (engines.LeaseGrant, error) {
 	r := f.renewal
 	if increment > 0 {
 		r.TTL = increment
@@ -178,7 +178,7 @@ func TestLeasesEndOnTimeAcrossRestarts(t *testing.T) {
 func TestRenew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.New()
-		s := start(t, store, &fakeSecrets{renewal: Renewal{TTL: 10 * time.Minute, MaxTTL: time.Hour}}, nil)
+		s := start(t, store, &fakeSecrets{renewal: engines.LeaseGrant{TTL: 10 * time.Minute, MaxTTL: time.Hour}}, nil)
 		defer s.end()
 		began := time.Now()
 		l := s.register(t, "db/creds/app", 10*time.Minute)

@@ -78,8 +78,7 @@ func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration)
 		secret.Internal = r.Internal
 	}
 	l.Secret, l.Renewed, l.Expires = &secret, now, now.Add(r.TTL)
-	if secret.MaxTTL > 0 {
-		end := l.Issued.Add(secret.MaxTTL)
+	if end := secret.end(l.Issued); !end.IsZero() {
 		if !end.After(now) {
 			return Lease{}, nil, ErrPastMax
 		}

@@ -45,6 +45,9 @@ type Secret struct {
 	TTL time.Duration `json:"ttl"`
 	// MaxTTL bounds the life from Issued on, renewals included; 0 sets no limit.
 	MaxTTL time.Duration `json:"max_ttl,omitempty"`
+	// Until is when a token ends whose end nobody announces, a batch token's; nil for others. The lease never
+	// passes it.
+	Until *time.Time `json:"until,omitempty"`
 	// Internal is the engine's own note of what to revoke.
 	Internal map[string]any `json:"internal,omitempty"`
 }

@@ -90,6 +90,9 @@ func (m *Manager) Register(ctx context.Context, s Secret, renewable bool) (Lease
 		ID: s.Path + "/" + rand.Text(), Kind: EngineSecret, Issued: now, Expires: now.Add(s.TTL),
 		Renewable: renewable, Secret: &s,
 	}
+	if end := s.end(now); !end.IsZero() && l.Expires.After(end) {
+		l.Expires = end
+	}
 	op, err := put(l)
 	if err != nil {
 		return Lease{}, err
@@ -103,6 +106,17 @@ func (m *Manager) Register(ctx context.Context, s Secret, renewable bool) (Lease
 	}
 	m.queue.set(l.ID, l.Kind, l.Expires)
 	return l, nil
+}
+
+// end is when the secret ends at the latest, issued at a time; zero for never.
+func (s *Secret) end(issued time.Time) (end time.Time) {
+	if s.MaxTTL > 0 {
+		end = issued.Add(s.MaxTTL)
+	}
+	if s.Until != nil && (end.IsZero() || s.Until.Before(end)) {
+		end = *s.Until
+	}
+	return end
 }
 
 func put(l Lease) (storage.Op, error) {

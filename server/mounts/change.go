@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -55,6 +56,11 @@ func canonicalType(e Entry) Entry {
 
 // checkFree refuses a path that is, contains or lies below an existing mount other than except.
 func (t *Table) checkFree(path, except string) error {
+	for taken := range *t.leaving.Load() {
+		if strings.HasPrefix(path, taken) || strings.HasPrefix(taken, path) {
+			return engines.Invalid("path is already in use at %s", taken)
+		}
+	}
 	for taken := range *t.rows.Load() {
 		if taken == except {
 			continue
@@ -70,10 +76,14 @@ func (t *Table) checkFree(path, except string) error {
 }
 
 // Disable unmounts an engine, revokes what it issued and deletes its storage. It returns ErrNoMount
-// when nothing is mounted at path and an engines.ErrInvalid for a built-in mount.
+// when nothing is mounted at path and an engines.ErrInvalid for a built-in mount. When something cannot
+// be revoked the mount serves nobody any more, and Disable can be called again.
 func (t *Table) Disable(ctx context.Context, path string) error {
 	t.changing.Lock()
 	defer t.changing.Unlock()
+	if m, ok := (*t.leaving.Load())[path]; ok {
+		return t.finishLocked(ctx, m)
+	}
 	m, ok := (*t.rows.Load())[path]
 	if !ok {
 		return ErrNoMount
@@ -81,23 +91,40 @@ func (t *Table) Disable(ctx context.Context, path string) error {
 	if m.builtin {
 		return engines.Invalid("cannot unmount %q", path)
 	}
-	// From here on a crash is finished by the next Load.
+	// From here on a crash is finished after the next Load.
 	if err := t.store(ctx, row{Entry: m.Entry, Removing: true}); err != nil {
 		return err
 	}
+	replace(&t.leaving, path, m)
 	t.drop(path)
-	m.stop()
-	return t.finishRemoval(ctx, m.Entry)
+	return t.finishLocked(ctx, m)
 }
 
-func (t *Table) finishRemoval(ctx context.Context, e Entry) error {
+// FinishRemovals removes to the end what Load found half removed. What cannot be removed is logged and
+// waits for the next unseal, or for Disable.
+func (t *Table) FinishRemovals(ctx context.Context) {
+	for path := range *t.leaving.Load() {
+		if err := t.Disable(ctx, path); err != nil && !errors.Is(err, ErrNoMount) && ctx.Err() == nil {
+			t.cfg.Logger.Error("a mount could not be removed to the end", "mount", path, "error", err)
+		}
+	}
+}
+
+// finishLocked ends a mount that is in leaving: first what it issued, then the engine and its storage.
+func (t *Table) finishLocked(ctx context.Context, m *Mounted) error {
+	e := m.Entry
 	if err := t.cfg.Unmounted(ctx, e); err != nil {
 		return fmt.Errorf("mounts: revoke leases of %s: %w", e.Path, err)
 	}
+	m.stop()
 	if err := storage.Clear(ctx, t.cfg.Storage, StoragePrefix(e)); err != nil {
 		return fmt.Errorf("mounts: clear %s: %w", e.Path, err)
 	}
-	return t.cfg.Storage.Apply(ctx, storage.Delete(prefix+e.UUID))
+	if err := t.cfg.Storage.Apply(ctx, storage.Delete(prefix+e.UUID)); err != nil {
+		return err
+	}
+	replace(&t.leaving, e.Path, nil)
+	return nil
 }
 
 // Tune changes a mount's description, options or tuning. When the options change, the engine is made
@@ -156,18 +183,32 @@ func (t *Table) Remount(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.cfg.Unmounted(ctx, old.Entry); err != nil {
-		m.stop()
-		return fmt.Errorf("mounts: revoke leases of %s: %w", from, err)
-	}
-	if err := t.store(ctx, row{Entry: e}); err != nil {
+	if err := t.leave(ctx, old, e); err != nil {
 		m.stop()
 		return err
 	}
-	t.drop(from)
 	t.put(m)
 	old.stop()
 	return nil
+}
+
+// leave takes a mount from its path and revokes what it issued there; its row becomes the one of moved. When
+// it returns an error the mount serves on where it is.
+func (t *Table) leave(ctx context.Context, old *Mounted, moved Entry) error {
+	from := old.Entry.Path
+	replace(&t.leaving, from, old)
+	defer replace(&t.leaving, from, nil)
+	t.drop(from)
+	err := t.cfg.Unmounted(ctx, old.Entry)
+	if err != nil {
+		err = fmt.Errorf("mounts: revoke leases of %s: %w", from, err)
+	} else {
+		err = t.store(ctx, row{Entry: moved})
+	}
+	if err != nil {
+		t.put(old)
+	}
+	return err
 }
 
 // newUUID returns a random UUID, version 4 (RFC 9562).

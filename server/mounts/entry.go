@@ -57,6 +57,14 @@ type Tuning struct {
 	UserLockout               map[string]string `json:"user_lockout_config,omitempty"`
 }
 
+// The keys of Tuning.UserLockout. Numbers and seconds are decimal; the last is "true" or "false".
+const (
+	LockoutThreshold    = "lockout_threshold"
+	LockoutDuration     = "lockout_duration"
+	LockoutCounterReset = "lockout_counter_reset_duration"
+	LockoutDisable      = "lockout_disable"
+)
+
 // Name is the path as its kind's listing shows it: auth methods without "auth/".
 func (e Entry) Name() string {
 	if e.Kind == Auth {

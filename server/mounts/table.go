@@ -44,6 +44,9 @@ type Table struct {
 	// changing serialises changes of the table; readers load rows.
 	changing sync.Mutex
 	rows     atomic.Pointer[map[string]*Mounted]
+	// leaving are the mounts that are being removed or moved, by the path they leave: they serve nobody any
+	// more but still take back what they issued. Replaced, never changed.
+	leaving atomic.Pointer[map[string]*Mounted]
 }
 
 // Mounted is a mount at work.
@@ -56,6 +59,12 @@ type Mounted struct {
 	engine  engines.Engine
 	stop    context.CancelFunc
 	ttls    *limits
+}
+
+// Leaser is the engine as the issuer of leased secrets; false when it issues none.
+func (m *Mounted) Leaser() (engines.Leaser, bool) {
+	l, ok := m.engine.(engines.Leaser)
+	return l, ok
 }
 
 // TTLs are the mount's limits as they are now.
@@ -96,6 +105,7 @@ func (l *limits) MaxTTL() time.Duration {
 func New(ctx context.Context, cfg Config) *Table {
 	t := &Table{cfg: cfg, ctx: ctx}
 	t.rows.Store(&map[string]*Mounted{})
+	t.leaving.Store(&map[string]*Mounted{})
 	return t
 }
 
@@ -112,7 +122,7 @@ func (t *Table) Builtin(e Entry, build func(engines.Config) (engines.Engine, err
 	return nil
 }
 
-// Load mounts what is stored. A mount whose removal was interrupted is removed to the end.
+// Load mounts what is stored. A mount whose removal was interrupted waits for FinishRemovals.
 func (t *Table) Load(ctx context.Context) error {
 	t.changing.Lock()
 	defer t.changing.Unlock()
@@ -129,33 +139,47 @@ func (t *Table) Load(ctx context.Context) error {
 		if err := json.Unmarshal(record, &row); err != nil {
 			return fmt.Errorf("mounts: decode %s: %w", uuid, err)
 		}
-		if err := t.loadLocked(ctx, row); err != nil {
+		if err := t.loadLocked(row); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Table) loadLocked(ctx context.Context, row row) error {
+func (t *Table) loadLocked(row row) error {
 	if old, ok := (*t.rows.Load())[row.Path]; ok && old.builtin {
 		// A stored row for a built-in mount holds only its tuning.
 		old.Entry.Tuning, old.Entry.Description = row.Tuning, row.Description
 		old.ttls.set(row.Tuning)
 		return nil
 	}
-	if row.Removing {
-		return t.finishRemoval(ctx, row.Entry)
+	m, err := t.start(row.Entry)
+	switch {
+	case !row.Removing && err != nil:
+		return err
+	case !row.Removing:
+		t.put(m)
+		return nil
+	case err != nil:
+		// It can take nothing back, but that is no reason to keep the server sealed.
+		t.cfg.Logger.Error("a mount that is to be removed does not start", "mount", row.Path, "error", err)
+		m = &Mounted{Entry: row.Entry, stop: func() {}}
 	}
-	factory, ok := t.cfg.Types[row.Kind][row.Type]
-	if !ok {
-		return fmt.Errorf("mounts: %s has the unknown type %q", row.Path, row.Type)
-	}
-	m, err := t.build(row.Entry, factory)
-	if err != nil {
-		return fmt.Errorf("mounts: start %s: %w", row.Path, err)
-	}
-	t.put(m)
+	replace(&t.leaving, row.Path, m)
 	return nil
+}
+
+// start makes the engine of a stored mount.
+func (t *Table) start(e Entry) (*Mounted, error) {
+	factory, ok := t.cfg.Types[e.Kind][e.Type]
+	if !ok {
+		return nil, fmt.Errorf("mounts: %s has the unknown type %q", e.Path, e.Type)
+	}
+	m, err := t.build(e, factory)
+	if err != nil {
+		return nil, fmt.Errorf("mounts: start %s: %w", e.Path, err)
+	}
+	return m, nil
 }
 
 // row is a stored Entry.
@@ -205,16 +229,19 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 	return m, nil
 }
 
-func (t *Table) put(m *Mounted) {
-	rows := maps.Clone(*t.rows.Load())
-	rows[m.Entry.Path] = m
-	t.rows.Store(&rows)
-}
+func (t *Table) put(m *Mounted) { replace(&t.rows, m.Entry.Path, m) }
 
-func (t *Table) drop(path string) {
-	rows := maps.Clone(*t.rows.Load())
-	delete(rows, path)
-	t.rows.Store(&rows)
+func (t *Table) drop(path string) { replace(&t.rows, path, nil) }
+
+// replace puts m into the map at path; nil takes out what is there.
+func replace(to *atomic.Pointer[map[string]*Mounted], path string, m *Mounted) {
+	rows := maps.Clone(*to.Load())
+	if m == nil {
+		delete(rows, path)
+	} else {
+		rows[path] = m
+	}
+	to.Store(&rows)
 }
 
 // Route finds the mount that serves a canonical path and the path below it.
@@ -237,6 +264,23 @@ func (t *Table) Route(path string) (*Mounted, string, bool) {
 		return nil, "", false
 	}
 	return found, path[len(found.Entry.Path):], true
+}
+
+// Issuer finds the mount that issued something at a path, and the path below it. Other than Route it also
+// finds a mount that is being removed or moved away.
+func (t *Table) Issuer(path string) (*Mounted, string, bool) {
+	for at, m := range *t.leaving.Load() {
+		if rest, ok := strings.CutPrefix(path, at); ok {
+			return m, rest, true
+		}
+	}
+	return t.Route(path)
+}
+
+// Serves reports whether the mount is still the one at its path: it was neither removed nor moved.
+func (t *Table) Serves(m *Mounted) bool {
+	now, ok := (*t.rows.Load())[m.Entry.Path]
+	return ok && now.Entry.UUID == m.Entry.UUID
 }
 
 // Find returns the mount at exactly this path, which ends in "/".

@@ -59,6 +59,7 @@ func newHouse(t *testing.T, store *memory.Store) *house {
 	if err := h.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	h.FinishRemovals(t.Context())
 	return h
 }
 
@@ -228,6 +229,35 @@ func TestInterruptedRemovalIsFinishedByTheNextLoad(t *testing.T) {
 	after := newHouse(t, store)
 	if _, ok := after.Find("s/"); ok || len(store.Contents()) != 0 {
 		t.Error("the removal was not finished")
+	}
+}
+
+// A mount that cannot start must not keep the server sealed when all that is left to do is to remove it.
+func TestRemovalOfAMountThatDoesNotStart(t *testing.T) {
+	store := memory.New()
+	h := newHouse(t, store)
+	h.enable(t, mounts.Secret, "s/", "kv")
+	h.fail = errors.New("the lease's owner is away")
+	if err := h.Disable(t.Context(), "s/"); !errors.Is(err, h.fail) {
+		t.Fatalf("error = %v", err)
+	}
+	left := ""
+	after := mounts.New(t.Context(), mounts.Config{
+		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now, DefaultTTL: time.Hour, MaxTTL: time.Hour,
+		Unmounted: func(_ context.Context, e mounts.Entry) error {
+			left = e.Path
+			return nil
+		},
+	})
+	if err := after.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := after.Enable(t.Context(), mounts.Entry{Kind: mounts.Secret, Path: "s/", Type: "kv"}); !errors.Is(err, engines.ErrInvalid) {
+		t.Errorf("its path is free: %v", err)
+	}
+	after.FinishRemovals(t.Context())
+	if left != "s/" || len(store.Contents()) != 0 {
+		t.Errorf("revoked at %q, %d records are left", left, len(store.Contents()))
 	}
 }
 

@@ -16,16 +16,21 @@ type Backups interface {
 }
 
 func (e *engine) backupRoutes() []engines.Route {
-	return []engines.Route{
-		engines.Path("rekey/backup", "Read or delete the encrypted shares that the last rekey kept.",
-			engines.OnRead(e.readBackup), engines.OnDelete(e.deleteBackup)),
-		engines.Path("rekey-recovery-key/init", "Recovery keys belong to seals that open by themselves.",
-			engines.Unauthenticated(), engines.OnRead(e.noRecovery)),
+	var routes []engines.Route
+	for path, kept := range map[string]backups{
+		"rekey/backup": {e.Backups}, "rekey/recovery-key-backup": {e.RecoveryBackups},
+	} {
+		routes = append(routes, engines.Path(path, "Read or delete the encrypted shares that the last rekey kept.",
+			engines.OnRead(kept.read), engines.OnDelete(kept.remove)))
 	}
+	return routes
 }
 
-func (e *engine) readBackup(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
-	backup, err := e.Backups.Backup(ctx)
+// backups serves what one of the rekey ceremonies kept.
+type backups struct{ Backups }
+
+func (b backups) read(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	backup, err := b.Backup(ctx)
 	var refused *ceremony.Error
 	if errors.As(err, &refused) {
 		return nil, engines.Invalid("%s", refused.Message)
@@ -36,13 +41,9 @@ func (e *engine) readBackup(ctx context.Context, _ *engines.Request, _ engines.N
 	return flat(map[string]any{"keys": backup.Keys, "keys_base64": backup.KeysBase64, "nonce": backup.Nonce})
 }
 
-func (e *engine) deleteBackup(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
-	if err := e.Backups.DeleteBackup(ctx); err != nil {
+func (b backups) remove(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	if err := b.DeleteBackup(ctx); err != nil {
 		return nil, err
 	}
 	return done()
-}
-
-func (e *engine) noRecovery(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
-	return nil, engines.Invalid("recovery rekeying not supported")
 }

@@ -16,6 +16,10 @@ type ACLs interface {
 	OfToken(ctx context.Context, token engines.Token) (*policy.ACL, error)
 	// OfAccessor returns the ACL of the token with that accessor, or ErrNoToken.
 	OfAccessor(ctx context.Context, accessor string) (*policy.ACL, error)
+	// Use counts a use of the caller's token on a route that is open to everybody, where the pipeline counts
+	// none. It returns ErrNoToken when the token has no use left; otherwise end must be called when the
+	// request is over.
+	Use(ctx context.Context, caller *engines.Caller) (end func(), err error)
 }
 
 // ErrNoToken is returned by ACLs for a token that does not exist or is not valid any more.

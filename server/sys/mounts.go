@@ -281,6 +281,10 @@ func (e *engine) enable(ctx context.Context, kind mounts.Kind, path string, p en
 // newTuning checks the tuning of a new mount.
 func (e *engine) newTuning(kind mounts.Kind, config map[string]any) (mounts.Tuning, error) {
 	c, err := engines.Decode[mountConfig](config)
+	if _, isText := c.UserLockout["lockout_threshold"].(string); isText {
+		// Vault takes the number and ignores it: lockout is tuned after enabling.
+		return mounts.Tuning{}, engines.Invalid("unable to convert given auth config information")
+	}
 	if err != nil {
 		return mounts.Tuning{}, engines.Invalid("unable to convert given mount config information")
 	}
@@ -414,8 +418,8 @@ var lockoutFields = [...]struct{ stored, shown string }{
 }
 
 const (
-	lockoutThreshold    = "lockout_threshold"
-	lockoutDuration     = "lockout_duration"
-	lockoutCounterReset = "lockout_counter_reset_duration"
-	lockoutDisable      = "lockout_disable"
+	lockoutThreshold    = mounts.LockoutThreshold
+	lockoutDuration     = mounts.LockoutDuration
+	lockoutCounterReset = mounts.LockoutCounterReset
+	lockoutDisable      = mounts.LockoutDisable
 )

@@ -309,6 +309,10 @@ func (f *fakeACLs) OfToken(ctx context.Context, token engines.Token) (*policy.AC
 	return f.store.ACL(ctx, names)
 }
 
+func (f *fakeACLs) Use(context.Context, *engines.Caller) (end func(), err error) {
+	return func() {}, nil
+}
+
 func (f *fakeACLs) OfAccessor(ctx context.Context, accessor string) (*policy.ACL, error) {
 	return f.OfToken(ctx, engines.NewToken("t-"+accessor))
 }

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"context"
+	"errors"
 
 	"coffer/engines"
 	"coffer/policy"
@@ -95,9 +96,11 @@ func (e *engine) unwrap(ctx context.Context, r *engines.Request, p wrappingParam
 	}
 	if !own {
 		// Who holds a wrapping token may unwrap with it; others need a policy that says so.
-		if err := e.authorize(ctx, r); err != nil {
+		end, err := e.authorize(ctx, r)
+		if err != nil {
 			return nil, err
 		}
+		defer end()
 	}
 	body, err := e.Wrapping.Unwrap(ctx, token)
 	if err != nil {
@@ -121,9 +124,11 @@ func (e *engine) rewrap(ctx context.Context, r *engines.Request, p wrappingParam
 		}
 		return nil, errPolicy
 	}
-	if err := e.authorize(ctx, r); err != nil {
+	end, err := e.authorize(ctx, r)
+	if err != nil {
 		return nil, err
 	}
+	defer end()
 	info, err := e.Wrapping.Rewrap(ctx, token)
 	if err != nil {
 		return nil, err
@@ -133,17 +138,26 @@ func (e *engine) rewrap(ctx context.Context, r *engines.Request, p wrappingParam
 
 var errPolicy = engines.Denied("%s", numbered("permission denied"))
 
-// authorize asks the caller's policies for the request itself.
-func (e *engine) authorize(ctx context.Context, r *engines.Request) error {
+// authorize counts a use of the caller's token and asks its policies for the request itself. A refusal is a use
+// as well. Without an error end must be called when the request is over.
+func (e *engine) authorize(ctx context.Context, r *engines.Request) (end func(), err error) {
 	acl, err := e.callerACL(ctx, r)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	end, err = e.ACLs.Use(ctx, r.Caller)
+	if errors.Is(err, ErrNoToken) {
+		return nil, errBadToken
+	}
+	if err != nil {
+		return nil, err
 	}
 	decision := acl.Decide(policy.Request{
 		Capability: r.Operation.Capability(), Path: r.FullPath(), Params: r.Params, WrapTTL: r.WrapTTL, Now: e.Now(),
 	})
 	if !decision.Allowed {
-		return errPolicy
+		end()
+		return nil, errPolicy
 	}
-	return nil
+	return end, nil
 }

@@ -1,0 +1,108 @@
+package userpass
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/semaphore"
+
+	"coffer/engines"
+)
+
+const (
+	// hashSize is the length of every bcrypt hash.
+	hashSize = 60
+	// maxCost bounds the work of hashes that are brought along: this one takes some seconds, and each step
+	// doubles it.
+	maxCost = 16
+	// maxPassword is how much of a password bcrypt looks at, in bytes.
+	maxPassword = 72
+)
+
+var (
+	errBoth    = engines.Invalid("%q and %q cannot be supplied together", "password", "password_hash")
+	errNeither = engines.Invalid("%q or %q must be supplied", "password", "password_hash")
+)
+
+// passwordParams are a password or the hash of one.
+type passwordParams struct {
+	Password     string `param:"password" help:"Password, at most 72 bytes."`
+	PasswordHash string `param:"password_hash" help:"bcrypt hash of a password, instead of it."`
+}
+
+func (p passwordParams) both() bool { return p.Password != "" && p.PasswordHash != "" }
+func (p passwordParams) none() bool { return p.Password == "" && p.PasswordHash == "" }
+
+// hash returns the hash to store. Its errors are in Vault's words.
+func (p passwordParams) hash(ctx context.Context, h *Hasher) ([]byte, error) {
+	if p.PasswordHash == "" {
+		if len(p.Password) > maxPassword {
+			return nil, internal("bcrypt: password length exceeds 72 bytes")
+		}
+		return h.Hash(ctx, []byte(p.Password))
+	}
+	if err := checkHash(p.PasswordHash); err != nil {
+		return nil, internal(err.Error())
+	}
+	return []byte(p.PasswordHash), nil
+}
+
+// checkHash refuses what is no bcrypt hash, or one that is too much work.
+func checkHash(hash string) error {
+	if len(hash) != hashSize {
+		return errors.New("password hash has incorrect length")
+	}
+	switch {
+	case strings.HasPrefix(hash, "$2a$"), strings.HasPrefix(hash, "$2b$"), strings.HasPrefix(hash, "$2y$"):
+	default:
+		return errors.New("password hash has incorrect prefix")
+	}
+	cost, err := bcrypt.Cost([]byte(hash))
+	if err != nil {
+		return errors.New("password hash has an incorrect cost")
+	}
+	if cost > maxCost {
+		return errors.New("password hash has a cost above 16")
+	}
+	return nil
+}
+
+// Hasher computes bcrypt hashes, so many at a time and in the order of their requests. A flood of logins takes
+// no more of the machine than that.
+type Hasher struct {
+	slots *semaphore.Weighted
+	// dummy is what the password of a user is compared with who does not exist.
+	dummy []byte
+}
+
+// NewHasher returns a Hasher that computes at most n hashes at a time.
+func NewHasher(n int) *Hasher {
+	// A hash of Vault's cost, of a password that nobody knows.
+	return &Hasher{slots: semaphore.NewWeighted(int64(n)),
+		dummy: []byte("$2a$10$no9FZQ0MNW8D.Po4yGApA.1UohozWZsp/WTp6FNSfIkUpA9/xXm1O")}
+}
+
+// Hash hashes a password of at most 72 bytes at Vault's cost.
+func (h *Hasher) Hash(ctx context.Context, password []byte) ([]byte, error) {
+	if err := h.slots.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer h.slots.Release(1)
+	return bcrypt.GenerateFromPassword(password, bcrypt.DefaultCost)
+}
+
+// Matches compares a password with a hash; with none it takes the same time and is never true. An error is one
+// of ctx.
+func (h *Hasher) Matches(ctx context.Context, hash, password []byte) (bool, error) {
+	if err := h.slots.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	defer h.slots.Release(1)
+	if len(hash) == 0 {
+		_ = bcrypt.CompareHashAndPassword(h.dummy, password) // only for its time
+		return false, nil
+	}
+	return bcrypt.CompareHashAndPassword(hash, password) == nil, nil
+}

@@ -1,0 +1,96 @@
+package ceremony
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"coffer/barrier/seal"
+	"coffer/barrier/secret"
+	"coffer/storage"
+)
+
+// Opening is what opens a server: by its seal, or by enough shares.
+type Opening struct {
+	// Root is the root key, which the caller zeroes.
+	Root secret.Key
+	// Changes are what the seal's records become, in one commit, once Root opened the barrier; none when
+	// they stay. Commit applies them, with seal.RootKeyPath as witness.
+	Changes []storage.Op
+	// Migration tells that an operator asked for the changes. Without them the server is not to open. Other
+	// changes can wait for the next time.
+	Migration bool
+	// Undone is why changes that should be made, and can wait, cannot be made now.
+	Undone error
+}
+
+// Zero forgets the root key.
+func (o Opening) Zero() { o.Root.Zero() }
+
+// typeOf names the seal of a configuration in which nil stands for Shamir's.
+func typeOf(auto seal.Auto) string {
+	if auto == nil {
+		return seal.TypeShamir
+	}
+	return auto.Type()
+}
+
+// Auto opens the server with the seal that opens by itself. It returns seal.ErrNotInitialized, ErrNoAuto
+// where that seal is not the one of the data, and the errors of seal.RootKey, which name the key that the data
+// wants. Nothing is written.
+func (u *Unseal) Auto(ctx context.Context) (Opening, error) {
+	config, err := seal.ReadConfig(ctx, u.storage)
+	if err != nil {
+		return Opening{}, err
+	}
+	if u.auto == nil || config.Type != u.auto.Type() {
+		return Opening{}, fmt.Errorf("%w: the data is under %q, the configuration has %q",
+			ErrNoAuto, config.Type, typeOf(u.auto))
+	}
+	root, err := seal.RootKey(ctx, u.storage, u.auto)
+	if err != nil {
+		return Opening{}, err
+	}
+	// An error is about the new key. The old one opened the data all the same.
+	changes, err := seal.Renewal(ctx, u.storage, u.auto, root)
+	return Opening{Root: root, Changes: changes, Undone: err}, nil
+}
+
+// ErrNoAuto is returned by Auto when the data is not under the seal of the configuration.
+var ErrNoAuto = errors.New("ceremony: the seal of the configuration is not the one of the data; " +
+	"unseal with -migrate to move to it")
+
+// migration returns the changes that put the root key under the seal of the configuration. operators is the
+// combined key of the shares.
+func (u *Unseal) migration(ctx context.Context, c seal.Config, root, operators secret.Key) ([]storage.Op, error) {
+	changes, err := seal.RecordsWith(ctx, u.auto, c, root, operators)
+	return changes, unavailable(err)
+}
+
+// unavailable words the lack of a seal's key for the client. The log has the cause.
+func unavailable(err error) error {
+	if errors.Is(err, seal.ErrNoKey) {
+		return errors.Join(failed("the key of the seal is not available; nothing was changed"), err)
+	}
+	return err
+}
+
+// Commit applies a batch that has a Put of the key witness with a value that was never there before. When the
+// storage reports a failure but has that value, the batch was written, and what it did must count: the keys
+// must be handed out, or nobody will ever open what is stored.
+func Commit(ctx context.Context, s storage.Storage, witness string, batch []storage.Op) error {
+	err := s.Apply(ctx, batch...)
+	if err == nil {
+		return nil
+	}
+	for _, op := range batch {
+		if op.Key != witness {
+			continue
+		}
+		if got, getErr := s.Get(ctx, op.Key); getErr == nil && bytes.Equal(got, op.Value) {
+			return nil
+		}
+	}
+	return err
+}

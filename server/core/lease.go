@@ -1,0 +1,172 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"coffer/auth/token"
+	"coffer/engines"
+	"coffer/server/leases"
+	"coffer/server/mounts"
+)
+
+// errSpent refuses a leased secret to a token in its last use: the secret would end with the token at once.
+var errSpent = engines.Invalid("Secret cannot be returned; token had one use left, so leased credentials were " +
+	"immediately revoked.")
+
+// errNotLeasable is returned for a secret that the mount's engine could not take back.
+var errNotLeasable = errors.New("core: a leased secret of an engine that cannot revoke it")
+
+// lease registers the secret that an engine issued, and returns the answer with the lease. A secret that
+// cannot be given a lease is taken back: nothing that was issued is forgotten.
+func (r *run) lease(ctx context.Context, resp *engines.Response) (*engines.Response, error) {
+	leaser, ok := r.mount.Leaser()
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", errNotLeasable, r.mount.Entry.Type)
+	}
+	leased := *resp
+	secret := *resp.Secret
+	leased.Secret = &secret
+	ttl, maxTTL, warnings := lifeOf(secret, r.mount.TTLs())
+	secret.TTL = ttl
+	leased.Warnings = append(leased.Warnings, warnings...)
+	wanted := leases.Secret{Path: r.call.Path, TTL: ttl, MaxTTL: maxTTL, Internal: secret.Internal}
+	l, err := r.register(ctx, wanted, secret.Renewable)
+	if err != nil {
+		r.takeBack(ctx, leaser, leases.Lease{Secret: &wanted})
+		return nil, err
+	}
+	if !r.session.mounts.Serves(r.mount) {
+		// The mount was removed while its engine worked, and may have looked for leases before this one.
+		r.takeBack(ctx, leaser, l)
+		gone := engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
+		return nil, errors.Join(gone, r.session.leases.RevokeForce(context.WithoutCancel(ctx), l.ID))
+	}
+	secret.LeaseID, secret.TTL = l.ID, l.TTL(r.session.now())
+	return &leased, nil
+}
+
+// takeBack revokes a secret that nobody was given, whatever became of the request.
+func (r *run) takeBack(ctx context.Context, leaser engines.Leaser, l leases.Lease) {
+	seen := seenBy(l, r.request.Path)
+	text, err := json.Marshal(seen.Internal)
+	if err == nil {
+		// The engine gets its notes as it would from storage.
+		seen.Internal = nil
+		err = json.Unmarshal(text, &seen.Internal)
+	}
+	if err == nil {
+		err = leaser.RevokeSecret(context.WithoutCancel(ctx), seen)
+	}
+	if err != nil {
+		r.session.logger.Error("a secret that was not given out could not be revoked",
+			"path", r.call.Path, "request_id", r.call.ID, "error", err)
+	}
+}
+
+// register gives a secret its lease, which ends with the token that asked for it.
+func (r *run) register(ctx context.Context, s leases.Secret, renewable bool) (l leases.Lease, err error) {
+	switch {
+	case r.entry == nil:
+		return l, fmt.Errorf("core: a leased secret for nobody at %s", r.call.Path)
+	case r.entry.Spent():
+		return l, errSpent
+	case r.entry.Caller.Batch:
+		s.Token = r.entry.Parent
+		if ends := r.entry.Life.Expires; !ends.IsZero() {
+			s.Until = &ends
+		}
+	default:
+		s.Token = r.entry.ID
+	}
+	register := func() error {
+		l, err = r.session.leases.Register(ctx, s, renewable)
+		return err
+	}
+	if s.Token == "" {
+		return l, register()
+	}
+	if err = r.session.tokens.WhileAlive(ctx, s.Token, register); errors.Is(err, token.ErrBadToken) {
+		err = errBadToken
+	}
+	return l, err
+}
+
+// lifeOf applies a mount's limits to what an engine wants a secret to live.
+func lifeOf(s engines.Secret, mount engines.TTLs) (ttl, maxTTL time.Duration, warnings []string) {
+	maxTTL = mount.MaxTTL()
+	if s.MaxTTL > 0 {
+		maxTTL = min(maxTTL, s.MaxTTL)
+	}
+	if ttl = s.TTL; ttl <= 0 {
+		ttl = mount.DefaultTTL()
+	}
+	if ttl > maxTTL {
+		if s.TTL > 0 {
+			warnings = append(warnings, token.Capped("TTL", ttl, maxTTL))
+		}
+		ttl = maxTTL
+	}
+	return ttl, maxTTL, warnings
+}
+
+// leased takes leases back to the engines that issued the secrets.
+type leased struct{ mounts *mounts.Table }
+
+var _ leases.Secrets = leased{}
+
+// errNoIssuer is returned for a lease at a path where nothing that issues leases is mounted.
+var errNoIssuer = errors.New("core: no engine to take the secret back to")
+
+func (s leased) issuer(l leases.Lease) (*mounts.Mounted, engines.Leaser, engines.Lease, error) {
+	m, rest, ok := s.mounts.Issuer(l.Secret.Path)
+	if ok {
+		if leaser, ok := m.Leaser(); ok {
+			return m, leaser, seenBy(l, rest), nil
+		}
+	}
+	return nil, nil, engines.Lease{}, fmt.Errorf("%w: %s", errNoIssuer, l.Secret.Path)
+}
+
+// seenBy is the lease as its engine sees it.
+func seenBy(l leases.Lease, path string) engines.Lease {
+	return engines.Lease{ID: l.ID, Path: path, Issued: l.Issued, Expires: l.Expires, Internal: l.Secret.Internal}
+}
+
+// RevokeSecret implements leases.Secrets.
+func (s leased) RevokeSecret(ctx context.Context, l leases.Lease) error {
+	_, leaser, seen, err := s.issuer(l)
+	if err != nil {
+		return err
+	}
+	return leaser.RevokeSecret(ctx, seen)
+}
+
+// RenewSecret implements leases.Secrets. What the engine grants is cut at the mount's limits as they are now.
+func (s leased) RenewSecret(ctx context.Context, l leases.Lease, increment time.Duration) (engines.LeaseGrant, error) {
+	m, leaser, seen, err := s.issuer(l)
+	if err != nil {
+		return engines.LeaseGrant{}, err
+	}
+	r, err := leaser.RenewSecret(ctx, seen, increment)
+	if err != nil {
+		return engines.LeaseGrant{}, err
+	}
+	if r.TTL <= 0 {
+		r.TTL = increment
+	}
+	if r.MaxTTL <= 0 {
+		r.MaxTTL = l.Secret.MaxTTL
+	}
+	ttl, maxTTL, warnings := lifeOf(engines.Secret{TTL: r.TTL, MaxTTL: r.MaxTTL}, m.TTLs())
+	r.TTL, r.MaxTTL, r.Warnings = ttl, maxTTL, append(r.Warnings, warnings...)
+	return r, nil
+}
+
+// needsLease reports whether an answer holds a secret that was just issued.
+func needsLease(resp *engines.Response) bool {
+	return resp.Secret != nil && !resp.Secret.Unleased && resp.Secret.LeaseID == ""
+}
