@@ -399,7 +399,7 @@ func (d *decoder) versions(h *head, actors []actor) []version {
 // plausible reports whether the version can have been written: what is destroyed has no data, nor has what
 // is not inline.
 func (v *version) plausible() bool {
-	return !(v.Inline && v.Destroyed) && (v.Inline || len(v.Data) == 0)
+	return (!v.Inline || !v.Destroyed) && (v.Inline || len(v.Data) == 0)
 }
 
 // damaged names the key of bytes that could not be decoded.
