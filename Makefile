@@ -69,7 +69,7 @@ vet:
 
 .PHONY: lint
 lint: $(LINT)
-	"$(LINT)" run ./...
+	"$(LINT)" run --allow-parallel-runners ./...
 
 .PHONY: unit
 unit:

@@ -88,6 +88,10 @@ func goBuild(dir, target string, args ...string) error {
 	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", target}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	// A test that runs out of time gives the lock back; its build must not go on beside the next one's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	DieWithParent(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", filepath.Base(target), err, out)
 	}

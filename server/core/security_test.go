@@ -188,12 +188,7 @@ func TestRootIsNotHadThroughARole(t *testing.T) {
 func TestOneOfAHundredUnwrapsIsServed(t *testing.T) {
 	c, _, root := server(t, memory.New())
 	must(t, c, root, engines.Update, "secret/data/x", map[string]any{"data": map[string]any{"k": "v"}})
-	reply, err := c.Handle(t.Context(), core.Call{ID: "id", Operation: engines.Read, Path: "secret/data/x",
-		Token: engines.NewToken(root), Client: engines.Client{Addr: localhost}, WrapTTL: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wrapping := reply.Response.Wrap.Token.Reveal()
+	wrapping := wrapped(t, c, root)
 	var served atomic.Int32
 	var all sync.WaitGroup
 	for i := range 100 {
@@ -210,6 +205,51 @@ func TestOneOfAHundredUnwrapsIsServed(t *testing.T) {
 	all.Wait()
 	if n := served.Load(); n != 1 {
 		t.Errorf("%d of 100 unwraps were served", n)
+	}
+}
+
+// wrapped reads secret/data/x into a wrapping token.
+func wrapped(t *testing.T, c *core.Core, root string) string {
+	t.Helper()
+	reply, err := c.Handle(t.Context(), core.Call{ID: "id", Operation: engines.Read, Path: "secret/data/x",
+		Token: engines.NewToken(root), Client: engines.Client{Addr: localhost}, WrapTTL: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply.Response.Wrap.Token.Reveal()
+}
+
+// TestWrappingTokenUnwrapsOneOther uses one wrapping token as the caller that unwraps many others at once: it has one
+// use, and the others keep what they hold.
+func TestWrappingTokenUnwrapsOneOther(t *testing.T) {
+	c, _, root := server(t, memory.New())
+	must(t, c, root, engines.Update, "secret/data/x", map[string]any{"data": map[string]any{"k": "v"}})
+	caller := wrapped(t, c, root)
+	others := make([]string, 20)
+	for i := range others {
+		others[i] = wrapped(t, c, root)
+	}
+	var served atomic.Int32
+	var all sync.WaitGroup
+	for _, other := range others {
+		all.Go(func() {
+			if _, err := do(t.Context(), c, caller, engines.Update, "sys/wrapping/unwrap", map[string]any{"token": other}); err == nil {
+				served.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	left := 0
+	for _, other := range others {
+		if _, err := do(t.Context(), c, root, engines.Update, "sys/wrapping/unwrap", map[string]any{"token": other}); err == nil {
+			left++
+		}
+	}
+	if served.Load() != 1 || left != len(others)-1 {
+		t.Errorf("%d were unwrapped by one token, %d are left of %d", served.Load(), left, len(others))
+	}
+	if _, err := do(t.Context(), c, root, engines.Update, "sys/wrapping/lookup", map[string]any{"token": caller}); err == nil {
+		t.Error("the caller is still usable")
 	}
 }
 
