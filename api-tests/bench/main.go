@@ -20,7 +20,7 @@ import (
 )
 
 // allRows in the order in which they are measured and printed.
-const allRows = "read,write16,write1,login,triple,memory,flat,bodies,start,size,leases"
+const allRows = "read,write16,write1,login,triple,userpass,flood,memory,flat,bodies,start,size,leases"
 
 // options is what the flags say.
 type options struct {
@@ -86,7 +86,8 @@ func run(ctx context.Context, o options) (err error) {
 		name    string
 		measure func(context.Context, options, *field, results) error
 	}{
-		{"memory", measureMemory}, {"flat", measureFlat}, {"bodies", measureBodies}, {"start", measureStart}, {"size", measureSize},
+		{"flood", measureFlood}, {"memory", measureMemory}, {"flat", measureFlat}, {"bodies", measureBodies},
+		{"start", measureStart}, {"size", measureSize},
 		{"leases", measureLeases},
 	} {
 		if !slices.Contains(o.rows, row.name) {

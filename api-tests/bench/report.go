@@ -53,6 +53,8 @@ func budgets(o options) []budget {
 		{Row: "write1", What: "KV v2 write, durable, 1 connection", Unit: "/s", OverVault: 2.5},
 		{Row: "login", What: "AppRole login, 16 connections", Unit: "/s", OverVault: 6},
 		{Row: "triple", What: "login + lookup-self + revoke-self, 16 connections", Unit: "/s", OverVault: 5},
+		{Row: "userpass", What: "userpass login, 4 connections, against bare bcrypt", Unit: "/s", OverBare: 0.9},
+		{Row: "flood", What: "p99 of a read while users log in, against alone", Unit: "×", AtMost: 5},
 		{Row: "memory idle", What: "resident memory, idle after unseal", Unit: "MB", AtMost: 30},
 		{Row: "memory after load", What: "resident memory, after load", Unit: "MB", AtMost: 80},
 	}

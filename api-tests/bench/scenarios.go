@@ -36,6 +36,7 @@ func scenarios() []scenario {
 		{name: "write1", conns: 1, steps: writeSteps},
 		{name: "login", conns: 16, steps: loginSteps},
 		{name: "triple", conns: 16, steps: tripleSteps},
+		{name: "userpass", conns: loggers, bare: true, steps: userpassSteps},
 	}
 }
 

@@ -106,6 +106,9 @@ func startServer(ctx context.Context, name string) (*target, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if err := addUser(ctx, s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return &target{name: name, address: s.HostPort(), token: s.RootToken, login: login, server: s, stop: s.Close}, nil
 }
 
@@ -216,11 +219,15 @@ func serveBare(in io.Reader, out io.Writer) error {
 		_, _ = io.Copy(io.Discard, r) // However it ends, it is the sign to end.
 		_ = listener.Close()
 	}()
-	err = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler, err := bareLogin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(answer) // A client that went away is no concern of a benchmark.
 	}))
+	if err != nil {
+		return err
+	}
+	err = http.Serve(listener, handler)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}

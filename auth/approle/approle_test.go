@@ -123,7 +123,7 @@ func TestCustomSecretIDCanBeIssuedAgainAfterItsEnd(t *testing.T) {
 }
 
 func TestLimitedSecretIDIsUsedExactlySoOften(t *testing.T) {
-	m := open(t.Context(), t, memory.New())
+	m := open(t.Context(), t, yielding{memory.New()})
 	m.must(t, engines.Update, "role/r", map[string]any{"role_id": "r"})
 	id, _ := m.secretID(t, "r", map[string]any{"num_uses": "7"})
 	var won atomic.Int32
@@ -214,7 +214,7 @@ func TestFaultsLeaveNothingHalf(t *testing.T) {
 }
 
 func TestRoleIDIsUnique(t *testing.T) {
-	m := open(t.Context(), t, memory.New())
+	m := open(t.Context(), t, yielding{memory.New()})
 	var won atomic.Int32
 	var all sync.WaitGroup
 	for i := range 20 {

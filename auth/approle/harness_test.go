@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -115,4 +116,19 @@ func (m *mount) login(t testing.TB, roleID, secretID string) (l *engines.Login, 
 		t.Fatal(err)
 	}
 	return resp.Login, true
+}
+
+// yielding is a storage that lets others go first at every call, so that what can run at once does.
+type yielding struct{ storage.Storage }
+
+func (y yielding) Get(ctx context.Context, key string) ([]byte, error) {
+	runtime.Gosched()
+	defer runtime.Gosched()
+	return y.Storage.Get(ctx, key)
+}
+
+func (y yielding) Apply(ctx context.Context, batch ...storage.Op) error {
+	runtime.Gosched()
+	defer runtime.Gosched()
+	return y.Storage.Apply(ctx, batch...)
 }

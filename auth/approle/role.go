@@ -179,7 +179,7 @@ type roleParams struct {
 	OldCIDRs     *[]string      `param:"bound_cidr_list" help:"Older name of secret_id_bound_cidrs."`
 	NumUses      *int           `param:"secret_id_num_uses" help:"How often a secret id can be used; 0 for without limit."`
 	TTL          *time.Duration `param:"secret_id_ttl" help:"How long a secret id lives; 0 for ever."`
-	Local        *bool          `param:"local_secret_ids" help:"Whether secret ids stay in this cluster; only at creation."`
+	Local        *bool          `param:"local_secret_ids" help:"Whether secret ids stay in this cluster; at creation."`
 	OldPolicies  *[]string      `param:"policies" help:"Older name of token_policies."`
 	OldPeriod    *time.Duration `param:"period" help:"Older name of token_period."`
 }

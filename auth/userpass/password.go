@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
-	"golang.org/x/sync/semaphore"
 
 	"coffer/engines"
 )
@@ -67,42 +66,4 @@ func checkHash(hash string) error {
 		return errors.New("password hash has a cost above 16")
 	}
 	return nil
-}
-
-// Hasher computes bcrypt hashes, so many at a time and in the order of their requests. A flood of logins takes
-// no more of the machine than that.
-type Hasher struct {
-	slots *semaphore.Weighted
-	// dummy is what the password of a user is compared with who does not exist.
-	dummy []byte
-}
-
-// NewHasher returns a Hasher that computes at most n hashes at a time.
-func NewHasher(n int) *Hasher {
-	// A hash of Vault's cost, of a password that nobody knows.
-	return &Hasher{slots: semaphore.NewWeighted(int64(n)),
-		dummy: []byte("$2a$10$no9FZQ0MNW8D.Po4yGApA.1UohozWZsp/WTp6FNSfIkUpA9/xXm1O")}
-}
-
-// Hash hashes a password of at most 72 bytes at Vault's cost.
-func (h *Hasher) Hash(ctx context.Context, password []byte) ([]byte, error) {
-	if err := h.slots.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer h.slots.Release(1)
-	return bcrypt.GenerateFromPassword(password, bcrypt.DefaultCost)
-}
-
-// Matches compares a password with a hash; with none it takes the same time and is never true. An error is one
-// of ctx.
-func (h *Hasher) Matches(ctx context.Context, hash, password []byte) (bool, error) {
-	if err := h.slots.Acquire(ctx, 1); err != nil {
-		return false, err
-	}
-	defer h.slots.Release(1)
-	if len(hash) == 0 {
-		_ = bcrypt.CompareHashAndPassword(h.dummy, password) // only for its time
-		return false, nil
-	}
-	return bcrypt.CompareHashAndPassword(hash, password) == nil, nil
 }

@@ -193,7 +193,9 @@ type passwordOnlyParams struct {
 	passwordParams
 }
 
-func (e *engine) writePassword(ctx context.Context, _ *engines.Request, p passwordOnlyParams) (*engines.Response, error) {
+func (e *engine) writePassword(
+	ctx context.Context, _ *engines.Request, p passwordOnlyParams,
+) (*engines.Response, error) {
 	return e.change(ctx, p.Name, isNeeded, func(u *user) (err error) {
 		switch {
 		case p.both():

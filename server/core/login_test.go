@@ -67,27 +67,31 @@ func login(t *testing.T, c *core.Core, name, password string) error {
 }
 
 func TestLimitedSecretIDBuysExactlySoManyTokens(t *testing.T) {
-	c, root := loginServer(t, memory.New())
-	defer sealNow(t, c)
-	must(t, c, root, engines.Update, "auth/approle/role/r", map[string]any{"role_id": "r"})
-	id := must(t, c, root, engines.Update, "auth/approle/role/r/secret-id", map[string]any{"num_uses": "7"}).Data["secret_id"]
-	var won atomic.Int32
-	var all sync.WaitGroup
-	for range 100 {
-		all.Go(func() {
-			resp, err := do(t.Context(), c, "", engines.Update, "auth/approle/login",
-				map[string]any{"role_id": "r", "secret_id": id})
-			switch {
-			case err == nil && !resp.Auth.Token.IsZero():
-				won.Add(1)
-			case !errors.Is(err, engines.ErrCredentials) && !errors.Is(err, engines.ErrDenied):
-				t.Error(err)
+	for _, typ := range []string{"service", "batch"} {
+		t.Run(typ, func(t *testing.T) {
+			c, root := loginServer(t, memory.New())
+			defer sealNow(t, c)
+			must(t, c, root, engines.Update, "auth/approle/role/r", map[string]any{"role_id": "r", "token_type": typ})
+			id := must(t, c, root, engines.Update, "auth/approle/role/r/secret-id", map[string]any{"num_uses": "7"}).Data["secret_id"]
+			var won atomic.Int32
+			var all sync.WaitGroup
+			for range 100 {
+				all.Go(func() {
+					resp, err := do(t.Context(), c, "", engines.Update, "auth/approle/login",
+						map[string]any{"role_id": "r", "secret_id": id})
+					switch {
+					case err == nil && !resp.Auth.Token.IsZero():
+						won.Add(1)
+					case !errors.Is(err, engines.ErrCredentials) && !errors.Is(err, engines.ErrDenied):
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			if n := won.Load(); n != 7 {
+				t.Errorf("a secret id for 7 uses bought %d tokens", n)
 			}
 		})
-	}
-	all.Wait()
-	if n := won.Load(); n != 7 {
-		t.Errorf("a secret id for 7 uses bought %d tokens", n)
 	}
 }
 

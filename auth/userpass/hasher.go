@@ -1,0 +1,90 @@
+package userpass
+
+import (
+	"context"
+	"runtime"
+	"sync"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/semaphore"
+)
+
+// Hasher computes bcrypt hashes, so many at a time and in the order of their requests. Each runs on a thread of low
+// priority, and while some do the scheduler has as many processors more: whatever else there is to do goes first,
+// and a flood of logins only takes what nobody wants.
+type Hasher struct {
+	size  int
+	slots *semaphore.Weighted
+	// dummy is what the password of a user is compared with who does not exist.
+	dummy []byte
+
+	mu sync.Mutex
+	// running and procs are guarded by mu: how many hashes are computed, and how many processors there were before.
+	running, procs int
+}
+
+// NewHasher returns a Hasher that computes at most n hashes at a time.
+func NewHasher(n int) *Hasher {
+	// A hash of the usual cost, of a password that nobody knows.
+	return &Hasher{size: n, slots: semaphore.NewWeighted(int64(n)),
+		dummy: []byte("$2a$10$no9FZQ0MNW8D.Po4yGApA.1UohozWZsp/WTp6FNSfIkUpA9/xXm1O")}
+}
+
+// Hash hashes a password of at most 72 bytes at Vault's cost.
+func (h *Hasher) Hash(ctx context.Context, password []byte) (hash []byte, err error) {
+	runErr := h.run(ctx, func() { hash, err = bcrypt.GenerateFromPassword(password, bcrypt.DefaultCost) })
+	if runErr != nil {
+		return nil, runErr
+	}
+	return hash, err
+}
+
+// Matches compares a password with a hash; with none it takes the same time and is never true. An error is one
+// of ctx.
+func (h *Hasher) Matches(ctx context.Context, hash, password []byte) (matches bool, err error) {
+	err = h.run(ctx, func() {
+		if len(hash) == 0 {
+			_ = bcrypt.CompareHashAndPassword(h.dummy, password) // only for its time
+			return
+		}
+		matches = bcrypt.CompareHashAndPassword(hash, password) == nil
+	})
+	return matches, err
+}
+
+// run waits for a slot and runs f to its end, whatever becomes of ctx meanwhile.
+func (h *Hasher) run(ctx context.Context, f func()) error {
+	if err := h.slots.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer h.slots.Release(1)
+	h.begin()
+	defer h.end()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// A thread cannot get its priority back: it ends with the goroutine that keeps it locked.
+		runtime.LockOSThread()
+		lowerPriority()
+		f()
+	}()
+	<-done
+	return nil
+}
+
+func (h *Hasher) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running++; h.running == 1 {
+		h.procs = runtime.GOMAXPROCS(0)
+		runtime.GOMAXPROCS(h.procs + h.size)
+	}
+}
+
+func (h *Hasher) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running--; h.running == 0 {
+		runtime.GOMAXPROCS(h.procs)
+	}
+}
