@@ -156,7 +156,7 @@ func parseKey(text string) (crypto.PublicKey, error) {
 	if err != nil {
 		cert, certErr := x509.ParseCertificate(block.Bytes)
 		if certErr != nil {
-			return nil, engines.Invalid("%v", err)
+			return nil, engines.Invalid("%v", certErr)
 		}
 		key = cert.PublicKey
 	}

@@ -93,7 +93,7 @@ func (a *attempt) report(ctx context.Context, req *engines.Request, err error) e
 		return err
 	}
 	level := slog.LevelInfo
-	if errors.Is(refused.cause, errUnavailable) || errors.Is(refused.cause, errBusy) {
+	if errors.Is(refused.cause, errUnavailable) {
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{slog.String("request_id", req.ID), slog.String("role", a.name), slog.String("check", refused.check)}
@@ -183,11 +183,11 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 		a.log.Error("the Kubernetes API server cannot be used", "error", err)
 		return nil, engines.Failed("the CA of the Kubernetes API server cannot be read")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(quiet(ctx), a.patience, errTimeout)
 	defer cancel()
 	leave, err := a.gate.enter(ctx)
 	if err != nil {
-		return nil, &refusal{told: errDenied, check: check, cause: err}
+		return nil, &refusal{told: errDenied, check: check, cause: fmt.Errorf("%w: %w", errUnavailable, err)}
 	}
 	defer leave()
 	reviewer := a.reviewerOf(c)
@@ -224,7 +224,7 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 
 // Causes of refusals.
 var (
-	errTimeout    = fmt.Errorf("it did not answer within %v", timeout)
+	errTimeout    = errors.New("it takes too long to answer")
 	errNoReviewer = errors.New("namespaces are not read with the client's token; give the mount a token_reviewer_jwt")
 	errLabels     = errors.New("the namespace has not the labels of bound_service_account_namespace_selector")
 )
@@ -291,7 +291,7 @@ func (a *attempt) grant(annotations map[string]string) *engines.Login {
 	return login
 }
 
-// RenewLogin implements engines.LoginRenewer: the role's limits as they are now.
+// RenewLogin implements engines.LoginRenewer: a token gets what its role grants now.
 func (m *method) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.Login, error) {
 	name, _ := r.Internal[internalRole].(string)
 	current, err := m.role(ctx, name)
@@ -301,5 +301,9 @@ func (m *method) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 	if err != nil {
 		return nil, err
 	}
-	return current.Token.Login(), nil
+	login := current.Token.Login()
+	if login.TTL == 0 {
+		login.TTL = m.ttls.DefaultTTL() // not what the token was given last
+	}
+	return login, nil
 }
