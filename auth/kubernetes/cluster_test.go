@@ -219,11 +219,20 @@ func TestConnectionsAreKept(t *testing.T) {
 	// Connections that the server closed meanwhile do not cost a login.
 	a.CloseClientConnections()
 	many()
+	// Nor does one that it closes in our face.
+	var once atomic.Bool
+	a.intercepted(func(w http.ResponseWriter, r *http.Request) {
+		if once.CompareAndSwap(false, true) {
+			panic(http.ErrAbortHandler)
+		}
+		a.answer(w, r)
+	})
+	many()
 	m.must(t, "config", object{"kubernetes_host": a.URL, "kubernetes_ca_cert": a.ca(), "disable_local_ca_jwt": true,
 		"token_reviewer_jwt": reviewer})
 	many()
-	if n := a.connections.Load(); n != 3 {
-		t.Errorf("%d connections, want 3: one, one after they were closed, one for the new configuration", n)
+	if n := a.connections.Load(); n != 4 {
+		t.Errorf("%d connections, want 4: one, one for each that was closed, one for the new configuration", n)
 	}
 }
 

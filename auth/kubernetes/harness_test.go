@@ -81,6 +81,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		intercept(w, r)
 		return
 	}
+	a.answer(w, r)
+}
+
+func (a *api) answer(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.bearers = append(a.bearers, r.Header.Get("Authorization"))

@@ -168,6 +168,7 @@ func TestConfig(t *testing.T) {
 		{write, "config", object{"kubernetes_host": "https://user:word@h", "disable_local_ca_jwt": true},
 			"400 kubernetes_host is not a host, a host:port pair or a URL"},
 		{read, "config", nil, "404"},
+		{write, "config", object{"kubernetes_host": "h", "disable_local_ca_jwt": true}, "204"},
 		{write, "config", object{"kubernetes_host": "10.0.0.1:6443", "kubernetes_ca_cert": broken, "token_reviewer_jwt": reviewer,
 			"issuer": "i", "disable_iss_validation": false, "disable_local_ca_jwt": true, "pem_keys": key,
 			"use_annotations_as_alias_metadata": true}, "204"},
