@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -147,7 +148,7 @@ func TestNoPileUp(t *testing.T) {
 	jwt := accepted(t, a)
 	var asking atomic.Int64
 	release := make(chan struct{})
-	a.intercepted(func(w http.ResponseWriter, r *http.Request) {
+	a.intercepted(func(w http.ResponseWriter, _ *http.Request) {
 		asking.Add(1)
 		<-release
 		jsonStatus(w, 503, "ServiceUnavailable")
@@ -189,7 +190,7 @@ func TestGivingUpWhileWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 3 {
-		if _, err := g.enter(ctx); err != context.Canceled {
+		if _, err := g.enter(ctx); !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
 	}

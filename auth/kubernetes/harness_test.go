@@ -113,7 +113,7 @@ func (a *api) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	review.Status = answer
 	w.WriteHeader(http.StatusCreated)
-	json.NewEncoder(w).Encode(review)
+	_ = json.NewEncoder(w).Encode(review) //nolint:errchkjson // the types of Kubernetes encode
 }
 
 func status(w http.ResponseWriter, code int, reason string) {

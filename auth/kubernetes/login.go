@@ -96,7 +96,8 @@ func (a *attempt) report(ctx context.Context, req *engines.Request, err error) e
 	if errors.Is(refused.cause, errUnavailable) {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.String("request_id", req.ID), slog.String("role", a.name), slog.String("check", refused.check)}
+	attrs := []slog.Attr{slog.String("request_id", req.ID), slog.String("role", a.name),
+		slog.String("check", refused.check)}
 	if refused.cause != nil {
 		attrs = append(attrs, slog.String("cause", refused.cause.Error()))
 	}

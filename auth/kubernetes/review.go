@@ -30,7 +30,8 @@ func (c *call) review(ctx context.Context, token engines.Token, audiences []stri
 		Body(question).Do(ctx).Into(&answer)
 	if err != nil {
 		if apierrors.IsUnauthorized(err) {
-			return account{}, fmt.Errorf("%w: it takes neither the reviewer's token nor, without one, the client's", errUnavailable)
+			return account{}, fmt.Errorf(
+				"%w: it takes neither the reviewer's token nor, without one, the client's", errUnavailable)
 		}
 		return account{}, unavailable(ctx, err)
 	}
