@@ -298,12 +298,13 @@ func TestNamespaceSelector(t *testing.T) {
 		"fits":          {`{"matchLabels":{"team":"a"}}`, object1, nil, loggedIn, ""},
 		"YAML":          {"matchLabels:\n  team: a\n  tier: '1'\n", object1, nil, loggedIn, ""},
 		"everything":    {`{}`, object1, nil, loggedIn, ""},
-		"one is wrong":  {`{"matchLabels":{"team":"a","tier":"2"}}`, object1, nil, wrongSpace, "has not the labels"},
-		"one is absent": {`{"matchLabels":{"x":""}}`, object1, nil, wrongSpace, "has not the labels"},
-		"no labels":     {`{"matchLabels":{"team":"a"}}`, `{"metadata":{}}`, nil, wrongSpace, "has not the labels"},
+		"one is wrong":  {`{"matchLabels":{"team":"a","tier":"2"}}`, object1, nil, wrongSpace, "has not those labels"},
+		"one is absent": {`{"matchLabels":{"x":""}}`, object1, nil, wrongSpace, "has not those labels"},
+		"no labels":     {`{"matchLabels":{"team":"a"}}`, `{"metadata":{}}`, nil, wrongSpace, "has not those labels"},
 		"no namespace":  {`{"matchLabels":{"team":"a"}}`, "", nil, wrongSpace, "404 NotFound"},
 		"not an object": {`{"matchLabels":{"team":"a"}}`, "canary-message", nil, wrongSpace, "not an object"},
-		"no reviewer":   {`{"matchLabels":{"team":"a"}}`, object1, object{"token_reviewer_jwt": ""}, wrongSpace, "token_reviewer_jwt"},
+		"no reviewer":   {`{"matchLabels":{"team":"a"}}`, object1, object{"token_reviewer_jwt": ""},
+			wrongSpace + " err=namespace lookup failed: TokenReviewer JWT needs to be configured to use namespace selectors", "selector"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t)

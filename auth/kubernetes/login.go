@@ -28,8 +28,14 @@ const annotationPrefix = "vault.hashicorp.com/alias-metadata-"
 // internalRole is where a token remembers its role.
 const internalRole = "role"
 
-// errDenied is what a client is told who could learn from more.
-var errDenied = engines.Denied("permission denied")
+// What clients are told, in Vault's words.
+var (
+	// errDenied is for those who could learn from more.
+	errDenied     = engines.Denied("permission denied")
+	errNamespace  = engines.Denied("namespace not authorized")
+	errNoReviewer = engines.Denied("namespace not authorized err=namespace lookup failed: TokenReviewer JWT needs " +
+		"to be configured to use namespace selectors")
+)
 
 type loginParams struct {
 	Role string `param:"role" help:"Name of the role."`
@@ -158,7 +164,7 @@ func (a *attempt) read(c *config) (err error) {
 			check: "the role's bound_service_account_names"}
 	}
 	if a.role.Selector == "" && !a.namespaceBound() {
-		return a.wrongNamespace(nil)
+		return &refusal{told: errNamespace, check: "the role's bound_service_account_namespaces"}
 	}
 	if who.uid == "" && a.role.Alias == aliasUID {
 		return engines.Failed("could not parse UID from claims")
@@ -168,11 +174,6 @@ func (a *attempt) read(c *config) (err error) {
 
 func (a *attempt) namespaceBound() bool {
 	return auth.MatchesAny(a.role.Namespaces, a.claims.account.namespace)
-}
-
-func (a *attempt) wrongNamespace(cause error) error {
-	return &refusal{told: engines.Denied("namespace not authorized"),
-		check: "the role's bound_service_account_namespaces", cause: cause}
 }
 
 // confirm asks the API server about the token. It returns the alias metadata from the ServiceAccount's
@@ -211,10 +212,10 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 	}
 	if !a.namespaceBound() {
 		if reviewer.IsZero() {
-			return nil, a.wrongNamespace(errNoReviewer)
+			return nil, &refusal{told: errNoReviewer, check: selectorCheck, cause: errNoReviewer}
 		}
 		if err := a.namespaceSelected(ctx, k); err != nil {
-			return nil, a.wrongNamespace(err)
+			return nil, &refusal{told: errNamespace, check: selectorCheck, cause: err}
 		}
 	}
 	if !c.AnnotationsAsMetadata {
@@ -223,11 +224,12 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 	return a.annotations(ctx, k, who)
 }
 
+const selectorCheck = "the role's bound_service_account_namespace_selector"
+
 // Causes of refusals.
 var (
-	errTimeout    = errors.New("it takes too long to answer")
-	errNoReviewer = errors.New("namespaces are not read with the client's token; give the mount a token_reviewer_jwt")
-	errLabels     = errors.New("the namespace has not the labels of bound_service_account_namespace_selector")
+	errTimeout = errors.New("it takes too long to answer")
+	errLabels  = errors.New("the namespace has not those labels")
 )
 
 // namespaceSelected returns nil when the role's selector fits the namespace's labels.
