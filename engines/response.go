@@ -90,7 +90,7 @@ type Login struct {
 	Metadata    map[string]string
 	// Alias is the name by which identity knows who logged in at this mount.
 	Alias string
-	// AliasMetadata is what identity notes about that name.
+	// AliasMetadata is what identity keeps of the alias; nil leaves what it has.
 	AliasMetadata   map[string]string
 	TTL             time.Duration
 	MaxTTL          time.Duration

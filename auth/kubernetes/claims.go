@@ -16,8 +16,8 @@ const (
 	// maxJWT bounds a token, in bytes. Kubernetes' own are about 1 KiB.
 	maxJWT = 64 << 10
 	// clockSkew is how far the clocks of cluster and server may differ.
-	clockSkew = 60
-	// unstatedLife is how long a token without an end is good for, or one without a beginning was, in seconds.
+	clockSkew = time.Minute
+	// unstatedLife is how long a token without an end is good, or one without a beginning was, in seconds.
 	unstatedLife = 150
 )
 
@@ -130,12 +130,13 @@ func (c *claims) check(issuer, audience string, now time.Time) error {
 			from = until - unstatedLife
 		}
 	}
-	switch at := now.Unix(); {
-	case at+clockSkew < from:
+	early, late := now.Add(clockSkew), now.Add(-clockSkew)
+	switch {
+	case early.Before(time.Unix(from, 0)):
 		return engines.Denied("invalid not before (nbf) claim: token not yet valid")
-	case at-clockSkew > until:
+	case late.After(time.Unix(until, 0)):
 		return engines.Denied("invalid expiration time (exp) claim: token is expired")
-	case at+clockSkew < issued:
+	case early.Before(time.Unix(issued, 0)):
 		return engines.Denied("invalid issued at (iat) claim: token issued in the future")
 	default:
 		return nil

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 )
 
 const (
@@ -157,8 +158,8 @@ func (c *careful) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// timeout bounds what one login may ask of the API server, waiting for its turn included.
-const timeout = 10 * time.Second
+// quiet keeps client-go from writing a log of its own, where tokens could end up.
+func quiet(ctx context.Context) context.Context { return klog.NewContext(ctx, klog.Logger{}) }
 
 // call is one login's use of the API server.
 type call struct {

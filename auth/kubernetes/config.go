@@ -99,7 +99,8 @@ func (m *method) readConfig(ctx context.Context, _ *engines.Request, _ engines.N
 func (m *method) writeConfig(ctx context.Context, _ *engines.Request, p configParams) (*engines.Response, error) {
 	c := &config{
 		Host: p.Host, CACert: p.CACert, PEMKeys: p.PEMKeys, Issuer: p.Issuer, DisableIssuer: p.DisableIssuer,
-		DisableLocal: p.DisableLocal, AnnotationsAsMetadata: p.Annotations, reviewer: engines.NewToken(strings.TrimSpace(p.Reviewer)),
+		DisableLocal: p.DisableLocal, AnnotationsAsMetadata: p.Annotations,
+		reviewer: engines.NewToken(strings.TrimSpace(p.Reviewer)),
 	}
 	if c.Host == "" {
 		return nil, engines.Invalid("no host provided")
@@ -156,7 +157,7 @@ func parseKey(text string) (crypto.PublicKey, error) {
 	if err != nil {
 		cert, certErr := x509.ParseCertificate(block.Bytes)
 		if certErr != nil {
-			return nil, engines.Invalid("%v", err)
+			return nil, engines.Invalid("%v", certErr)
 		}
 		key = cert.PublicKey
 	}

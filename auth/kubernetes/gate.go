@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Bounds of what a slow API server can hold up: so many logins ask it at one time, so many more wait for
@@ -10,6 +11,8 @@ import (
 const (
 	concurrentReviews = 32
 	waitingReviews    = 256
+	// patience bounds what one login may ask of the API server, waiting for its turn included.
+	patience = 10 * time.Second
 )
 
 // errBusy is returned when too many logins are waiting already.
@@ -25,7 +28,7 @@ func newGate(inside, waiting int) gate {
 	return gate{inside: make(chan struct{}, inside), all: make(chan struct{}, inside+waiting)}
 }
 
-// enter waits for a place; leave gives it back. It returns errBusy, or the context's error.
+// enter waits for a place; leave gives it back. It returns errBusy, or why the context ended.
 func (g gate) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case g.all <- struct{}{}:
@@ -37,6 +40,6 @@ func (g gate) enter(ctx context.Context) (leave func(), err error) {
 		return func() { <-g.inside; <-g.all }, nil
 	case <-ctx.Done():
 		<-g.all
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }

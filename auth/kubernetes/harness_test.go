@@ -75,14 +75,18 @@ func (a *api) ca() string {
 // ServeHTTP answers like kube-apiserver.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.intercept != nil {
-		f := a.intercept
-		a.mu.Unlock()
-		f(w, r)
-		a.mu.Lock()
+	intercept := a.intercept
+	a.mu.Unlock()
+	if intercept != nil {
+		intercept(w, r)
 		return
 	}
+	a.answer(w, r)
+}
+
+func (a *api) answer(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.bearers = append(a.bearers, r.Header.Get("Authorization"))
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodGet {
@@ -109,7 +113,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	review.Status = answer
 	w.WriteHeader(http.StatusCreated)
-	json.NewEncoder(w).Encode(review)
+	_ = json.NewEncoder(w).Encode(review) //nolint:errchkjson // the types of Kubernetes encode
 }
 
 func status(w http.ResponseWriter, code int, reason string) {
@@ -136,10 +140,13 @@ func (a *api) knows(token, namespace, name, uid string) {
 type mount struct {
 	*method
 	router *engines.Router
-	logs   *bytes.Buffer
+	logs   *safeBuffer
 	pod    string
 	client engines.Client
 	clock  *atomic.Int64
+	// secrets must not turn up in logs and answers.
+	secrets []string
+	answers []string
 }
 
 type fixedTTLs struct{}
@@ -150,7 +157,19 @@ func (fixedTTLs) MaxTTL() time.Duration     { return 768 * time.Hour }
 // safeBuffer is a buffer that several goroutines log to.
 type safeBuffer struct {
 	mu sync.Mutex
-	to *bytes.Buffer
+	to bytes.Buffer
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.to.String()
+}
+
+func (b *safeBuffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.to.Reset()
 }
 
 func (b *safeBuffer) Write(p []byte) (int, error) {
@@ -161,9 +180,9 @@ func (b *safeBuffer) Write(p []byte) (int, error) {
 
 func newMount(t testing.TB) *mount {
 	t.Helper()
-	m := &mount{logs: new(bytes.Buffer), pod: t.TempDir(), clock: new(atomic.Int64)}
+	m := &mount{logs: new(safeBuffer), pod: t.TempDir(), clock: new(atomic.Int64)}
 	m.client.Addr = netip.MustParseAddr("10.1.2.3")
-	log := slog.New(slog.NewTextHandler(&safeBuffer{to: m.logs}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewTextHandler(m.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m.method = newMethod(t.Context(), engines.Config{
 		Mount: engines.Mount{Path: "auth/kubernetes/", Type: "kubernetes"}, Storage: memory.New(), Logger: log,
 		Now: func() time.Time { return epoch.Add(time.Duration(m.clock.Load())) }, TTLs: fixedTTLs{},
@@ -173,7 +192,20 @@ func newMount(t testing.TB) *mount {
 		t.Fatal(err)
 	}
 	m.router = router
+	m.secrets = []string{reviewer, "canary-message"}
+	t.Cleanup(func() { m.checkCanaries(t) })
 	return m
+}
+
+// checkCanaries fails the test when a token, or what the API server wrote, is in the log or in an answer.
+func (m *mount) checkCanaries(t testing.TB) {
+	t.Helper()
+	seen := m.logs.String() + strings.Join(m.answers, "\n")
+	for _, secret := range m.secrets {
+		if secret != "" && strings.Contains(seen, secret) {
+			t.Errorf("%q is in the log or an answer:\n%s", secret, seen)
+		}
+	}
 }
 
 // object is a body.
@@ -247,7 +279,14 @@ func (m *mount) must(t testing.TB, path string, body object) {
 
 func (m *mount) login(t testing.TB, role, token string) string {
 	t.Helper()
-	return m.do(t, engines.Update, "login", object{"role": role, "jwt": token})
+	for _, part := range strings.Split(token, ".") {
+		if len(part) > 20 {
+			m.secrets = append(m.secrets, part)
+		}
+	}
+	answer := m.do(t, engines.Update, "login", object{"role": role, "jwt": token})
+	m.answers = append(m.answers, answer)
+	return answer
 }
 
 // configured is a mount that asks the API server as the reviewer, with a role "app" for ServiceAccount eso of

@@ -30,8 +30,9 @@ type method struct {
 	now     func() time.Time
 	ttls    engines.TTLs
 	pod     pod
-	// gate bounds the logins that wait for the API server.
-	gate gate
+	// gate bounds the logins that wait for the API server, patience how long each of them does.
+	gate     gate
+	patience time.Duration
 	// locks guard the read-modify-write of the configuration and of roles, by their keys.
 	locks *keylock.Set
 	// config is nil when it has to be read again. Its writers hold the lock of configKey.
@@ -52,7 +53,7 @@ func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 func newMethod(ctx context.Context, cfg engines.Config, folder string) *method {
 	m := &method{
 		storage: cfg.Storage, log: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs, pod: pod{folder: folder},
-		gate: newGate(concurrentReviews, waitingReviews), locks: keylock.New(),
+		gate: newGate(concurrentReviews, waitingReviews), patience: patience, locks: keylock.New(),
 	}
 	context.AfterFunc(ctx, m.hangUp)
 	return m

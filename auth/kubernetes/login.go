@@ -28,8 +28,14 @@ const annotationPrefix = "vault.hashicorp.com/alias-metadata-"
 // internalRole is where a token remembers its role.
 const internalRole = "role"
 
-// errDenied is what a client is told who could learn from more.
-var errDenied = engines.Denied("permission denied")
+// What clients are told, in Vault's words.
+var (
+	// errDenied is for those who could learn from more.
+	errDenied     = engines.Denied("permission denied")
+	errNamespace  = engines.Denied("namespace not authorized")
+	errNoReviewer = engines.Denied("namespace not authorized err=namespace lookup failed: TokenReviewer JWT needs " +
+		"to be configured to use namespace selectors")
+)
 
 type loginParams struct {
 	Role string `param:"role" help:"Name of the role."`
@@ -93,10 +99,11 @@ func (a *attempt) report(ctx context.Context, req *engines.Request, err error) e
 		return err
 	}
 	level := slog.LevelInfo
-	if errors.Is(refused.cause, errUnavailable) || errors.Is(refused.cause, errBusy) {
+	if errors.Is(refused.cause, errUnavailable) {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.String("request_id", req.ID), slog.String("role", a.name), slog.String("check", refused.check)}
+	attrs := []slog.Attr{slog.String("request_id", req.ID), slog.String("role", a.name),
+		slog.String("check", refused.check)}
 	if refused.cause != nil {
 		attrs = append(attrs, slog.String("cause", refused.cause.Error()))
 	}
@@ -157,7 +164,7 @@ func (a *attempt) read(c *config) (err error) {
 			check: "the role's bound_service_account_names"}
 	}
 	if a.role.Selector == "" && !a.namespaceBound() {
-		return a.wrongNamespace(nil)
+		return &refusal{told: errNamespace, check: "the role's bound_service_account_namespaces"}
 	}
 	if who.uid == "" && a.role.Alias == aliasUID {
 		return engines.Failed("could not parse UID from claims")
@@ -169,11 +176,6 @@ func (a *attempt) namespaceBound() bool {
 	return auth.MatchesAny(a.role.Namespaces, a.claims.account.namespace)
 }
 
-func (a *attempt) wrongNamespace(cause error) error {
-	return &refusal{told: engines.Denied("namespace not authorized"),
-		check: "the role's bound_service_account_namespaces", cause: cause}
-}
-
 // confirm asks the API server about the token. It returns the alias metadata from the ServiceAccount's
 // annotations, nil where they are not wanted.
 func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, error) {
@@ -183,11 +185,11 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 		a.log.Error("the Kubernetes API server cannot be used", "error", err)
 		return nil, engines.Failed("the CA of the Kubernetes API server cannot be read")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(quiet(ctx), a.patience, errTimeout)
 	defer cancel()
 	leave, err := a.gate.enter(ctx)
 	if err != nil {
-		return nil, &refusal{told: errDenied, check: check, cause: err}
+		return nil, &refusal{told: errDenied, check: check, cause: fmt.Errorf("%w: %w", errUnavailable, err)}
 	}
 	defer leave()
 	reviewer := a.reviewerOf(c)
@@ -210,10 +212,10 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 	}
 	if !a.namespaceBound() {
 		if reviewer.IsZero() {
-			return nil, a.wrongNamespace(errNoReviewer)
+			return nil, &refusal{told: errNoReviewer, check: selectorCheck, cause: errNoReviewer}
 		}
 		if err := a.namespaceSelected(ctx, k); err != nil {
-			return nil, a.wrongNamespace(err)
+			return nil, &refusal{told: errNamespace, check: selectorCheck, cause: err}
 		}
 	}
 	if !c.AnnotationsAsMetadata {
@@ -222,11 +224,12 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 	return a.annotations(ctx, k, who)
 }
 
+const selectorCheck = "the role's bound_service_account_namespace_selector"
+
 // Causes of refusals.
 var (
-	errTimeout    = fmt.Errorf("it did not answer within %v", timeout)
-	errNoReviewer = errors.New("namespaces are not read with the client's token; give the mount a token_reviewer_jwt")
-	errLabels     = errors.New("the namespace has not the labels of bound_service_account_namespace_selector")
+	errTimeout = errors.New("it takes too long to answer")
+	errLabels  = errors.New("the namespace has not those labels")
 )
 
 // namespaceSelected returns nil when the role's selector fits the namespace's labels.
@@ -291,7 +294,7 @@ func (a *attempt) grant(annotations map[string]string) *engines.Login {
 	return login
 }
 
-// RenewLogin implements engines.LoginRenewer: the role's limits as they are now.
+// RenewLogin implements engines.LoginRenewer: a token gets what its role grants now.
 func (m *method) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.Login, error) {
 	name, _ := r.Internal[internalRole].(string)
 	current, err := m.role(ctx, name)
@@ -301,5 +304,9 @@ func (m *method) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 	if err != nil {
 		return nil, err
 	}
-	return current.Token.Login(), nil
+	login := current.Token.Login()
+	if login.TTL == 0 {
+		login.TTL = m.ttls.DefaultTTL() // not what the token was given last
+	}
+	return login, nil
 }

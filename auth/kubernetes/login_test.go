@@ -26,7 +26,9 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 func TestLogin(t *testing.T) {
 	a := newAPI(t)
 	m := configured(t, a, nil)
-	jwt := signed(t, jose.ES256, newKey(t), esoToken().claims())
+	k := esoToken()
+	k.audience = []string{"kubernetes", "vault"}
+	jwt := signed(t, jose.ES256, newKey(t), k.claims())
 	a.knows(jwt, "prod", "eso", "u-1")
 	resp, err := m.call(t.Context(), engines.Update, "login", object{"role": "app", "jwt": jwt})
 	if err != nil {

@@ -32,7 +32,7 @@ func (p pod) read(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	text, err := io.ReadAll(io.LimitReader(f, maxPodFile))
 	if err != nil {
 		return "", fmt.Errorf("kubernetes: reading the pod's %s: %w", name, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -29,7 +30,8 @@ func (c *call) review(ctx context.Context, token engines.Token, audiences []stri
 		Body(question).Do(ctx).Into(&answer)
 	if err != nil {
 		if apierrors.IsUnauthorized(err) {
-			return account{}, fmt.Errorf("%w: it takes neither the reviewer's token nor, without one, the client's", errUnavailable)
+			return account{}, fmt.Errorf(
+				"%w: it takes neither the reviewer's token nor, without one, the client's", errUnavailable)
 		}
 		return account{}, unavailable(ctx, err)
 	}
@@ -101,7 +103,10 @@ func (c *call) accountAnnotations(ctx context.Context, a account) (map[string]st
 // unavailable is the errUnavailable for an error of client-go. What the API server wrote stays out of it.
 func unavailable(ctx context.Context, err error) error {
 	var status apierrors.APIStatus
+	var large *http.MaxBytesError
 	switch {
+	case errors.As(err, &large):
+		return fmt.Errorf("%w: its answer is too large", errUnavailable)
 	case errors.As(err, &status):
 		return fmt.Errorf("%w: it answers %d %s", errUnavailable, status.Status().Code, status.Status().Reason)
 	case ctx.Err() != nil:

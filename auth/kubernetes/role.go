@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -21,8 +20,6 @@ const (
 
 // anyName is the binding that everybody fits.
 const anyName = "*"
-
-var roleName = regexp.MustCompile(`^\w(([\w.-]+)?\w)?$`)
 
 // errNoRole is returned for a role that does not exist.
 var errNoRole = errors.New("kubernetes: no such role")
@@ -60,7 +57,7 @@ func roleKey(name string) string { return roleFolder + strings.ToLower(name) }
 
 // role returns the role of that name, or errNoRole.
 func (m *method) role(ctx context.Context, name string) (*role, error) {
-	if !roleName.MatchString(name) {
+	if !auth.ValidName(name) {
 		return nil, errNoRole
 	}
 	r := new(role)
@@ -72,7 +69,7 @@ func (m *method) role(ctx context.Context, name string) (*role, error) {
 }
 
 func (m *method) roleExists(ctx context.Context, _ *engines.Request, p roleParams) (bool, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return false, engines.ErrUnsupportedPath
 	}
 	_, err := m.role(ctx, p.Name)
@@ -91,7 +88,7 @@ func (m *method) listRoles(ctx context.Context, _ *engines.Request, _ engines.No
 }
 
 func (m *method) readRole(ctx context.Context, _ *engines.Request, p roleNameParams) (*engines.Response, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
 	r, err := m.role(ctx, p.Name)
@@ -115,14 +112,14 @@ func (m *method) readRole(ctx context.Context, _ *engines.Request, p roleNamePar
 }
 
 func (m *method) deleteRole(ctx context.Context, _ *engines.Request, p roleNameParams) (*engines.Response, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
 	return &engines.Response{}, m.storage.Apply(ctx, storage.Delete(roleKey(p.Name)))
 }
 
 func (m *method) writeRole(ctx context.Context, _ *engines.Request, p roleParams) (*engines.Response, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
 	key := roleKey(p.Name)
@@ -159,6 +156,9 @@ func (m *method) setTokens(r *role, p roleParams) (warnings []string, err error)
 	if r.Token.Period > longest {
 		return nil, engines.Invalid("token period of '%q' is greater than the backend's maximum lease TTL of '%q'",
 			r.Token.Period.String(), longest.String())
+	}
+	if r.Token.MaxTTL > 0 && r.Token.TTL > r.Token.MaxTTL {
+		return nil, engines.Invalid("token ttl should not be greater than token max ttl")
 	}
 	if r.Token.MaxTTL > longest {
 		warnings = append(warnings, "max_ttl is greater than the system or backend mount's maximum TTL value; "+
