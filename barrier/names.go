@@ -20,11 +20,10 @@ const (
 	// maxCached is the longest encrypted path that is cached, in bytes. With the number of slots it
 	// bounds the caches' memory.
 	maxCached = 1 << 10
-	// Slots of the caches; powers of two. Keys that are used once, such as those of short-lived tokens, fill them,
-	// so they are no larger than what is read again and again on a small machine.
-	folderSlots = 1 << 9
-	keySlots    = 1 << 10
-	nameSlots   = 1 << 12
+	// Slots of the caches; powers of two.
+	folderSlots = 1 << 11
+	keySlots    = 1 << 12
+	nameSlots   = 1 << 13
 )
 
 // encoding makes a legal name of an encrypted one: its alphabet has no "/".

@@ -20,14 +20,13 @@ import (
 )
 
 // allRows in the order in which they are measured and printed.
-const allRows = "read,write16,write1,login,triple,memory,flat,bodies,start,size,leases"
+const allRows = "read,write16,write1,triple,memory,bodies,start,size,leases"
 
 // options is what the flags say.
 type options struct {
 	duration time.Duration // Of one measurement of one contestant.
 	rounds   int
 	leases   int
-	triples  int
 	rows     []string
 	targets  []string
 	jsonFile string
@@ -38,8 +37,7 @@ func main() {
 	duration := flag.Duration("duration", 4*time.Second, "length of one measurement of one contestant")
 	rounds := flag.Int("rounds", 3, "measurements of each contestant; the median counts")
 	leases := flag.Int("leases", 100_000, "live leases for the row \"leases\"")
-	triples := flag.Int("triples", 100_000, "short-lived tokens for the row \"flat\"")
-	quick := flag.Bool("quick", false, "about a minute: short measurements, 10 000 leases and triples")
+	quick := flag.Bool("quick", false, "about a minute: short measurements, 10 000 leases")
 	rows := flag.String("rows", allRows, "which rows to measure")
 	targets := flag.String("targets", "coffer,vault,bare", "who takes part")
 	jsonFile := flag.String("json", "", "also write the result to this `file`, as JSON")
@@ -47,10 +45,10 @@ func main() {
 	if *bare {
 		exit(serveBare(os.Stdin, os.Stdout))
 	}
-	o := options{duration: *duration, rounds: *rounds, leases: *leases, triples: *triples, jsonFile: *jsonFile,
+	o := options{duration: *duration, rounds: *rounds, leases: *leases, jsonFile: *jsonFile,
 		rows: strings.Split(*rows, ","), targets: strings.Split(*targets, ",")}
 	if *quick {
-		o.duration, o.leases, o.triples = time.Second, 10_000, 10_000
+		o.duration, o.leases = time.Second, 10_000
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -86,7 +84,7 @@ func run(ctx context.Context, o options) (err error) {
 		name    string
 		measure func(context.Context, options, *field, results) error
 	}{
-		{"memory", measureMemory}, {"flat", measureFlat}, {"bodies", measureBodies}, {"start", measureStart}, {"size", measureSize},
+		{"memory", measureMemory}, {"bodies", measureBodies}, {"start", measureStart}, {"size", measureSize},
 		{"leases", measureLeases},
 	} {
 		if !slices.Contains(o.rows, row.name) {

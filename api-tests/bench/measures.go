@@ -143,15 +143,6 @@ func unsealWithLeases(ctx context.Context, s *servers.Server, leases int) (secon
 }
 
 func makeTokens(ctx context.Context, s *servers.Server, count int) error {
-	create := createToken(s.RootToken)
-	begin := time.Now()
-	err := repeat(ctx, s.HostPort(), count, func(c *conn) error { _, err := c.expect(create, http.StatusOK); return err })
-	fmt.Fprintf(os.Stderr, "bench: %d tokens in %v\n", count, time.Since(begin).Round(time.Millisecond))
-	return err
-}
-
-// repeat does something count times over several connections.
-func repeat(ctx context.Context, address string, count int, do func(*conn) error) error {
 	const conns = 32
 	var (
 		left atomic.Int64
@@ -159,8 +150,10 @@ func repeat(ctx context.Context, address string, count int, do func(*conn) error
 		errs = make([]error, conns)
 	)
 	left.Store(int64(count))
+	create := createToken(s.RootToken)
+	begin := time.Now()
 	for w := range conns {
-		c, err := dial(ctx, address)
+		c, err := dial(ctx, s.HostPort())
 		if err != nil {
 			return err
 		}
@@ -168,51 +161,13 @@ func repeat(ctx context.Context, address string, count int, do func(*conn) error
 		defer context.AfterFunc(ctx, func() { c.Close() })()
 		wg.Go(func() {
 			for left.Add(-1) >= 0 && errs[w] == nil {
-				errs[w] = do(c)
+				_, errs[w] = c.expect(create, http.StatusOK)
 			}
 		})
 	}
 	wg.Wait()
+	fmt.Fprintf(os.Stderr, "bench: %d tokens in %v\n", count, time.Since(begin).Round(time.Millisecond))
 	return errors.Join(errs...)
-}
-
-// measureFlat looks at the data and the memory of a fresh server after 1,000 short-lived tokens and after many more:
-// External Secrets Operator makes one at every reconcile, for ever. Vault gets a tenth of them.
-func measureFlat(ctx context.Context, o options, f *field, found results) error {
-	const first = 1000
-	return withFresh(ctx, f, func(t *target, s *servers.Server) error {
-		login, err := enableAppRole(ctx, s)
-		if err != nil {
-			return err
-		}
-		more := o.triples - first
-		if s.Kind == servers.Vault {
-			more /= 10
-		}
-		var data, memory [2]float64
-		for i, count := range [...]int{first, more} {
-			if err := repeat(ctx, s.HostPort(), count, func(c *conn) error { return triple(c, login) }); err != nil {
-				return err
-			}
-			if err := wait(ctx, settle); err != nil {
-				return err
-			}
-			size, err := s.DataSize()
-			if err != nil {
-				return err
-			}
-			rss, err := s.RSS()
-			if err != nil {
-				return err
-			}
-			data[i], memory[i] = float64(size), float64(rss)
-		}
-		fmt.Fprintf(os.Stderr, "bench: flat %-7s data %.1f to %.1f MB, memory %.1f to %.1f MB\n", t.name,
-			data[0]/megabyte, data[1]/megabyte, memory[0]/megabyte, memory[1]/megabyte)
-		found.add("flat: data", t.name, 100*(data[1]/data[0]-1))
-		found.add("flat: memory", t.name, 100*(memory[1]/memory[0]-1))
-		return nil
-	})
 }
 
 func wait(ctx context.Context, d time.Duration) error {

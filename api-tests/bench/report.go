@@ -51,15 +51,10 @@ func budgets(o options) []budget {
 		{Row: "read", What: "KV v2 read, 16 connections", Unit: "/s", OverVault: 4, OverBare: 0.6},
 		{Row: "write16", What: "KV v2 write, durable, 16 connections", Unit: "/s", OverVault: 5},
 		{Row: "write1", What: "KV v2 write, durable, 1 connection", Unit: "/s", OverVault: 2.5},
-		{Row: "login", What: "AppRole login, 16 connections", Unit: "/s", OverVault: 6},
-		{Row: "triple", What: "login + lookup-self + revoke-self, 16 connections", Unit: "/s", OverVault: 5},
+		{Row: "triple", What: "token create + lookup + revoke, 16 connections", Unit: "/s", OverVault: 5},
 		{Row: "memory idle", What: "resident memory, idle after unseal", Unit: "MB", AtMost: 30},
 		{Row: "memory after load", What: "resident memory, after load", Unit: "MB", AtMost: 80},
 	}
-	list = append(list,
-		budget{Row: "flat: data", What: fmt.Sprintf("data file, growth from triple 1,000 to %d", o.triples), Unit: "%", AtMost: 10},
-		budget{Row: "flat: memory", What: fmt.Sprintf("resident memory, growth from triple 1,000 to %d", o.triples), Unit: "%",
-			AtMost: 10})
 	for _, form := range servers.Bodies() {
 		body := form.Name
 		list = append(list,

@@ -34,7 +34,6 @@ func scenarios() []scenario {
 		{name: "read", conns: 16, bare: true, steps: readSteps},
 		{name: "write16", conns: 16, steps: writeSteps},
 		{name: "write1", conns: 1, steps: writeSteps},
-		{name: "login", conns: 16, steps: loginSteps},
 		{name: "triple", conns: 16, steps: tripleSteps},
 	}
 }
@@ -68,36 +67,27 @@ func writeSteps(t *target) func(int) step {
 	}
 }
 
-// loginSteps logs in by AppRole, again and again.
-func loginSteps(t *target) func(int) step {
-	return func(int) step {
-		return func(c *conn, _ int) error { _, err := c.expect(t.login, http.StatusOK); return err }
-	}
-}
-
-// tripleSteps lives the life of the token of External Secrets Operator, which it leads anew at every reconcile: it logs
-// in, looks itself up and revokes itself.
+// tripleSteps lives the life of a short-lived token: it is made, looks itself up and revokes itself.
 func tripleSteps(t *target) func(int) step {
+	create := createToken(t.token)
 	return func(int) step {
-		return func(c *conn, _ int) error { return triple(c, t.login) }
+		return func(c *conn, _ int) error {
+			body, err := c.expect(create, http.StatusOK)
+			if err != nil {
+				return err
+			}
+			token, err := clientToken(body)
+			if err != nil {
+				return err
+			}
+			lookup := request(http.MethodGet, "auth/token/lookup-self", token, "")
+			if _, err := c.expect(lookup, http.StatusOK); err != nil {
+				return err
+			}
+			_, err = c.expect(request(http.MethodPost, "auth/token/revoke-self", token, ""), http.StatusNoContent)
+			return err
+		}
 	}
-}
-
-func triple(c *conn, login []byte) error {
-	body, err := c.expect(login, http.StatusOK)
-	if err != nil {
-		return err
-	}
-	token, err := clientToken(body)
-	if err != nil {
-		return err
-	}
-	lookup := request(http.MethodGet, "auth/token/lookup-self", token, "")
-	if _, err := c.expect(lookup, http.StatusOK); err != nil {
-		return err
-	}
-	_, err = c.expect(request(http.MethodPost, "auth/token/revoke-self", token, ""), http.StatusNoContent)
-	return err
 }
 
 func createToken(token string) []byte {

@@ -22,7 +22,6 @@ type target struct {
 	name    string
 	address string
 	token   string
-	login   []byte          // The request that logs in by AppRole.
 	server  *servers.Server // nil for the bare handler.
 	stop    func() error
 }
@@ -102,32 +101,7 @@ func startServer(ctx context.Context, name string) (*target, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	login, err := enableAppRole(ctx, s)
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return &target{name: name, address: s.HostPort(), token: s.RootToken, login: login, server: s, stop: s.Close}, nil
-}
-
-// enableAppRole makes a role whose tokens live shortly, and returns the request that logs in by it.
-func enableAppRole(ctx context.Context, s *servers.Server) (login []byte, err error) {
-	role := map[string]any{"token_policies": "default", "token_ttl": "1m"}
-	if _, err := s.Must(ctx, http.MethodPost, "sys/auth/approle", map[string]any{"type": "approle"}); err != nil {
-		return nil, err
-	}
-	if _, err := s.Must(ctx, http.MethodPost, "auth/approle/role/eso", role); err != nil {
-		return nil, err
-	}
-	id, err := s.Must(ctx, http.MethodGet, "auth/approle/role/eso/role-id", nil)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := s.Must(ctx, http.MethodPost, "auth/approle/role/eso/secret-id", map[string]any{})
-	if err != nil {
-		return nil, err
-	}
-	body, err := json.Marshal(map[string]any{"role_id": id.Data()["role_id"], "secret_id": secret.Data()["secret_id"]})
-	return request(http.MethodPost, "auth/approle/login", "", string(body)), err
+	return &target{name: name, address: s.HostPort(), token: s.RootToken, server: s, stop: s.Close}, nil
 }
 
 // readyServer is an unsealed server with a KV version 2 engine at secret/.

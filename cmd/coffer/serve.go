@@ -46,7 +46,7 @@ const memoryLimit = 96 << 20
 
 // heapGrowth is by how many percent the heap may grow before it is collected. The live heap is a few megabytes,
 // so Go's default of 100 collects many times a second under load for a handful of megabytes saved.
-const heapGrowth = 200
+const heapGrowth = 400
 
 // tuneCollector sets what the environment leaves open.
 func (p *process) tuneCollector() {

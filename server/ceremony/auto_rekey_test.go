@@ -43,46 +43,6 @@ func TestRekeyOfRecoveryKeys(t *testing.T) {
 	}
 }
 
-// TestRecoveryKeysForPGP makes recovery keys that only their owners can read, and keeps a copy of those of a rekey.
-func TestRecoveryKeysForPGP(t *testing.T) {
-	s, pair := memory.New(), []pgp{newPGP(t), newPGP(t)}
-	made, err := ceremony.Init(t.Context(), s, static("a"), initParams{
-		RecoveryShares: 2, RecoveryThreshold: 2, RecoveryPGPKeys: []string{pair[0].public, pair[1].public},
-		RootTokenPGPKey: pair[0].public,
-	}, setup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := []string{
-		pair[0].decrypt(t, made.RecoveryKeysBase64[0]), pair[1].decrypt(t, made.RecoveryKeysBase64[1]),
-	}
-	if token := pair[0].decrypt(t, made.RootToken); token != rootToken {
-		t.Errorf("root token %q", token)
-	}
-	barrierKey := ceremony.NewRekey(s, opensBy(t, s, static("a")), static("a"))
-	recovery := barrierKey.Recovery()
-	result := rekey(t, recovery, rekeyParams{
-		SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{pair[1].public}, Backup: true,
-	}, keys...)
-	kept, err := recovery.Backup(t.Context())
-	if err != nil || kept.Nonce != result.Nonce {
-		t.Fatalf("%+v, %v", kept, err)
-	}
-	if _, err := barrierKey.Backup(t.Context()); !errors.Is(err, errInvalid) {
-		t.Errorf("the backup of unseal keys: %v", err)
-	}
-	key := pair[1].decrypt(t, kept.KeysBase64[pair[1].fingerprint()][0])
-	if _, err := opensWith(t, s, static("gone"), false, key); err != nil {
-		t.Errorf("the key of the backup: %v", err)
-	}
-	if err := recovery.DeleteBackup(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := recovery.Backup(t.Context()); !errors.Is(err, errInvalid) {
-		t.Errorf("after its deletion: %v", err)
-	}
-}
-
 func TestRekeyOfRecoveryKeysRefuses(t *testing.T) {
 	s := memory.New()
 	keys := initAuto(t, s, static("a"), 1, 1)

@@ -293,30 +293,6 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// TestDamagedRecordIsMended: the recovery keys open the data when the seal's record is damaged, and with migrate
-// they write it anew.
-func TestDamagedRecordIsMended(t *testing.T) {
-	s := memory.New()
-	keys := initAuto(t, s, static("a"), 2, 2)
-	if err := s.Apply(t.Context(), storage.Put(seal.RootKeyPath, []byte("damaged"))); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ceremony.NewUnseal(s, static("a")).Auto(t.Context()); !errors.Is(err, seal.ErrCorrupt) {
-		t.Errorf("by itself: %v; want ErrCorrupt", err)
-	}
-	if o, err := opensWith(t, s, static("a"), false, keys...); err != nil || len(o.Changes) > 0 {
-		t.Errorf("by hand: %d changes, %v", len(o.Changes), err)
-	}
-	o, err := opensWith(t, s, static("a"), true, keys...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ceremony.Commit(t.Context(), s, seal.RootKeyPath, o.Changes); err != nil {
-		t.Fatal(err)
-	}
-	opensBy(t, s, static("a"))
-}
-
 func TestMigrationWithoutTheKey(t *testing.T) {
 	s := memory.New()
 	keys := initialize(t, s, 1, 1).Keys

@@ -168,7 +168,7 @@ func (u *Unseal) checkMigration(ctx context.Context, c seal.Config, migrate, uni
 func (u *Unseal) lost(ctx context.Context) bool {
 	root, err := seal.RootKey(ctx, u.storage, u.auto)
 	root.Zero()
-	return errors.Is(err, seal.ErrWrongKey) || errors.Is(err, seal.ErrNoKey) || errors.Is(err, seal.ErrCorrupt)
+	return errors.Is(err, seal.ErrWrongKey) || errors.Is(err, seal.ErrNoKey)
 }
 
 // addShare returns the unseal key once there are enough shares, before that an empty one.

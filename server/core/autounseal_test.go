@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	barrierseal "coffer/barrier/seal"
+	"coffer/barrier/seal"
 	"coffer/barrier/secret"
 	"coffer/engines"
 	"coffer/server/ceremony"
@@ -53,10 +53,10 @@ func (f *keyFiles) take(id string) secret.Key {
 	return key
 }
 
-func (f *keyFiles) seal(ids ...string) barrierseal.Auto {
-	keys := make([]barrierseal.StaticKey, len(ids))
+func (f *keyFiles) seal(ids ...string) seal.Auto {
+	keys := make([]seal.StaticKey, len(ids))
 	for i, id := range ids {
-		keys[i] = barrierseal.StaticKey{ID: id, Load: func() (secret.Key, error) {
+		keys[i] = seal.StaticKey{ID: id, Load: func() (secret.Key, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if key, ok := f.keys[id]; ok {
@@ -65,7 +65,7 @@ func (f *keyFiles) seal(ids ...string) barrierseal.Auto {
 			return secret.Key{}, errNoFile
 		}}
 	}
-	return barrierseal.NewStatic(keys[0], keys[1:]...)
+	return seal.NewStatic(keys[0], keys[1:]...)
 }
 
 // log collects what a core logs.
@@ -87,7 +87,7 @@ func (l *log) String() string {
 }
 
 // sealedCore is a core that has not been unsealed, over the seal; nil for Shamir's.
-func sealedCore(t *testing.T, store storage.Storage, auto barrierseal.Auto) (*core.Core, *log) {
+func sealedCore(t *testing.T, store storage.Storage, auto seal.Auto) (*core.Core, *log) {
 	t.Helper()
 	l := &log{}
 	c := core.New(core.Config{
@@ -117,7 +117,7 @@ func initCore(t *testing.T, c *core.Core, params map[string]any) ceremony.InitRe
 }
 
 // initialized is storage with a server whose root key is under the seal, and one recovery key.
-func initialized(t *testing.T, auto barrierseal.Auto) (store *memory.Store, recoveryKey string) {
+func initialized(t *testing.T, auto seal.Auto) (store *memory.Store, recoveryKey string) {
 	t.Helper()
 	store = memory.New()
 	c, _ := sealedCore(t, store, auto)
@@ -168,7 +168,7 @@ func recordsOf(all []storage.Op) map[string]string {
 	records := map[string]string{}
 	for _, op := range all {
 		switch op.Key {
-		case barrierseal.ConfigPath, barrierseal.RootKeyPath, barrierseal.RecoveryKeyPath:
+		case seal.ConfigPath, seal.RootKeyPath, seal.RecoveryKeyPath:
 			records[op.Key] = string(op.Value)
 		}
 	}
@@ -182,7 +182,7 @@ func TestServerWithAWrongKey(t *testing.T) {
 	store, recovery := initialized(t, files.seal("one"))
 	files.take("one")
 	other := newKeyFiles("one")
-	for name, auto := range map[string]barrierseal.Auto{
+	for name, auto := range map[string]seal.Auto{
 		"missing": files.seal("one"), "another id": files.seal("two"), "another key": other.seal("one"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -228,8 +228,8 @@ func TestChangeOfKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := recordsOf(store.Contents())
-	if after[barrierseal.RootKeyPath] == before[barrierseal.RootKeyPath] || after[barrierseal.RecoveryKeyPath] != before[barrierseal.RecoveryKeyPath] ||
-		after[barrierseal.ConfigPath] != before[barrierseal.ConfigPath] {
+	if after[seal.RootKeyPath] == before[seal.RootKeyPath] || after[seal.RecoveryKeyPath] != before[seal.RecoveryKeyPath] ||
+		after[seal.ConfigPath] != before[seal.ConfigPath] {
 		t.Error("another record than that of the root key changed, or none")
 	}
 	if err := c.Seal(); err != nil {
@@ -276,7 +276,7 @@ func TestMigrationThereAndBack(t *testing.T) {
 	files, store := newKeyFiles("one"), memory.New()
 	c, _ := sealedCore(t, store, nil)
 	key := initCore(t, c, map[string]any{"secret_shares": "1", "secret_threshold": "1"}).Keys[0]
-	for _, auto := range []barrierseal.Auto{files.seal("one"), nil} {
+	for _, auto := range []seal.Auto{files.seal("one"), nil} {
 		if err := c.Seal(); err != nil {
 			t.Fatal(err)
 		}

@@ -16,13 +16,14 @@ type Backups interface {
 }
 
 func (e *engine) backupRoutes() []engines.Route {
-	unseal, recovery := backups{e.Backups}, backups{e.RecoveryBackups}
-	return []engines.Route{
-		engines.Path("rekey/backup", "Read or delete the encrypted shares that the last rekey kept.",
-			engines.OnRead(unseal.read), engines.OnDelete(unseal.remove)),
-		engines.Path("rekey/recovery-key-backup", "The same for the last rekey of the recovery keys.",
-			engines.OnRead(recovery.read), engines.OnDelete(recovery.remove)),
+	var routes []engines.Route
+	for path, kept := range map[string]backups{
+		"rekey/backup": {e.Backups}, "rekey/recovery-key-backup": {e.RecoveryBackups},
+	} {
+		routes = append(routes, engines.Path(path, "Read or delete the encrypted shares that the last rekey kept.",
+			engines.OnRead(kept.read), engines.OnDelete(kept.remove)))
 	}
+	return routes
 }
 
 // backups serves what one of the rekey ceremonies kept.
