@@ -85,7 +85,7 @@ fuzz:
 
 .PHONY: black-box
 black-box:
-	go test -timeout 20m $(BLACK_BOX)
+	go test -timeout 60m $(BLACK_BOX)
 
 $(LINT):
 	@echo "building golangci-lint (once)"

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -17,56 +16,27 @@ import (
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
-// stockTags makes Vault's build leave out what does not compile from published modules. It keeps raft and inmem
-// storage, kv, transit, pki, ssh, approle, userpass, jwt and cert.
-const stockTags = "minimal"
-
-// stockVersion finds Vault's version in the go.mod of api-tests/stock/vault.
-var stockVersion = regexp.MustCompile(`(?m)^(?:require)?\s*github\.com/hashicorp/vault v(\S+)`)
-
-// Each program is built at most once in the life of a test process.
+// Both are asked for at most once in the life of a test process.
 var (
-	vaultOnce  = sync.OnceValues(buildVault)
+	moduleRoot = sync.OnceValues(findModuleRoot)
 	cofferOnce = sync.OnceValues(buildCoffer)
 )
 
-// Binary returns the path of the program, building it first when that is needed. Vault takes minutes the first time and
-// is then kept in ${XDG_CACHE_HOME:-~/.cache}/coffer-stock; coffer is built once for each test process. Several
-// processes may ask at once: they take turns through a lock file.
+// Binary returns the path of the program, building it first when that is needed. Stock programs take minutes the first
+// time and are then kept in ${XDG_CACHE_HOME:-~/.cache}/coffer-stock; coffer is built once for each test process.
+// Several processes may ask at once: they take turns through a lock file.
 func Binary(ctx context.Context, kind Kind) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	if kind == Vault {
-		return vaultOnce()
+	if kind == Coffer {
+		return cofferOnce()
 	}
-	return cofferOnce()
-}
-
-func buildVault() (string, error) {
-	root, err := moduleRoot()
+	program, err := findStock(kind)
 	if err != nil {
 		return "", err
 	}
-	source := filepath.Join(root, "api-tests", "stock", "vault")
-	name, err := stockName(source)
-	if err != nil {
-		return "", err
-	}
-	target, unlock, err := lockCache(name)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, err := os.Stat(target); err == nil {
-		return target, nil
-	}
-	// A build that is cut short must not leave something that looks finished.
-	partial := target + ".partial"
-	if err := goBuild(source, partial, "-tags", stockTags, "."); err != nil {
-		return "", err
-	}
-	return target, os.Rename(partial, target)
+	return program.build()
 }
 
 func buildCoffer() (string, error) {
@@ -81,11 +51,12 @@ func buildCoffer() (string, error) {
 		return "", err
 	}
 	defer unlock()
-	return target, goBuild(root, target, "./cmd/coffer")
+	return target, goBuild(root, target, "", "./cmd/coffer")
 }
 
-func goBuild(dir, target string, args ...string) error {
-	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", target}, args...)...)
+func goBuild(dir, target, ldflags string, args ...string) error {
+	flags := []string{"build", "-trimpath", "-ldflags", "-s -w" + ldflags, "-o", target}
+	cmd := exec.Command("go", append(flags, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	// A test that runs out of time gives the lock back; its build must not go on beside the next one's.
@@ -96,27 +67,6 @@ func goBuild(dir, target string, args ...string) error {
 		return fmt.Errorf("building %s: %w\n%s", filepath.Base(target), err, out)
 	}
 	return nil
-}
-
-// stockName is the file name of the stock binary: its version and a hash of all that decides what is built.
-func stockName(source string) (string, error) {
-	hash := sha256.New()
-	version := ""
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		content, err := os.ReadFile(filepath.Join(source, name))
-		if err != nil {
-			return "", err
-		}
-		if m := stockVersion.FindSubmatch(content); name == "go.mod" && m != nil {
-			version = string(m[1])
-		}
-		fmt.Fprintf(hash, "%s %d\n%s", name, len(content), content)
-	}
-	if version == "" {
-		return "", errors.New("api-tests/stock/vault/go.mod does not require github.com/hashicorp/vault")
-	}
-	fmt.Fprintf(hash, "%s %s %s", stockTags, runtime.GOOS, runtime.GOARCH)
-	return "vault-" + version + "-" + hex.EncodeToString(hash.Sum(nil)[:6]), nil
 }
 
 // lockCache returns the path of name in the cache folder, locked against other processes until unlock.
@@ -138,8 +88,8 @@ func lockCache(name string) (path string, unlock func(), err error) {
 	return path, unlock, err
 }
 
-// moduleRoot is the folder of this module's go.mod. Tests run inside the module, so the go command knows it.
-func moduleRoot() (string, error) {
+// findModuleRoot is the folder of this module's go.mod. Tests run inside the module, so the go command knows it.
+func findModuleRoot() (string, error) {
 	cmd := exec.Command("go", "env", "GOMOD")
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.Output()

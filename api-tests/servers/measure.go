@@ -75,8 +75,11 @@ func (s *Server) BinarySize() (int64, error) {
 }
 
 // LogTail is the end of the log, at most limit bytes; what is unreadable is reported in its place.
-func (s *Server) LogTail(limit int64) string {
-	f, err := os.Open(s.LogFile())
+func (s *Server) LogTail(limit int64) string { return Tail(s.LogFile(), limit) }
+
+// Tail is the end of a log file, at most limit bytes; what is unreadable is reported in its place.
+func Tail(file string, limit int64) string {
+	f, err := os.Open(file)
 	if err != nil {
 		return err.Error()
 	}

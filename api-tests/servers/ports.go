@@ -21,12 +21,14 @@ const (
 // errNoPort is returned when no free triple was found.
 var errNoPort = errors.New("no free loopback ports")
 
-type reservation struct {
+// Ports are two loopback ports that no other test process takes until Release.
+type Ports struct {
 	base  int
 	guard net.Listener
 }
 
-func reserve() (*reservation, error) {
+// ReservePorts finds two free ports.
+func ReservePorts() (*Ports, error) {
 	for range portTries {
 		base := firstPort + tripleSize*rand.IntN(triples)
 		guard, err := net.Listen("tcp", loopback(base+2))
@@ -34,7 +36,7 @@ func reserve() (*reservation, error) {
 			continue
 		}
 		if free(base) && free(base+1) {
-			return &reservation{base: base, guard: guard}, nil
+			return &Ports{base: base, guard: guard}, nil
 		}
 		if err := guard.Close(); err != nil {
 			return nil, err
@@ -43,11 +45,14 @@ func reserve() (*reservation, error) {
 	return nil, fmt.Errorf("%w after %d tries", errNoPort, portTries)
 }
 
-func (r *reservation) api() string     { return loopback(r.base) }
-func (r *reservation) cluster() string { return loopback(r.base + 1) }
+// First is the address of the first port, such as 127.0.0.1:20000.
+func (r *Ports) First() string { return loopback(r.base) }
 
-// release may be called more than once.
-func (r *reservation) release() error {
+// Second is the address of the second port.
+func (r *Ports) Second() string { return loopback(r.base + 1) }
+
+// Release may be called more than once.
+func (r *Ports) Release() error {
 	if err := r.guard.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

@@ -54,6 +54,7 @@ type Options struct {
 	Storage  string   // OnDisk (default) or InMemory.
 	Listener string   // More lines for the listener block, as HCL.
 	Config   string   // More top-level configuration, as HCL.
+	Whole    string   // All of the configuration in place of ours; $ADDRESS and $DATA stand for what the test gives it.
 	LogLevel string   // trace, debug, info (default), warn or error.
 	TLSCert  string   // Certificate file (PEM); with TLSKey the listener speaks TLS, and the certificate is trusted.
 	TLSKey   string   // Key file (PEM).
@@ -73,9 +74,9 @@ type Server struct {
 	dir       string
 	ownDir    bool
 	binary    string
-	ports     *reservation
+	ports     *Ports
 	client    *http.Client
-	proc      *process
+	proc      *Process
 }
 
 // Start builds the program when needed, starts it with a fresh data folder and waits until it answers sys/health, which
@@ -110,7 +111,7 @@ func prepare(ctx context.Context, kind Kind, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := reserve()
+	ports, err := ReservePorts()
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func prepare(ctx context.Context, kind Kind, opts Options) (*Server, error) {
 	if s.dir == "" {
 		s.ownDir = true
 		if s.dir, err = os.MkdirTemp("", "coffer-test-"+string(kind)+"-"); err != nil {
-			return nil, errors.Join(err, ports.release())
+			return nil, errors.Join(err, ports.Release())
 		}
 	}
 	if err := s.writeConfig(); err != nil {
@@ -136,7 +137,7 @@ func (s *Server) Addr() string {
 }
 
 // HostPort is the address that the API listens on, such as 127.0.0.1:20000.
-func (s *Server) HostPort() string { return s.ports.api() }
+func (s *Server) HostPort() string { return s.ports.First() }
 
 // DataDir is the folder with the server's data.
 func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
@@ -165,6 +166,10 @@ func (s *Server) writeConfig() error {
 	if err := os.MkdirAll(s.DataDir(), 0o700); err != nil {
 		return err
 	}
+	if s.opts.Whole != "" {
+		text := strings.NewReplacer("$ADDRESS", s.HostPort(), "$DATA", s.DataDir()).Replace(s.opts.Whole)
+		return os.WriteFile(s.ConfigFile(), []byte(text), 0o600)
+	}
 	var b strings.Builder
 	switch {
 	case s.opts.Storage == InMemory:
@@ -175,7 +180,7 @@ func (s *Server) writeConfig() error {
 	default:
 		fmt.Fprintf(&b, "storage \"bolt\" {\n  path = %q\n}\n", s.DataDir())
 	}
-	fmt.Fprintf(&b, "listener \"tcp\" {\n  address = %q\n  cluster_address = %q\n", s.ports.api(), s.ports.cluster())
+	fmt.Fprintf(&b, "listener \"tcp\" {\n  address = %q\n  cluster_address = %q\n", s.ports.First(), s.ports.Second())
 	if s.opts.TLSCert != "" {
 		fmt.Fprintf(&b, "  tls_cert_file = %q\n  tls_key_file = %q\n", s.opts.TLSCert, s.opts.TLSKey)
 	} else {
@@ -187,12 +192,12 @@ func (s *Server) writeConfig() error {
 		level = "info"
 	}
 	fmt.Fprintf(&b, "\n}\napi_addr = %q\ncluster_addr = %q\ndisable_mlock = true\nlog_level = %q\n%s\n",
-		s.Addr(), "https://"+s.ports.cluster(), level, s.opts.Config)
+		s.Addr(), "https://"+s.ports.Second(), level, s.opts.Config)
 	return os.WriteFile(s.ConfigFile(), []byte(b.String()), 0o600)
 }
 
 func (s *Server) launch(ctx context.Context) error {
-	proc, err := startProcess(s.binary, []string{"server", "-config=" + s.ConfigFile()},
+	proc, err := StartProcess(s.binary, []string{"server", "-config=" + s.ConfigFile()},
 		append(CleanEnv(), s.opts.Env...), s.LogFile())
 	if err != nil {
 		return err
@@ -228,8 +233,7 @@ func (s *Server) Kill() error {
 	if s.proc == nil {
 		return nil
 	}
-	s.proc.signal(os.Kill)
-	<-s.proc.done
+	s.proc.Kill()
 	s.proc = nil
 	s.client.CloseIdleConnections()
 	return nil
@@ -281,7 +285,7 @@ func (s *Server) Restart(ctx context.Context) error {
 // Close kills the process, frees its ports and removes its folder unless Options.Dir named one.
 func (s *Server) Close() error {
 	err := s.Kill()
-	err = errors.Join(err, s.ports.release())
+	err = errors.Join(err, s.ports.Release())
 	if s.ownDir {
 		err = errors.Join(err, os.RemoveAll(s.dir))
 	}

@@ -83,12 +83,12 @@ func TestStartReportsExit(t *testing.T) {
 func TestReservationsDiffer(t *testing.T) {
 	seen := map[int]bool{}
 	for range 50 {
-		r, err := reserve()
+		r, err := ReservePorts()
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			if err := r.release(); err != nil {
+			if err := r.Release(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -96,5 +96,33 @@ func TestReservationsDiffer(t *testing.T) {
 			t.Fatalf("port %d was handed out twice", r.base)
 		}
 		seen[r.base] = true
+	}
+}
+
+// TestStockNames finds every program's version in its nested module, without building any.
+func TestStockNames(t *testing.T) {
+	for kind, want := range map[Kind]string{
+		Vault:           "vault-1.21.2-",
+		KubernetesAuth:  "vault-plugin-auth-kubernetes-0.23.1-",
+		Etcd:            "etcd-3.6.5-",
+		KubeAPIServer:   "kube-apiserver-1.34.4-",
+		Kubectl:         "kubectl-1.34.4-",
+		ExternalSecrets: "external-secrets-0.20.4-",
+	} {
+		p, err := findStock(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir, err := p.dir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.fileName(dir)
+		if err != nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%s is kept as %q, %v; want %s…", kind, got, err, want)
+		}
+	}
+	if _, err := Binary(t.Context(), "no such program"); err == nil {
+		t.Error("a program that is not in the table is built")
 	}
 }
