@@ -90,8 +90,10 @@ type Login struct {
 	Metadata    map[string]string
 	// Alias is the name by which identity knows who logged in at this mount.
 	Alias string
-	// AliasMetadata is what identity notes about that name.
-	AliasMetadata   map[string]string
+	// AliasMetadata is what identity keeps of the alias; nil leaves what it has.
+	AliasMetadata map[string]string
+	// GroupAliases are the groups that the method says he is in; external groups follow them.
+	GroupAliases    []string
 	TTL             time.Duration
 	MaxTTL          time.Duration
 	ExplicitMaxTTL  time.Duration
