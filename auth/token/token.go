@@ -59,7 +59,8 @@ type Identity interface {
 	// is disabled. Nothing is written: the caller applies Entity.Changes together with the token's own and
 	// calls Settle once, soon, with the outcome. Between the two no other login changes anything.
 	Login(ctx context.Context, alias Alias) (Entity, error)
-	// Policies returns what an entity adds to its tokens; nothing for one that is unknown or disabled.
+	// Policies returns what an entity adds to its tokens, also while it is disabled; nothing for one that is
+	// unknown.
 	Policies(ctx context.Context, entityID string) ([]string, error)
 }
 

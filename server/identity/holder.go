@@ -29,7 +29,7 @@ type Holder struct {
 // EntityID is the id of the entity: not the token's own when that entity was merged into another.
 func (h *Holder) EntityID() string { return h.entity.ID }
 
-// Policies are those of the entity and its groups, sorted, each once; never root. Not to be changed.
+// Policies are those of the entity, then those of its groups, each once; never root. Not to be changed.
 func (h *Holder) Policies() []string { return h.policies }
 
 // Revision is a number that no other Holder of the session has.
@@ -38,6 +38,15 @@ func (h *Holder) Revision() uint64 { return h.revision }
 // Holder returns the entity with that id, or the one it was merged into. It returns ErrNoEntity or
 // ErrDisabled: its tokens must be refused. A change of the entity or its groups shows in the next call.
 func (s *Store) Holder(ctx context.Context, id string) (*Holder, error) {
+	h, err := s.find(ctx, id)
+	if err == nil && h.entity.Disabled {
+		return nil, ErrDisabled
+	}
+	return h, err
+}
+
+// find is Holder for entities that may be disabled.
+func (s *Store) find(ctx context.Context, id string) (*Holder, error) {
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
@@ -48,9 +57,6 @@ func (s *Store) Holder(ctx context.Context, id string) (*Holder, error) {
 		if h = s.makeHolder(id); h == nil {
 			return nil, ErrNoEntity
 		}
-	}
-	if h.entity.Disabled {
-		return nil, ErrDisabled
 	}
 	return h, nil
 }
@@ -66,11 +72,7 @@ func (s *Store) makeHolder(id string) *Holder {
 	if h == nil {
 		s.revisions++
 		h = &Holder{entity: e, groups: s.index.groupsOf(e.ID), revision: s.revisions}
-		names := slices.Clone(e.Policies)
-		for _, g := range h.groups {
-			names = append(names, g.Policies...)
-		}
-		h.policies = slices.DeleteFunc(canonicalPolicies(names), func(name string) bool { return name == policy.RootName })
+		h.policies = s.index.policiesOf(e, s.index.directOf(e.ID))
 		s.holders[e.ID] = h
 	}
 	return h

@@ -8,6 +8,7 @@ import (
 
 	"coffer/auth/token"
 	"coffer/engines"
+	"coffer/policy"
 )
 
 // Login finds the entity with an alias, making both when the alias is new, and puts the entity into the
@@ -138,13 +139,27 @@ func (c *change) policiesAfter(e *Entity) []string {
 			direct[id] = struct{}{}
 		}
 	}
+	return c.policiesOf(e, slices.Sorted(maps.Keys(direct)))
+}
+
+// policiesOf are the policies of an entity and of the groups it is a member of, directly or not: its own
+// first, in lower case, each once, never root.
+func (x *index) policiesOf(e *Entity, direct []string) []string {
 	names := slices.Clone(e.Policies)
-	for id := range c.above(slices.Collect(maps.Keys(direct))) {
-		if g := c.groups[id]; g != nil {
+	above := x.above(direct)
+	for _, id := range direct {
+		delete(above, id)
+	}
+	for _, id := range slices.Concat(direct, slices.Sorted(maps.Keys(above))) {
+		if g := x.groups[id]; g != nil {
 			names = append(names, g.Policies...)
 		}
 	}
-	return canonicalPolicies(names)
+	names = trimmedPolicies(names)
+	for i := range names {
+		names[i] = folded(names[i])
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == policy.RootName })
 }
 
 // freeName makes a name that no entity or group has.
@@ -157,12 +172,12 @@ func (c *change) freeName(kind string) string {
 	}
 }
 
-// Policies returns what the entity of a token adds to it: nothing for an entity that is unknown or
-// disabled. It implements token.Identity.
+// Policies returns what the entity of a token adds to it, also while the entity is disabled: nothing when
+// there is no such entity. It implements token.Identity.
 func (s *Store) Policies(ctx context.Context, entityID string) ([]string, error) {
-	h, err := s.Holder(ctx, entityID)
-	if errors.Is(err, ErrNoEntity) || errors.Is(err, ErrDisabled) {
-		return nil, nil
+	h, err := s.find(ctx, entityID)
+	if errors.Is(err, ErrNoEntity) {
+		return []string{}, nil
 	}
 	if err != nil {
 		return nil, err

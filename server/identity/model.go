@@ -3,7 +3,6 @@ package identity
 import (
 	"crypto/rand"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,16 +54,32 @@ type Group struct {
 	Updated  time.Time `json:"upd"`
 }
 
+// clone copies the entity for a change. As in Vault, what is empty becomes null to clients then.
 func (e *Entity) clone() *Entity {
 	c := *e
-	c.Aliases, c.Merged = slices.Clone(e.Aliases), slices.Clone(e.Merged)
+	c.Aliases, c.Merged, c.Metadata = slices.Clone(e.Aliases), slices.Clone(e.Merged), filled(e.Metadata)
+	for i := range c.Aliases {
+		c.Aliases[i].Custom, c.Aliases[i].Metadata = filled(c.Aliases[i].Custom), filled(c.Aliases[i].Metadata)
+	}
 	return &c
 }
 
 func (g *Group) clone() *Group {
 	c := *g
+	c.Metadata = filled(g.Metadata)
 	c.Entities, c.Groups = slices.Clone(g.Entities), slices.Clone(g.Groups)
+	if len(c.Entities) == 0 {
+		c.Entities = nil
+	}
 	return &c
+}
+
+// filled is m, or nil when it is empty. Maps are replaced, never changed in place.
+func filled(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 // Groups' types as clients name them.
@@ -103,16 +118,17 @@ func (a *Alias) factors() factors { return factors{a.MountAccessor, folded(a.Nam
 // folded is the form of a name in which two names of one thing are equal.
 func folded(name string) string { return strings.ToLower(name) }
 
-// canonicalPolicies are names trimmed, in lower case, sorted, each once.
-func canonicalPolicies(names []string) []string {
+// trimmedPolicies are names as a client gave them, trimmed, each once whatever its case.
+func trimmedPolicies(names []string) []string {
 	clean := make([]string, 0, len(names))
 	for _, name := range names {
-		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
+		name = strings.TrimSpace(name)
+		same := func(other string) bool { return folded(other) == folded(name) }
+		if name != "" && !slices.ContainsFunc(clean, same) {
 			clean = append(clean, name)
 		}
 	}
-	slices.Sort(clean)
-	return slices.Compact(clean)
+	return clean
 }
 
 // union is both lists, sorted, each element once.
@@ -125,8 +141,6 @@ func union(a, b []string) []string {
 func without(list []string, item string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == item })
 }
-
-func sameMetadata(a, b map[string]string) bool { return maps.Equal(a, b) }
 
 // newID makes a random UUID (RFC 9562, version 4).
 func newID() string {
