@@ -41,7 +41,9 @@ func (r *Response) empty() bool {
 // Raw is an answer that is not Vault's JSON envelope.
 type Raw struct {
 	ContentType string
-	Body        []byte
+	// CacheControl is the header's value; "" for that of all answers, which are not to be kept.
+	CacheControl string
+	Body         []byte
 }
 
 // Secret is what the lease manager needs to know of a leased secret.

@@ -8,6 +8,7 @@ import (
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/identity"
+	"coffer/server/identity/oidc"
 	"coffer/server/mounts"
 )
 
@@ -19,8 +20,15 @@ func (s *session) buildIdentity(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *session) newIdentity(context.Context, engines.Config) (engines.Engine, error) {
-	return s.identity.Engine(), nil
+// newIdentity makes the engine at identity/ with what signs identity tokens.
+func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
+	signer, err := oidc.New(ctx, oidc.Config{
+		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.identity.Engine(signer.Routes()...), nil
 }
 
 // accessors finds mounts for identity.

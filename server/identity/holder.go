@@ -32,6 +32,57 @@ func (h *Holder) EntityID() string { return h.entity.ID }
 // Policies are those of the entity, then those of its groups, each once; never root. Not to be changed.
 func (h *Holder) Policies() []string { return h.policies }
 
+// Nobody is a holder without anything, for trying templates.
+func Nobody() *Holder { return &Holder{entity: &Entity{}} }
+
+// Refused reports whether an error of Holder means that the tokens of the entity must be refused.
+func Refused(err error) bool { return errors.Is(err, ErrNoEntity) || errors.Is(err, ErrDisabled) }
+
+// GroupNames are the names of the holder's groups, GroupIDs their ids in the same order.
+func (h *Holder) GroupNames() []string {
+	names := make([]string, 0, len(h.groups))
+	for _, g := range h.groups {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
+// GroupIDs are the ids of the holder's groups.
+func (h *Holder) GroupIDs() []string {
+	ids := make([]string, 0, len(h.groups))
+	for _, g := range h.groups {
+		ids = append(ids, g.ID)
+	}
+	return ids
+}
+
+// Metadata answers the selectors of a whole map: "identity.entity.metadata", and metadata or
+// custom_metadata of an alias. It reports false for any other selector; the map may be nil and must not be
+// changed.
+func (h *Holder) Metadata(selector string) (map[string]string, bool) {
+	rest, ok := strings.CutPrefix(selector, "identity.entity.")
+	if !ok {
+		return nil, false
+	}
+	if rest == "metadata" {
+		return h.entity.Metadata, true
+	}
+	rest, ok = strings.CutPrefix(rest, "aliases.")
+	accessor, what, _ := strings.Cut(rest, ".")
+	if !ok || (what != "metadata" && what != "custom_metadata") {
+		return nil, false
+	}
+	a := h.entity.aliasAt(accessor)
+	switch {
+	case a == nil:
+		return nil, true
+	case what == "metadata":
+		return a.Metadata, true
+	default:
+		return a.Custom, true
+	}
+}
+
 // Revision is a number that no other Holder of the session has.
 func (h *Holder) Revision() uint64 { return h.revision }
 
