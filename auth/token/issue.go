@@ -303,7 +303,7 @@ func (e *Entry) auth(identity []string) *engines.Auth {
 	all := c.Policies
 	if len(identity) > 0 {
 		identity = slices.Sorted(slices.Values(identity))
-		all = sanitize(slices.Concat(c.Policies, identity))
+		all = auth.CleanPolicies(slices.Concat(c.Policies, identity))
 	}
 	return &engines.Auth{
 		Token: c.Token, Accessor: c.Accessor, Policies: all, TokenPolicies: c.Policies, IdentityPolicies: identity,
