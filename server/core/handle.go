@@ -281,8 +281,12 @@ func quiet(resp *engines.Response) bool {
 }
 
 func (r *run) auditEntry() *audit.Entry {
-	return &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(),
+	e := &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(),
 		Time: r.session.now(), Decision: r.decision}
+	if r.holder != nil {
+		e.IdentityPolicies = r.holder.Policies()
+	}
+	return e
 }
 
 func (r *run) mountEntry() *mounts.Entry {

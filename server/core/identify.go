@@ -2,8 +2,6 @@ package core
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"coffer/engines"
 	"coffer/policy"
@@ -47,7 +45,7 @@ func (a accessors) ByAccessor(accessor string) (engines.Mount, bool) {
 }
 
 // errNoHolder is returned for a token whose entity is disabled or gone.
-var errNoHolder = errors.New("core: the token's entity is disabled or gone")
+var errNoHolder = &engines.Error{Kind: engines.ErrDenied, Message: engines.ErrDenied.Error()}
 
 // holder finds who holds a token: nil for a token without an entity, errNoHolder for one that must be
 // refused.
@@ -56,8 +54,8 @@ func (s *session) holder(ctx context.Context, caller *engines.Caller) (*identity
 		return nil, nil //nolint:nilnil // most tokens have no entity
 	}
 	h, err := s.identity.Holder(ctx, caller.EntityID)
-	if errors.Is(err, identity.ErrNoEntity) || errors.Is(err, identity.ErrDisabled) {
-		return nil, fmt.Errorf("%w: %w", errNoHolder, err)
+	if identity.Refused(err) {
+		return nil, errNoHolder
 	}
 	return h, err
 }

@@ -102,7 +102,7 @@ func (c *change) login(a token.Alias) *Entity {
 
 // groupMoves are the external groups at the login's mount that the entity has to enter or to leave.
 func (x *index) groupMoves(entity string, a token.Alias) []string {
-	if len(x.groupLogins) == 0 {
+	if a.KeepGroups || len(x.groupLogins) == 0 {
 		return nil
 	}
 	named := make(idSet)

@@ -13,7 +13,6 @@ import (
 
 	"coffer/engines"
 	"coffer/server/identity"
-	"coffer/storage"
 )
 
 // Routes are the routes below identity/.
@@ -77,9 +76,8 @@ func (s *Store) writeConfig(ctx context.Context, _ *engines.Request, p configPar
 		return nil, engines.Invalid("invalid issuer, which must include only a scheme, host, and optional port " +
 			"(e.g. https://example.com:8200)")
 	}
-	err := s.change(ctx, func() (storage.Op, func(), error) {
-		b, err := encode(configRecord{Issuer: issuer})
-		return storage.Put(configKey, b), func() { s.issuer = issuer }, err
+	err := s.change(ctx, func(e *edit) error {
+		return e.put(configKey, configRecord{Issuer: issuer}, func() { s.issuer = issuer })
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +110,7 @@ func (s *Store) writeKey(ctx context.Context, _ *engines.Request, p keyParams) (
 		return nil, err
 	}
 	now := s.cfg.Now()
-	err := s.change(ctx, func() (storage.Op, func(), error) {
+	err := s.change(ctx, func(e *edit) error {
 		old := s.keys[p.Name]
 		k := &namedKey{Name: p.Name, Algorithm: string(jose.RS256), Rotation: defaultPeriod, Verification: defaultPeriod}
 		if old != nil {
@@ -121,13 +119,13 @@ func (s *Store) writeKey(ctx context.Context, _ *engines.Request, p keyParams) (
 		}
 		p.apply(k)
 		if err := s.checkKey(k); err != nil {
-			return storage.Op{}, nil, err
+			return err
 		}
 		k, err := k.prepared(old, now)
 		if err != nil {
-			return storage.Op{}, nil, err
+			return err
 		}
-		return s.putKey(k)
+		return s.putKey(e, k)
 	})
 	if err != nil {
 		return nil, err
@@ -209,15 +207,16 @@ func (s *Store) deleteKey(ctx context.Context, _ *engines.Request, p nameParams)
 	if p.Name == defaultKey {
 		return nil, engines.Invalid("deletion of key %q not allowed", defaultKey)
 	}
-	err := s.change(ctx, func() (storage.Op, func(), error) {
+	err := s.change(ctx, func(e *edit) error {
 		if roles := s.rolesOf(p.Name); len(roles) > 0 {
-			return storage.Op{}, nil, engines.Invalid(
+			return engines.Invalid(
 				"unable to delete key %q because it is currently referenced by these roles: %s", p.Name, strings.Join(roles, ", "))
 		}
 		if s.keys[p.Name] == nil {
-			return storage.Op{}, nil, nil
+			return nil
 		}
-		return storage.Delete(keyFolder + p.Name), func() { delete(s.keys, p.Name) }, nil
+		e.remove(keyFolder+p.Name, func() { delete(s.keys, p.Name) })
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -243,18 +242,18 @@ func (s *Store) rotateKey(ctx context.Context, _ *engines.Request, p rotateParam
 		return nil, err
 	}
 	now := s.cfg.Now()
-	err := s.change(ctx, func() (storage.Op, func(), error) {
+	err := s.change(ctx, func(e *edit) error {
 		k := s.keys[p.Name]
 		if k == nil {
-			return storage.Op{}, nil, engines.Invalid("no named key found at %q", p.Name)
+			return engines.Invalid("no named key found at %q", p.Name)
 		}
 		verification := k.Verification
 		set(&verification, p.Verification)
 		k, err := k.rotated(now, min(verification, maxPeriod))
 		if err != nil {
-			return storage.Op{}, nil, err
+			return err
 		}
-		return s.putKey(k)
+		return s.putKey(e, k)
 	})
 	if err != nil {
 		return nil, err

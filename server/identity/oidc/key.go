@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-
-	"coffer/storage"
 )
 
 // defaultKey is there from the beginning. It is made when it is needed first: an RSA key takes a while.
@@ -122,16 +120,16 @@ func (s *Store) current(ctx context.Context, name string) (*namedKey, error) {
 	if err := s.view(ctx, func() { k = s.keys[name] }); err != nil || ready(k) {
 		return k, err
 	}
-	err := s.change(ctx, func() (storage.Op, func(), error) {
+	err := s.change(ctx, func(e *edit) error {
 		if k = s.keys[name]; ready(k) {
-			return storage.Op{}, nil, nil
+			return nil
 		}
 		next, err := k.rotated(now, k.Verification)
 		if err != nil {
-			return storage.Op{}, nil, err
+			return err
 		}
 		k = next
-		return s.putKey(next)
+		return s.putKey(e, next)
 	})
 	return k, err
 }

@@ -152,36 +152,54 @@ func (s *Store) settleLocked(ctx context.Context) error {
 	return s.load(ctx)
 }
 
-// change runs f, which says what to write, and then done, which puts it into the maps. When the commit
-// fails nobody knows what storage holds, and it is read again.
-func (s *Store) change(ctx context.Context, f func() (op storage.Op, done func(), err error)) error {
+// edit is what one request changes: one commit, and what then puts it into the maps.
+type edit struct {
+	ops  []storage.Op
+	done []func()
+}
+
+// change runs f, which says what to change, and commits it. When the commit fails nobody knows what storage
+// holds, and it is read again.
+func (s *Store) change(ctx context.Context, f func(*edit) error) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if err := s.settleLocked(ctx); err != nil {
 		return err
 	}
-	op, done, err := f()
-	if err != nil || done == nil {
+	var e edit
+	if err := f(&e); err != nil || len(e.ops) == 0 {
 		return err
 	}
-	err = s.cfg.Storage.Apply(ctx, op)
+	err := s.cfg.Storage.Apply(ctx, e.ops...)
 	s.mu.Lock()
 	if err != nil {
 		s.doubtful = true
 	} else {
-		done()
+		for _, done := range e.done {
+			done()
+		}
 	}
 	s.mu.Unlock()
 	if err != nil {
 		_ = s.load(context.WithoutCancel(ctx)) // it stays doubtful when this fails
-		return fmt.Errorf("oidc: write %s: %w", op.Key, err)
+		return fmt.Errorf("oidc: write %s: %w", e.ops[0].Key, err)
 	}
 	return nil
 }
 
-func (s *Store) putKey(k *namedKey) (storage.Op, func(), error) {
-	b, err := encode(k)
-	return storage.Put(keyFolder+k.Name, b), func() { s.keys[k.Name] = k }, err
+// put adds a record to the edit.
+func (e *edit) put(key string, v any, done func()) error {
+	b, err := encode(v)
+	e.ops, e.done = append(e.ops, storage.Put(key, b)), append(e.done, done)
+	return err
+}
+
+func (e *edit) remove(key string, done func()) {
+	e.ops, e.done = append(e.ops, storage.Delete(key)), append(e.done, done)
+}
+
+func (s *Store) putKey(e *edit, k *namedKey) error {
+	return e.put(keyFolder+k.Name, k, func() { s.keys[k.Name] = k })
 }
 
 // issuerURL is the iss claim of tokens; the caller holds mu.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"coffer/engines"
-	"coffer/storage"
 )
 
 // defaultTokenTTL is the life of a role's tokens unless it says otherwise.
@@ -33,7 +32,7 @@ func (s *Store) writeRole(ctx context.Context, _ *engines.Request, p roleParams)
 	if err := checkName(p.Name); err != nil {
 		return nil, err
 	}
-	err := s.change(ctx, func() (storage.Op, func(), error) {
+	err := s.change(ctx, func(e *edit) error {
 		r := &role{Name: p.Name, TTL: defaultTokenTTL}
 		if old := s.roles[p.Name]; old != nil {
 			clone := *old
@@ -49,28 +48,24 @@ func (s *Store) writeRole(ctx context.Context, _ *engines.Request, p roleParams)
 			r.Client = newClientID()
 		}
 		if err := s.checkRole(r); err != nil {
-			return storage.Op{}, nil, err
+			return err
 		}
-		b, err := encode(r)
-		return storage.Put(roleFolder+r.Name, b), func() { s.roles[r.Name] = r }, err
+		// The key is there before somebody asks what to verify tokens with.
+		if k := s.keys[r.Key]; k.Signing == nil {
+			k, err := k.filled(s.cfg.Now())
+			if err != nil {
+				return err
+			}
+			if err := s.putKey(e, k); err != nil {
+				return err
+			}
+		}
+		return e.put(roleFolder+r.Name, r, func() { s.roles[r.Name] = r })
 	})
 	if err != nil {
 		return nil, err
 	}
-	// The key is there before somebody asks what to verify tokens with.
-	var key string
-	if err := s.view(ctx, func() { key = s.roles[p.Name].keyName() }); err != nil {
-		return nil, err
-	}
-	_, err = s.current(ctx, key)
-	return &engines.Response{}, err
-}
-
-func (r *role) keyName() string {
-	if r == nil {
-		return ""
-	}
-	return r.Key
+	return &engines.Response{}, nil
 }
 
 func (s *Store) checkRole(r *role) error {
@@ -112,11 +107,12 @@ func (s *Store) deleteRole(ctx context.Context, _ *engines.Request, p nameParams
 	if err := checkName(p.Name); err != nil {
 		return nil, err
 	}
-	err := s.change(ctx, func() (storage.Op, func(), error) {
+	err := s.change(ctx, func(e *edit) error {
 		if s.roles[p.Name] == nil {
-			return storage.Op{}, nil, nil
+			return nil
 		}
-		return storage.Delete(roleFolder + p.Name), func() { delete(s.roles, p.Name) }, nil
+		e.remove(roleFolder+p.Name, func() { delete(s.roles, p.Name) })
+		return nil
 	})
 	if err != nil {
 		return nil, err
