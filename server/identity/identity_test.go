@@ -89,6 +89,50 @@ func TestLoginChangesMetadataOfTheAlias(t *testing.T) {
 	}
 }
 
+// A disabled entity is refused also where its login would change something, and changes nothing.
+func TestLoginOfADisabledEntityChangesNothing(t *testing.T) {
+	f := newFixture(t)
+	e := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "bob"})
+	f.write("entity/id/"+e.ID, params{"disabled": true})
+	before := f.dump()
+	for _, metadata := range []map[string]string{nil, {"a": "b"}} {
+		_, err := f.login(token.Alias{MountAccessor: ldap, Name: "bob", Metadata: metadata})
+		if !errors.Is(err, engines.ErrDenied) || err.Error() != "permission denied" {
+			t.Errorf("with metadata %v: %v", metadata, err)
+		}
+	}
+	if diff := cmp.Diff(before, f.dump()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The order in which the records of a change reach the index does not matter.
+func TestIndexTakesAMoveInAnyOrder(t *testing.T) {
+	alias := Alias{ID: "a", Name: "n", MountAccessor: ldap}
+	for _, toFirst := range []bool{true, false} {
+		x := newIndex()
+		x.setEntity("from", &Entity{ID: "from", Name: "from", Aliases: []Alias{alias}, Merged: []string{"m"}})
+		x.setEntity("to", &Entity{ID: "to", Name: "to"})
+		if !toFirst {
+			x.setEntity("from", nil)
+		}
+		x.setEntity("to", &Entity{ID: "to", Name: "from", Aliases: []Alias{alias}, Merged: []string{"m"}})
+		if toFirst {
+			x.setEntity("from", nil)
+		}
+		for what, got := range map[string]*Entity{
+			"alias": x.entityOfAlias("a"), "login": x.entityOfLogin(alias.factors()), "name": x.entityNamed("from"), "merged": x.entity("m"),
+		} {
+			if got == nil || got.ID != "to" {
+				t.Errorf("to first %v: the %s leads to %v", toFirst, what, got)
+			}
+		}
+		if x.entityNamed("to") != nil {
+			t.Error("the old name is still there")
+		}
+	}
+}
+
 func TestExternalGroupsFollowLogins(t *testing.T) {
 	f := newFixture(t)
 	for _, name := range []string{"admins", "users"} {

@@ -430,6 +430,25 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+// While nobody knows what storage holds, nobody is told anything.
+func TestNothingIsToldWhileInDoubt(t *testing.T) {
+	base := storagetest.NewFaulty(memory.New())
+	f := openFixture(t, base)
+	f.do(engines.Update, "key/k", params{"algorithm": "EdDSA"})
+	base.FailEvery(storagetest.List, storagetest.NotWritten)
+	base.Fail(storagetest.Apply, 1, storagetest.WrittenButFailed)
+	if _, err := f.try(engines.Delete, "key/k", nil); !errors.Is(err, storagetest.ErrInjected) {
+		t.Fatal(err)
+	}
+	if _, err := f.try(engines.Read, "key/k", nil); !errors.Is(err, storagetest.ErrInjected) {
+		t.Errorf("in doubt: %v", err)
+	}
+	base.Heal()
+	if _, err := f.try(engines.Read, "key/k", nil); !errors.Is(err, engines.ErrNotFound) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
 func dump(t *testing.T, s *Store) string {
 	t.Helper()
 	text, err := json.MarshalIndent(params{"issuer": s.issuer, "keys": s.keys, "roles": s.roles}, "", " ")
