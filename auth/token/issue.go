@@ -302,7 +302,7 @@ func (e *Entry) auth(identity []string) *engines.Auth {
 	c := e.Caller
 	all := c.Policies
 	if len(identity) > 0 {
-		identity = slices.Sorted(slices.Values(identity))
+		identity = slices.Compact(slices.Sorted(slices.Values(identity)))
 		all = auth.CleanPolicies(slices.Concat(c.Policies, identity))
 	}
 	return &engines.Auth{

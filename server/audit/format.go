@@ -167,7 +167,7 @@ func (f *formatter) caller() *authJSON {
 		TokenType: "service", PolicyResults: f.decision(),
 	}
 	if added := f.entry.IdentityPolicies; len(added) > 0 {
-		a.IdentityPols = slices.Sorted(slices.Values(added))
+		a.IdentityPols = slices.Compact(slices.Sorted(slices.Values(added)))
 		a.Policies = slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.Policies, added))))
 	}
 	if c.Batch {

@@ -182,21 +182,19 @@ func (b *engine) readAlias(ctx context.Context, _ *engines.Request, p idParams) 
 
 // describeAlias is what clients see of an alias.
 func (b *engine) describeAlias(a *Alias, canonical string) map[string]any {
-	mount, _ := b.cfg.Mounts.ByAccessor(a.MountAccessor)
-	return map[string]any{
-		"id": a.ID, "name": a.Name, "canonical_id": canonical, "mount_accessor": a.MountAccessor,
-		"mount_path": mount.Path, "mount_type": mount.Type, "local": false, "metadata": orNull(a.Metadata),
-		"custom_metadata": orNull(a.Custom), "merged_from_canonical_ids": a.MergedFrom,
-		"creation_time": stamp(a.Created), "last_update_time": stamp(a.Updated), "namespace_id": "root",
-	}
+	about := b.listedAlias(a, canonical)
+	about["id"], about["namespace_id"], about["merged_from_canonical_ids"] = a.ID, "root", a.MergedFrom
+	about["creation_time"], about["last_update_time"] = stamp(a.Created), stamp(a.Updated)
+	return about
 }
 
 // briefAlias is what lists show of an alias.
 func (b *engine) briefAlias(a *Alias) map[string]any {
-	mount, _ := b.cfg.Mounts.ByAccessor(a.MountAccessor)
-	return map[string]any{
-		"id": a.ID, "name": a.Name, "mount_accessor": a.MountAccessor, "mount_path": mount.Path, "mount_type": mount.Type,
+	about := map[string]any{"id": a.ID, "name": a.Name, "mount_accessor": a.MountAccessor}
+	if mount, ok := b.cfg.Mounts.ByAccessor(a.MountAccessor); ok {
+		about["mount_path"], about["mount_type"] = mount.Path, mount.Type
 	}
+	return about
 }
 
 // listedAlias is what a list of aliases shows of one.

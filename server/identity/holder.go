@@ -29,7 +29,7 @@ type Holder struct {
 // EntityID is the id of the entity: not the token's own when that entity was merged into another.
 func (h *Holder) EntityID() string { return h.entity.ID }
 
-// Policies are those of the entity, then those of its groups, each once; never root. Not to be changed.
+// Policies are those of the entity, then those of its groups; never root. Not to be changed.
 func (h *Holder) Policies() []string { return h.policies }
 
 // Nobody is a holder without anything, for trying templates.

@@ -143,7 +143,7 @@ func (c *change) policiesAfter(e *Entity) []string {
 }
 
 // policiesOf are the policies of an entity and of the groups it is a member of, directly or not: its own
-// first, in lower case, each once, never root.
+// first, in lower case, never root. One that comes from several comes several times.
 func (x *index) policiesOf(e *Entity, direct []string) []string {
 	names := slices.Clone(e.Policies)
 	above := x.above(direct)
@@ -155,7 +155,6 @@ func (x *index) policiesOf(e *Entity, direct []string) []string {
 			names = append(names, g.Policies...)
 		}
 	}
-	names = trimmedPolicies(names)
 	for i := range names {
 		names[i] = folded(names[i])
 	}
