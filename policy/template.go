@@ -107,19 +107,20 @@ func TimeValue(selector string, now time.Time) (string, error) {
 		return "", ErrNoValue
 	}
 	if rest != "" {
-		sign := time.Duration(1)
-		text, plus := strings.CutPrefix(rest, ".plus.")
-		if !plus {
+		text, later := strings.CutPrefix(rest, ".plus.")
+		if !later {
 			if text, ok = strings.CutPrefix(rest, ".minus."); !ok {
 				return "", ErrNoValue
 			}
-			sign = -1
 		}
 		d, err := parseutil.ParseDurationSecond(text)
 		if err != nil || d < 0 {
 			return "", ErrNoValue
 		}
-		now = now.Add(sign * d)
+		if !later {
+			d = -d
+		}
+		now = now.Add(d)
 	}
 	return strconv.FormatInt(now.Unix(), 10), nil
 }

@@ -90,11 +90,11 @@ func checkName(name string) error {
 // checkMetadata refuses metadata beyond the bounds, in the words of Vault.
 func checkMetadata(what string, metadata map[string]string) error {
 	if len(metadata) > maxPairs {
-		return engines.Failed("%s", numbered(fmt.Sprintf("invalid %s metadata: metadata can contain at most %d key/value pairs",
-			what, maxPairs)))
+		return engines.Failed("%s", numbered(fmt.Sprintf(
+			"invalid %s metadata: metadata can contain at most %d key/value pairs", what, maxPairs)))
 	}
 	for key, value := range metadata {
-		why := ""
+		var why string
 		switch {
 		case key == "":
 			why = "key cannot be blank"

@@ -220,7 +220,9 @@ func (b *engine) dropEntities(ctx context.Context, which func(*change) []string)
 	return &engines.Response{}, nil
 }
 
-func (b *engine) listEntityNames(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+func (b *engine) listEntityNames(
+	ctx context.Context, _ *engines.Request, _ engines.NoParams,
+) (*engines.Response, error) {
 	var names []string
 	err := b.view(ctx, func(x *index) {
 		for _, e := range x.entities {

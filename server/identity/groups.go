@@ -268,7 +268,9 @@ func (b *engine) removeGroup(ctx context.Context, find func(*change) *Group) (*e
 	return &engines.Response{}, nil
 }
 
-func (b *engine) listGroupNames(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+func (b *engine) listGroupNames(
+	ctx context.Context, _ *engines.Request, _ engines.NoParams,
+) (*engines.Response, error) {
 	var names []string
 	err := b.view(ctx, func(x *index) {
 		for _, g := range x.groups {

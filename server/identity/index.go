@@ -122,7 +122,6 @@ func (x *index) entity(id string) *Entity {
 func (x *index) entityNamed(name string) *Entity { return x.entities[x.names[folded(name)]] }
 func (x *index) entityOfAlias(id string) *Entity { return x.entities[x.aliases[id]] }
 func (x *index) entityOfLogin(f factors) *Entity { return x.entities[x.logins[f]] }
-func (x *index) group(id string) *Group          { return x.groups[id] }
 func (x *index) groupNamed(name string) *Group   { return x.groups[x.groupNames[folded(name)]] }
 func (x *index) groupOfAlias(id string) *Group   { return x.groups[x.groupAliases[id]] }
 func (x *index) groupOfLogin(f factors) *Group   { return x.groups[x.groupLogins[f]] }

@@ -73,8 +73,8 @@ func (s *Store) knownLogin(ctx context.Context, a token.Alias) (found token.Enti
 func (c *change) login(a token.Alias) *Entity {
 	old := c.entityOfLogin(factors{a.MountAccessor, folded(a.Name)})
 	var e *Entity
-	switch {
-	case old == nil:
+	switch old {
+	case nil:
 		e = &Entity{ID: newID(), Name: c.freeName("entity")}
 		e.Aliases = []Alias{{
 			ID: newID(), Name: a.Name, MountAccessor: a.MountAccessor, Metadata: a.Metadata, Created: c.now, Updated: c.now,

@@ -82,20 +82,21 @@ func checkClashes(to *Entity, from []*Entity, keep []string) error {
 				}
 				continue
 			}
-			fmt.Fprintf(&clashes, "\n\t* mountAccessor: %s, toEntity ID: %s, fromEntity ID: %s, conflicting toEntity alias ID: %s, "+
-				"conflicting fromEntity alias ID: %s", a.MountAccessor, other.ID, e.ID, b.ID, a.ID)
+			fmt.Fprintf(&clashes, "\n\t* mountAccessor: %s, toEntity ID: %s, fromEntity ID: %s, "+
+				"conflicting toEntity alias ID: %s, conflicting fromEntity alias ID: %s",
+				a.MountAccessor, other.ID, e.ID, b.ID, a.ID)
 		}
 	}
 	if clashes.Len() == 0 {
 		return nil
 	}
-	return engines.Invalid("2 errors occurred:\n\t* toEntity and at least one fromEntity have aliases with the same mount "+
-		"accessor, repeat the merge request specifying exactly one fromEntity, clashes: %s\n\n", clashes.String())
+	return engines.Invalid("2 errors occurred:\n\t* toEntity and at least one fromEntity have aliases with the same "+
+		"mount accessor, repeat the merge request specifying exactly one fromEntity, clashes: %s\n\n", clashes.String())
 }
 
 // checkChoice wants exactly one of two aliases to be kept.
 func checkChoice(from, to string, keep []string) error {
-	which := ""
+	var which string
 	switch {
 	case slices.Contains(keep, from) && slices.Contains(keep, to):
 		which = "both"

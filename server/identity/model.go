@@ -131,13 +131,6 @@ func trimmedPolicies(names []string) []string {
 	return clean
 }
 
-// union is both lists, sorted, each element once.
-func union(a, b []string) []string {
-	all := slices.Concat(a, b)
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
 func without(list []string, item string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == item })
 }

@@ -80,7 +80,6 @@ func TestValuesOfTheTimeAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, memory.New())
 		set(t, s, "now", `path "at/{{time.now}}" { capabilities = ["read"] }`)
-		first := time.Now()
 		at := func(moment time.Time) string {
 			value, err := policy.TimeValue("time.now", moment)
 			if err != nil {
@@ -92,7 +91,7 @@ func TestValuesOfTheTimeAreNotKept(t *testing.T) {
 			func(path string) string { return may(t, s, path, "now") },
 			func(path string) string { return mayAs(t, s, subject{"bob", nil, 1}, path, "now") },
 		} {
-			first = time.Now()
+			first := time.Now()
 			if got := ask(at(first)); got != "read" {
 				t.Errorf("now: %s", got)
 			}

@@ -55,8 +55,8 @@ type configParams struct {
 	Issuer *string `param:"issuer" help:"Scheme, host and port of the issuer; the server's address by default."`
 }
 
-const warnIssuer = `If "issuer" is set explicitly, all tokens must be validated against that address, including those ` +
-	`issued by secondary clusters. Setting issuer to "" will restore the default behavior of using the cluster's ` +
+const warnIssuer = `If "issuer" is set explicitly, all tokens must be validated against that address, including ` +
+	`those issued by secondary clusters. Setting issuer to "" will restore the default behavior of using the cluster's ` +
 	`api_addr as the issuer.`
 
 func (s *Store) readConfig(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
@@ -234,7 +234,7 @@ func (s *Store) listKeys(ctx context.Context, _ *engines.Request, _ engines.NoPa
 
 type rotateParams struct {
 	Name         string         `path:"name" help:"Name of the key."`
-	Verification *time.Duration `param:"verification_ttl" help:"How long the old key is published; the key's own by default."`
+	Verification *time.Duration `param:"verification_ttl" help:"How long the old key is published; as set by default."`
 }
 
 func (s *Store) rotateKey(ctx context.Context, _ *engines.Request, p rotateParams) (*engines.Response, error) {

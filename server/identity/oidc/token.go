@@ -25,7 +25,8 @@ func sign(k *namedKey, r *role, who *identity.Holder, issuer string, now time.Ti
 	}
 	all["iss"], all["sub"], all["aud"], all["namespace"] = issuer, who.EntityID(), r.Client, "root"
 	all["iat"], all["exp"] = now.Unix(), now.Add(r.TTL).Unix()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Signing.Algorithm), Key: k.Signing}, nil)
+	signing := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Signing.Algorithm), Key: k.Signing}
+	signer, err := jose.NewSigner(signing, nil)
 	if err != nil {
 		return "", fmt.Errorf("oidc: key %s: %w", k.Name, err)
 	}
