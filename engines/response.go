@@ -41,7 +41,9 @@ func (r *Response) empty() bool {
 // Raw is an answer that is not Vault's JSON envelope.
 type Raw struct {
 	ContentType string
-	Body        []byte
+	// CacheControl is the header's value; "" for that of all answers, which are not to be kept.
+	CacheControl string
+	Body         []byte
 }
 
 // Secret is what the lease manager needs to know of a leased secret.
@@ -91,7 +93,9 @@ type Login struct {
 	// Alias is the name by which identity knows who logged in at this mount.
 	Alias string
 	// AliasMetadata is what identity keeps of the alias; nil leaves what it has.
-	AliasMetadata   map[string]string
+	AliasMetadata map[string]string
+	// GroupAliases are the groups that the method says he is in; external groups follow them.
+	GroupAliases    []string
 	TTL             time.Duration
 	MaxTTL          time.Duration
 	ExplicitMaxTTL  time.Duration

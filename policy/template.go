@@ -3,7 +3,11 @@ package policy
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
 )
 
 // ErrNoValue is returned by a Lookup for a selector that has no value for the caller, or is unknown.
@@ -93,4 +97,30 @@ func hasTemplate(path string) (bool, error) {
 		return false, errUnbalanced
 	}
 	return len(parts) > 1, nil
+}
+
+// TimeValue is the value of the selectors that name a moment: "time.now", "time.now.plus.<duration>" and
+// "time.now.minus.<duration>" are seconds since 1970. It returns ErrNoValue for anything else.
+func TimeValue(selector string, now time.Time) (string, error) {
+	rest, ok := strings.CutPrefix(selector, "time.now")
+	if !ok {
+		return "", ErrNoValue
+	}
+	if rest != "" {
+		text, later := strings.CutPrefix(rest, ".plus.")
+		if !later {
+			if text, ok = strings.CutPrefix(rest, ".minus."); !ok {
+				return "", ErrNoValue
+			}
+		}
+		d, err := parseutil.ParseDurationSecond(text)
+		if err != nil || d < 0 {
+			return "", ErrNoValue
+		}
+		if !later {
+			d = -d
+		}
+		now = now.Add(d)
+	}
+	return strconv.FormatInt(now.Unix(), 10), nil
 }

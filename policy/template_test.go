@@ -88,3 +88,23 @@ path "b/c/{{x}}/d" { capabilities = ["deny"] }`)
 		}
 	}
 }
+
+func TestTimeValue(t *testing.T) {
+	now := time.Unix(1_700_000_000, 999)
+	for selector, want := range map[string]string{
+		"time.now": "1700000000", "time.now.plus.1h": "1700003600", "time.now.minus.60": "1699999940",
+		"time.now.plus.0": "1700000000", "time.now.plus.1d": "1700086400",
+	} {
+		if got, err := TimeValue(selector, now); got != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", selector, got, err, want)
+		}
+	}
+	for _, selector := range []string{
+		"", "time", "time.", "time.then", "time.nowhere", "time.now.", "time.now.plus", "time.now.plus.x", "time.now.times.2",
+		"time.now.plus.-5", "time.now.minus.-5", "identity.entity.id",
+	} {
+		if got, err := TimeValue(selector, now); !errors.Is(err, ErrNoValue) {
+			t.Errorf("%s: %q, %v", selector, got, err)
+		}
+	}
+}

@@ -54,7 +54,7 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	maps.Copy(metadata, login.Metadata)
 	metadata[roleKey] = role.Name
 	login.Metadata = metadata
-	login.Alias = role.RoleID
+	login.Alias, login.AliasMetadata = role.RoleID, metadata
 	login.Internal = map[string]any{roleKey: role.Name}
 	return &engines.Response{Login: login}, nil
 }

@@ -107,11 +107,31 @@ func (b *engine) createToken(
 			return nil, err
 		}
 	}
-	e, err := b.store.add(ctx, c.draft)
+	e, identity, err := c.add(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Auth: e.auth(), Warnings: c.warnings}, nil
+	return &engines.Response{Auth: e.auth(identity), Warnings: c.warnings}, nil
+}
+
+// add makes the token, for the entity that was asked for, or for that of its parent. It returns what
+// identity adds to its policies as well.
+func (c *creation) add(ctx context.Context) (*Entry, []string, error) {
+	if c.EntityAlias == "" {
+		e, err := c.store.add(ctx, c.draft)
+		if err != nil {
+			return nil, nil, err
+		}
+		identity, err := c.store.identityPolicies(ctx, e)
+		return e, identity, err
+	}
+	e, identity, err := c.store.addAs(ctx, c.draft, Alias{
+		MountAccessor: c.req.Mount.Accessor, Name: c.EntityAlias, KeepGroups: true,
+	})
+	if errors.Is(err, engines.ErrDenied) {
+		return nil, nil, engines.Denied("entity from given entity alias is disabled")
+	}
+	return e, identity, err
 }
 
 // caller finds out who asks and whether he may make tokens at all.
@@ -250,23 +270,21 @@ func (c *creation) family(context.Context) error {
 	return nil
 }
 
-// entity settles who identity says the token's holder is.
-func (c *creation) entity(ctx context.Context) (err error) {
+// entity settles whether the token may have the entity that was asked for.
+func (c *creation) entity(context.Context) error {
 	if c.EntityAlias == "" {
 		return nil
 	}
 	if c.role == nil {
 		return engines.Invalid("'entity_alias' is only allowed in combination with token role")
 	}
-	alias := strings.ToLower(c.EntityAlias)
-	if !auth.MatchesAny(c.role.Aliases, alias) {
+	if !auth.MatchesAny(c.role.Aliases, strings.ToLower(c.EntityAlias)) {
 		return engines.Invalid("invalid 'entity_alias' value")
 	}
 	if c.store.cfg.Identity == nil {
 		return engines.Invalid("entity aliases are not supported by this server")
 	}
-	c.draft.entry.Caller.EntityID, err = c.store.cfg.Identity.AliasEntity(ctx, c.req.Mount.Accessor, alias)
-	return err
+	return nil
 }
 
 // policies settles the token's policies.

@@ -71,7 +71,7 @@ func (b *engine) lookup(ctx context.Context, r *engines.Request, p tokenParams) 
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Data: b.describe(e)}, nil
+	return b.describe(ctx, e)
 }
 
 // lookupSelf takes the parameter "token" and has no use for it, as Vault does.
@@ -80,7 +80,7 @@ func (b *engine) lookupSelf(ctx context.Context, r *engines.Request, _ tokenPara
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Data: b.describe(e)}, nil
+	return b.describe(ctx, e)
 }
 
 func (b *engine) lookupAccessor(ctx context.Context, _ *engines.Request, p accessorParams) (*engines.Response, error) {
@@ -88,7 +88,7 @@ func (b *engine) lookupAccessor(ctx context.Context, _ *engines.Request, p acces
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Data: b.describe(e)}, nil
+	return b.describe(ctx, e)
 }
 
 func (b *engine) byAccessor(ctx context.Context, accessor string) (*Entry, error) {
@@ -103,7 +103,11 @@ func (b *engine) byAccessor(ctx context.Context, accessor string) (*Entry, error
 }
 
 // describe is what a lookup tells of a token.
-func (b *engine) describe(e *Entry) map[string]any {
+func (b *engine) describe(ctx context.Context, e *Entry) (*engines.Response, error) {
+	identity, err := b.store.identityPolicies(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	c, l := e.Caller, &e.Life
 	var meta any
 	if c.Metadata != nil {
@@ -136,7 +140,11 @@ func (b *engine) describe(e *Entry) map[string]any {
 	if len(e.BoundCIDRs) > 0 {
 		data["bound_cidrs"] = auth.CIDRTexts(e.BoundCIDRs)
 	}
-	return data
+	if len(identity) > 0 {
+		data["identity_policies"] = identity
+		data["external_namespace_policies"] = map[string]any{}
+	}
+	return &engines.Response{Data: data}, nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
@@ -180,7 +188,11 @@ func (b *engine) renewed(
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Auth: e.auth(), Warnings: warnings}, nil
+	identity, err := b.store.identityPolicies(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &engines.Response{Auth: e.auth(identity), Warnings: warnings}, nil
 }
 
 type renewAccessorParams struct {

@@ -101,6 +101,38 @@ func (s *Store) addBatch(ctx context.Context, d draft) (*Entry, error) {
 	return e.withToken(t), nil
 }
 
+// errUnfinished settles a login whose token was not made.
+var errUnfinished = errors.New("token: not made")
+
+// addAs makes the token of whom an alias names. What is new to identity is part of the token's commit. It
+// returns the policies that identity adds as well.
+func (s *Store) addAs(ctx context.Context, d draft, a Alias) (e *Entry, identity []string, err error) {
+	who, err := s.cfg.Identity.Login(ctx, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	outcome := errUnfinished
+	defer func() { who.Settle(outcome) }()
+	d.entry.Caller.EntityID = who.ID
+	own := d.more
+	d.more = func(id string) []storage.Op {
+		if own == nil {
+			return who.Changes
+		}
+		return slices.Concat(who.Changes, own(id))
+	}
+	e, outcome = s.add(ctx, d)
+	return e, who.Policies, outcome
+}
+
+// identityPolicies are what identity adds to a token now.
+func (s *Store) identityPolicies(ctx context.Context, e *Entry) ([]string, error) {
+	if s.cfg.Identity == nil || e.Caller.EntityID == "" {
+		return nil, nil
+	}
+	return s.cfg.Identity.Policies(ctx, e.Caller.EntityID)
+}
+
 // name gives a draft's entry its text, a new one unless one is given, and with it ID and accessor.
 func (s *Store) name(e *Entry, t engines.Token) *Entry {
 	if t.IsZero() {
@@ -224,15 +256,18 @@ func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engin
 	if batch {
 		e.Life.Period = 0 // nothing renews it: the period is its life
 	}
+	d, identity := draft{entry: e, batch: batch, more: spend(l.Spend, at.Storage)}, []string(nil)
 	if s.cfg.Identity != nil && l.Alias != "" {
-		if e.Caller.EntityID, err = s.cfg.Identity.AliasEntity(ctx, at.Accessor, l.Alias); err != nil {
-			return nil, nil, err
-		}
+		e, identity, err = s.addAs(ctx, d, Alias{
+			MountAccessor: at.Accessor, Name: l.Alias, Metadata: l.AliasMetadata, Groups: l.GroupAliases,
+		})
+	} else {
+		e, err = s.add(ctx, d)
 	}
-	if e, err = s.add(ctx, draft{entry: e, batch: batch, more: spend(l.Spend, at.Storage)}); err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
-	return e.auth(), warnings, nil
+	return e.auth(identity), warnings, nil
 }
 
 // spend are the changes of a login in the storage's own names.
@@ -261,11 +296,17 @@ func loginName(mount, name string) string {
 	return source + "-" + name
 }
 
-// auth is what the holder is told of a token that was made or renewed.
-func (e *Entry) auth() *engines.Auth {
+// auth is what the holder is told of a token that was made or renewed. identity are the policies of its
+// entity.
+func (e *Entry) auth(identity []string) *engines.Auth {
 	c := e.Caller
+	all := c.Policies
+	if len(identity) > 0 {
+		identity = slices.Compact(slices.Sorted(slices.Values(identity)))
+		all = auth.CleanPolicies(slices.Concat(c.Policies, identity))
+	}
 	return &engines.Auth{
-		Token: c.Token, Accessor: c.Accessor, Policies: c.Policies, TokenPolicies: c.Policies,
+		Token: c.Token, Accessor: c.Accessor, Policies: all, TokenPolicies: c.Policies, IdentityPolicies: identity,
 		Metadata: c.Metadata, LeaseDuration: e.Life.TTL, Renewable: e.Life.Renewable, EntityID: c.EntityID,
 		TokenType: e.Type(), Orphan: e.Orphan(), NumUses: e.MaxUses,
 	}

@@ -53,10 +53,37 @@ type Sudoer interface {
 	Sudo(ctx context.Context, caller *engines.Caller, path string) (bool, error)
 }
 
-// Identity knows entities by the aliases that roles let their tokens name.
+// Identity knows entities by their aliases: by who logs in at a mount, or whom a role lets a token name.
 type Identity interface {
-	// AliasEntity returns the id of the entity with that alias at the mount, making it when it is new.
-	AliasEntity(ctx context.Context, mountAccessor, alias string) (entityID string, err error)
+	// Login returns the entity with an alias, making both when the alias is new; an ErrDenied for one that
+	// is disabled. Nothing is written: the caller applies Entity.Changes together with the token's own and
+	// calls Settle once, soon, with the outcome. Between the two no other login changes anything.
+	Login(ctx context.Context, alias Alias) (Entity, error)
+	// Policies returns what an entity adds to its tokens, also while it is disabled; nothing for one that is
+	// unknown.
+	Policies(ctx context.Context, entityID string) ([]string, error)
+}
+
+// Alias is the name by which an auth mount knows somebody.
+type Alias struct {
+	MountAccessor, Name string
+	// Metadata is what the method says of the alias; nil changes nothing.
+	Metadata map[string]string
+	// Groups are the mount's own names of the groups he is in; external groups follow them unless
+	// KeepGroups is set.
+	Groups     []string
+	KeepGroups bool
+}
+
+// Entity is who identity says somebody is.
+type Entity struct {
+	ID string
+	// Policies are what the entity and its groups add to its tokens.
+	Policies []string
+	// Changes are to be applied with the token's; none where the alias was known.
+	Changes []storage.Op
+	// Settle is told what became of Changes: nil, or why they may not have been written.
+	Settle func(error)
 }
 
 // Methods asks the auth method at which a token was made what it grants at renewal.

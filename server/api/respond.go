@@ -124,6 +124,9 @@ func writeRaw(w http.ResponseWriter, resp *engines.Response) {
 	if resp.Raw.ContentType != "" {
 		w.Header().Set("Content-Type", resp.Raw.ContentType)
 	}
+	if resp.Raw.CacheControl != "" {
+		w.Header().Set("Cache-Control", resp.Raw.CacheControl)
+	}
 	status := resp.Status
 	if status == 0 {
 		status = http.StatusOK

@@ -82,6 +82,8 @@ type Entry struct {
 	Path string
 	// Token is what the client presented, valid or not.
 	Token engines.Token
+	// IdentityPolicies are what identity adds to the caller's policies.
+	IdentityPolicies []string
 	// Mount serves the path; nil when nothing does.
 	Mount *mounts.Entry
 	// Time is when the request came or the answer was ready.

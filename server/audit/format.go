@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"coffer/engines"
@@ -26,6 +27,7 @@ type authJSON struct {
 	ClientToken   string            `json:"client_token,omitempty"`
 	DisplayName   string            `json:"display_name,omitempty"`
 	EntityID      string            `json:"entity_id,omitempty"`
+	IdentityPols  []string          `json:"identity_policies,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty"`
 	NumUses       int               `json:"num_uses,omitempty"`
 	Policies      []string          `json:"policies,omitempty"`
@@ -164,6 +166,10 @@ func (f *formatter) caller() *authJSON {
 		EntityID: c.EntityID, Metadata: c.Metadata, Policies: c.Policies, TokenPolicies: c.Policies,
 		TokenType: "service", PolicyResults: f.decision(),
 	}
+	if added := f.entry.IdentityPolicies; len(added) > 0 {
+		a.IdentityPols = slices.Compact(slices.Sorted(slices.Values(added)))
+		a.Policies = slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.Policies, added))))
+	}
 	if c.Batch {
 		a.TokenType = "batch"
 	}
@@ -247,7 +253,7 @@ func (f *formatter) issued(a *engines.Auth) *authJSON {
 	}
 	return &authJSON{
 		Accessor: f.accessor(a.Accessor), ClientToken: f.token(a.Token), EntityID: a.EntityID, Metadata: a.Metadata,
-		NumUses: a.NumUses, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
+		NumUses: a.NumUses, Policies: a.Policies, TokenPolicies: a.TokenPolicies, IdentityPols: a.IdentityPolicies,
 		TokenTTL: int64(a.LeaseDuration / time.Second), TokenType: a.TokenType,
 	}
 }

@@ -28,22 +28,17 @@ func (s *session) builtins() []builtin {
 			build:                   func(context.Context, engines.Config) (engines.Engine, error) { return s.newSys(), nil }},
 		{kind: mounts.Secret, path: cubbyholePath, typ: "cubbyhole", local: true,
 			description: "per-token private secret storage", build: cubbyhole.Factory},
-		{kind: mounts.Secret, path: "identity/", typ: "identity", description: "identity store",
-			passthroughRequestHeads: []string{"Authorization"},
-			build:                   func(context.Context, engines.Config) (engines.Engine, error) { return noRoutes{}, nil }},
+		{kind: mounts.Secret, path: identityPath, typ: "identity", description: "identity store",
+			passthroughRequestHeads: []string{"Authorization"}, build: s.newIdentity},
 		{kind: mounts.Auth, path: "auth/token/", typ: "token", description: "token based credentials",
 			build: func(_ context.Context, cfg engines.Config) (engines.Engine, error) { return s.tokens.Engine(cfg), nil }},
 	}
 }
 
-const cubbyholePath = "cubbyhole/"
-
-// noRoutes is the engine of a path that is taken but not served: clients look for identity/ in the list of
-// mounts.
-type noRoutes struct{}
-
-// Routes implements engines.Engine.
-func (noRoutes) Routes() []engines.Route { return nil }
+const (
+	cubbyholePath = "cubbyhole/"
+	identityPath  = "identity/"
+)
 
 func (s *session) mountBuiltins() error {
 	for _, b := range s.builtins() {
@@ -74,10 +69,10 @@ func (s *session) builtinEntry(b builtin) mounts.Entry {
 	}
 }
 
-// cubbyholeFolder is where the cubbyhole keeps what it stores.
-func (s *session) cubbyholeFolder() string {
+// builtinFolder is where a built-in mount keeps what it stores.
+func (s *session) builtinFolder(path string) string {
 	for _, b := range s.builtins() {
-		if b.path == cubbyholePath {
+		if b.path == path {
 			return mounts.StoragePrefix(s.builtinEntry(b))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/audit"
+	"coffer/server/identity"
 	"coffer/server/mounts"
 )
 
@@ -79,6 +80,8 @@ type run struct {
 	found   bool // a route serves the path
 	request engines.Request
 	entry   *token.Entry
+	// holder is the entity of the token; nil for a token without one.
+	holder *identity.Holder
 	// decision is what the policies said; nil when they were not asked.
 	decision *policy.Decision
 	// counted is set when this call was counted as a use of its token.
@@ -156,6 +159,16 @@ func (r *run) authenticate(ctx context.Context) error {
 		}
 		return errNoToken
 	}
+	r.holder, err = r.session.holder(ctx, entry.Caller)
+	switch {
+	case errors.Is(err, errNoHolder):
+		if r.open() {
+			return nil
+		}
+		return errNoToken
+	case err != nil:
+		return err
+	}
 	if entry.Limited() && !r.open() {
 		if entry, err = r.session.tokens.Use(ctx, entry); err != nil {
 			if errors.Is(err, token.ErrBadToken) {
@@ -174,7 +187,7 @@ func (r *run) authorize(ctx context.Context) error {
 	if r.open() {
 		return nil
 	}
-	acl, err := r.session.policies.ACL(ctx, r.entry.Policies())
+	acl, err := r.session.aclOf(ctx, r.entry.Caller, r.holder)
 	if err != nil {
 		return err
 	}
@@ -195,7 +208,7 @@ func (r *run) authorize(ctx context.Context) error {
 
 // authorizeBare asks the caller's policies for a path that no engine serves.
 func (r *run) authorizeBare(ctx context.Context, sudo bool) error {
-	acl, err := r.session.policies.ACL(ctx, r.entry.Policies())
+	acl, err := r.session.aclOf(ctx, r.entry.Caller, r.holder)
 	if err != nil {
 		return err
 	}
@@ -268,8 +281,12 @@ func quiet(resp *engines.Response) bool {
 }
 
 func (r *run) auditEntry() *audit.Entry {
-	return &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(),
+	e := &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(),
 		Time: r.session.now(), Decision: r.decision}
+	if r.holder != nil {
+		e.IdentityPolicies = r.holder.Policies()
+	}
+	return e
 }
 
 func (r *run) mountEntry() *mounts.Entry {

@@ -12,6 +12,7 @@ import (
 	"coffer/engines"
 	"coffer/server/audit"
 	"coffer/server/ceremony"
+	"coffer/server/identity"
 	"coffer/server/leases"
 	"coffer/server/lockout"
 	"coffer/server/mounts"
@@ -32,6 +33,7 @@ type session struct {
 	leases   *leases.Manager
 	lockouts *lockout.Keeper
 	policies *policies.Store
+	identity *identity.Store
 	wrapping *wrapping.Service
 	audit    *audit.Broker
 	settings *sys.Settings
@@ -63,7 +65,7 @@ func (s *session) build(ctx context.Context) (err error) {
 	if err = s.loadCluster(ctx); err != nil {
 		return err
 	}
-	if s.policies, err = policies.New(ctx, s.barrier); err != nil {
+	if s.policies, err = policies.New(ctx, s.barrier, s.cfg.Now); err != nil {
 		return fmt.Errorf("policies: %w", err)
 	}
 	running := sys.VersionRecord{Version: s.cfg.Build.Version, BuildDate: s.cfg.Build.Date, Installed: s.now()}
@@ -79,6 +81,9 @@ func (s *session) build(ctx context.Context) (err error) {
 		return fmt.Errorf("audit: %w", err)
 	}
 	s.leases = leases.New(leases.Config{Storage: s.barrier, Now: s.cfg.Now, Logger: s.logger})
+	if err = s.buildIdentity(ctx); err != nil {
+		return err
+	}
 	if err = s.buildTokens(ctx); err != nil {
 		return fmt.Errorf("tokens: %w", err)
 	}
@@ -114,7 +119,7 @@ func (s *session) newSys() engines.Engine {
 func (s *session) buildTokens(ctx context.Context) (err error) {
 	s.tokens, err = token.NewStore(ctx, token.Config{
 		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger,
-		Now: s.cfg.Now, CubbyholePrefix: s.cubbyholeFolder(), Background: s.work,
+		Now: s.cfg.Now, CubbyholePrefix: s.builtinFolder(cubbyholePath), Background: s.work, Identity: s.identity,
 	})
 	return err
 }

@@ -17,7 +17,7 @@ var _ sys.ACLs = acls{}
 
 // OfCaller implements sys.ACLs.
 func (a acls) OfCaller(ctx context.Context, caller *engines.Caller) (*policy.ACL, error) {
-	return a.policies.ACL(ctx, caller.Policies)
+	return a.acl(ctx, caller)
 }
 
 // OfToken implements sys.ACLs.
@@ -57,13 +57,17 @@ func (a acls) ofEntry(ctx context.Context) func(*token.Entry, error) (*policy.AC
 		if err != nil {
 			return nil, err
 		}
-		return a.policies.ACL(ctx, e.Policies())
+		acl, err := a.acl(ctx, e.Caller)
+		if errors.Is(err, errNoHolder) {
+			return nil, sys.ErrNoToken
+		}
+		return acl, err
 	}
 }
 
 // Sudo implements token.Sudoer.
 func (a acls) Sudo(ctx context.Context, caller *engines.Caller, path string) (bool, error) {
-	acl, err := a.policies.ACL(ctx, caller.Policies)
+	acl, err := a.acl(ctx, caller)
 	if err != nil {
 		return false, err
 	}

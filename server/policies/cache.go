@@ -16,14 +16,21 @@ const (
 	maxKey = 256
 )
 
-// cache holds compiled ACLs by the set of names they were made of.
+// cache holds compiled ACLs by the set of names they were made of, and for whom.
 type cache struct{ current atomic.Pointer[generation] }
 
 // generation holds the ACLs compiled since the last change of a policy. The map is never changed in
 // place: lookups take no lock.
 type generation struct {
 	number uint64
-	acls   map[string]*policy.ACL
+	acls   map[cacheKey]*policy.ACL
+}
+
+// cacheKey is what an ACL was compiled for: the names, each behind its length, and the revision of the
+// subject, 0 for none.
+type cacheKey struct {
+	names   string
+	subject uint64
 }
 
 // reset forgets every ACL, and keeps out those that are being compiled at this moment.
@@ -41,7 +48,7 @@ func (c *cache) reset() {
 }
 
 // add keeps acl, unless a policy changed since the caller loaded seen.
-func (c *cache) add(seen *generation, names []string, acl *policy.ACL) {
+func (c *cache) add(seen *generation, names []string, subject uint64, acl *policy.ACL) {
 	for {
 		old := c.current.Load()
 		if old.number != seen.number {
@@ -52,18 +59,18 @@ func (c *cache) add(seen *generation, names []string, acl *policy.ACL) {
 			next.acls = maps.Clone(old.acls)
 		}
 		if next.acls == nil {
-			next.acls = make(map[string]*policy.ACL)
+			next.acls = make(map[cacheKey]*policy.ACL)
 		}
-		next.acls[string(appendKey(nil, names))] = acl
+		next.acls[cacheKey{string(appendKey(nil, names)), subject}] = acl
 		if c.current.CompareAndSwap(old, next) {
 			return
 		}
 	}
 }
 
-func (g *generation) find(names []string) (*policy.ACL, bool) {
+func (g *generation) find(names []string, subject uint64) (*policy.ACL, bool) {
 	var buffer [maxKey]byte
-	acl, ok := g.acls[string(appendKey(buffer[:0], names))]
+	acl, ok := g.acls[cacheKey{string(appendKey(buffer[:0], names)), subject}]
 	return acl, ok
 }
 

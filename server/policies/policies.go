@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"coffer/engines"
 	"coffer/policy"
@@ -34,15 +35,16 @@ const prefix = "sys/policy/"
 // Store keeps the policies. It is safe for concurrent use.
 type Store struct {
 	storage storage.Storage
+	now     func() time.Time
 	// builtin are the policies that cannot be changed, by name.
 	builtin map[string]*policy.Policy
 	cache   cache
 }
 
 // New opens the policies in store, which is the barrier from its root. A store without a default policy
-// gets one.
-func New(ctx context.Context, store storage.Storage) (*Store, error) {
-	s := &Store{storage: store, builtin: make(map[string]*policy.Policy)}
+// gets one. now is the clock of templates that name the time.
+func New(ctx context.Context, store storage.Storage, now func() time.Time) (*Store, error) {
+	s := &Store{storage: store, now: now, builtin: make(map[string]*policy.Policy)}
 	for _, p := range []*policy.Policy{policy.Root(), policy.ResponseWrapping(), policy.ControlGroup()} {
 		s.builtin[p.Name] = p
 	}
@@ -157,22 +159,55 @@ func (s *Store) apply(ctx context.Context, op storage.Op) error {
 	return nil
 }
 
-// ACL returns the compiled union of the named policies. Names without a policy grant nothing. The caller
-// keeps names; asking again for the same names in the same order allocates nothing.
-func (s *Store) ACL(ctx context.Context, names []string) (*policy.ACL, error) {
-	current := s.cache.current.Load()
-	if acl, ok := current.find(names); ok {
-		return acl, nil
-	}
-	acl, err := s.compile(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	s.cache.add(current, names, acl)
-	return acl, nil
+// Subject is who identity says holds a token.
+type Subject interface {
+	// Policies are the names that identity adds to the token's own.
+	Policies() []string
+	// Revision is above zero, and another one for each subject that has other policies or values.
+	Revision() uint64
+	// Value is a policy.Lookup for the selectors that begin with "identity.".
+	Value(selector string) (string, error)
 }
 
-func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error) {
+// ACL returns the compiled union of the named policies for a token without an entity. Names without a
+// policy grant nothing. The caller keeps names; asking again for the same names in the same order allocates
+// nothing.
+func (s *Store) ACL(ctx context.Context, names []string) (*policy.ACL, error) {
+	current := s.cache.current.Load()
+	if acl, ok := current.find(names, 0); ok {
+		return acl, nil
+	}
+	v := values{now: s.now}
+	acl, err := s.compile(ctx, names, v.lookup)
+	if err == nil && !v.timed {
+		s.cache.add(current, names, 0, acl)
+	}
+	return acl, err
+}
+
+// ACLOf is ACL for the token of an entity: with the policies that identity adds, but for root, and with the
+// entity's values in the place of selectors.
+func (s *Store) ACLOf(ctx context.Context, names []string, who Subject) (*policy.ACL, error) {
+	current := s.cache.current.Load()
+	if acl, ok := current.find(names, who.Revision()); ok {
+		return acl, nil
+	}
+	v := values{who: who, now: s.now}
+	added := slices.DeleteFunc(slices.Clone(who.Policies()), isRoot)
+	acl, err := s.compile(ctx, slices.Concat(names, added), v.lookup)
+	if err == nil && !v.timed {
+		s.cache.add(current, names, who.Revision(), acl)
+	}
+	return acl, err
+}
+
+// isRoot finds the root policy under every name that compile would take for it.
+func isRoot(name string) bool {
+	canonical, err := policy.Canonicalize(name)
+	return err == nil && canonical == policy.RootName
+}
+
+func (s *Store) compile(ctx context.Context, names []string, lookup policy.Lookup) (*policy.ACL, error) {
 	unique := make([]string, 0, len(names))
 	for _, name := range names {
 		canonical, err := policy.Canonicalize(name)
@@ -190,7 +225,7 @@ func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error
 			continue
 		}
 		if err == nil {
-			p, err = p.Expand(noValue)
+			p, err = p.Expand(lookup)
 		}
 		if err != nil {
 			return nil, err
@@ -200,6 +235,21 @@ func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error
 	return policy.Compile(parsed...), nil
 }
 
-// noValue is the identity of a caller as long as the server keeps none: rules with a {{selector}} are
-// left out.
-func noValue(string) (string, error) { return "", policy.ErrNoValue }
+// values answers the selectors of templated policies.
+type values struct {
+	who Subject // nil for a token without an entity
+	now func() time.Time
+	// timed is set once a value was one of the present moment.
+	timed bool
+}
+
+func (v *values) lookup(selector string) (string, error) {
+	if strings.HasPrefix(selector, "time.") {
+		v.timed = true
+		return policy.TimeValue(selector, v.now())
+	}
+	if v.who == nil {
+		return "", policy.ErrNoValue
+	}
+	return v.who.Value(selector)
+}

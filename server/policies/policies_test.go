@@ -23,7 +23,7 @@ const readX = `path "x" { capabilities = ["read"] }`
 
 func open(t *testing.T, base storage.Storage) *policies.Store {
 	t.Helper()
-	s, err := policies.New(t.Context(), base)
+	s, err := policies.New(t.Context(), base, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func BenchmarkACL(b *testing.B) {
-	s, err := policies.New(b.Context(), memory.New())
+	s, err := policies.New(b.Context(), memory.New(), time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}

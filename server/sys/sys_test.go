@@ -40,7 +40,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	base := memory.New()
-	store, err := policies.New(t.Context(), base)
+	store, err := policies.New(t.Context(), base, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,78 @@
+package core
+
+import (
+	"context"
+
+	"coffer/engines"
+	"coffer/policy"
+	"coffer/server/identity"
+	"coffer/server/identity/oidc"
+	"coffer/server/mounts"
+)
+
+func (s *session) buildIdentity(ctx context.Context) (err error) {
+	s.identity, err = identity.New(ctx, identity.Config{
+		Storage: s.barrier, Prefix: s.builtinFolder(identityPath), Mounts: accessors{s.mounts},
+		Logger: s.logger, Now: s.cfg.Now,
+	})
+	return err
+}
+
+// newIdentity makes the engine at identity/ with what signs identity tokens.
+func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
+	signer, err := oidc.New(ctx, oidc.Config{
+		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.identity.Engine(signer.Routes()...), nil
+}
+
+// accessors finds mounts for identity.
+type accessors struct{ *mounts.Table }
+
+// ByAccessor implements identity.Mounts.
+func (a accessors) ByAccessor(accessor string) (engines.Mount, bool) {
+	for _, kind := range []mounts.Kind{mounts.Auth, mounts.Secret} {
+		for _, e := range a.Entries(kind) {
+			if e.Accessor == accessor {
+				return e.Mount(), true
+			}
+		}
+	}
+	return engines.Mount{}, false
+}
+
+// errNoHolder is returned for a token whose entity is disabled or gone.
+var errNoHolder = &engines.Error{Kind: engines.ErrDenied, Message: engines.ErrDenied.Error()}
+
+// holder finds who holds a token: nil for a token without an entity, errNoHolder for one that must be
+// refused.
+func (s *session) holder(ctx context.Context, caller *engines.Caller) (*identity.Holder, error) {
+	if caller.EntityID == "" {
+		return nil, nil //nolint:nilnil // most tokens have no entity
+	}
+	h, err := s.identity.Holder(ctx, caller.EntityID)
+	if identity.Refused(err) {
+		return nil, errNoHolder
+	}
+	return h, err
+}
+
+// aclOf is what a token may do: by its own policies and by those of its holder, nil for none.
+func (s *session) aclOf(ctx context.Context, caller *engines.Caller, holder *identity.Holder) (*policy.ACL, error) {
+	if holder == nil {
+		return s.policies.ACL(ctx, caller.Policies)
+	}
+	return s.policies.ACLOf(ctx, caller.Policies, holder)
+}
+
+// acl is aclOf for a caller whose holder is not known yet.
+func (s *session) acl(ctx context.Context, caller *engines.Caller) (*policy.ACL, error) {
+	h, err := s.holder(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	return s.aclOf(ctx, caller, h)
+}

@@ -1,0 +1,112 @@
+package identity
+
+import (
+	"fmt"
+	"regexp"
+
+	"coffer/engines"
+)
+
+// engine serves identity/.
+type engine struct {
+	*Store
+	more []engines.Route
+}
+
+// Engine returns the engine that serves the store at identity/, with further routes below it.
+func (s *Store) Engine(more ...engines.Route) engines.Engine { return &engine{Store: s, more: more} }
+
+// Routes implements engines.Engine.
+func (b *engine) Routes() []engines.Route {
+	routes := []engines.Route{
+		engines.Path("entity", "Make or change an entity.", engines.OnUpdate(b.writeEntity)),
+		engines.Path("entity/name", "List the names of the entities.", engines.OnList(b.listEntityNames)),
+		engines.Path("entity/name/{name+}", "Read, write or delete an entity by its name.",
+			engines.OnRead(b.readEntityByName), engines.OnUpdate(b.writeEntityByName), engines.OnDelete(b.deleteEntityByName)),
+		engines.Path("entity/id", "List the ids of the entities.", engines.OnList(b.listEntityIDs)),
+		engines.Path("entity/id/{id}", "Read, write or delete an entity by its id.",
+			engines.OnRead(b.readEntityByID), engines.OnUpdate(b.writeEntityByID), engines.OnDelete(b.deleteEntityByID)),
+		engines.Path("entity/batch-delete", "Delete entities by their ids.", engines.OnUpdate(b.deleteEntities)),
+		engines.Path("entity/merge", "Merge entities into one.", engines.OnUpdate(b.mergeEntities)),
+		engines.Path("entity-alias", "Make or change an alias of an entity.", engines.OnUpdate(b.writeAlias)),
+		engines.Path("entity-alias/id", "List the ids of the aliases.", engines.OnList(b.listAliases)),
+		engines.Path("entity-alias/id/{id}", "Read, write or delete an alias.",
+			engines.OnRead(b.readAlias), engines.OnUpdate(b.writeAliasByID), engines.OnDelete(b.deleteAlias)),
+		engines.Path("group", "Make or change a group.", engines.OnUpdate(b.writeGroup)),
+		engines.Path("group/name", "List the names of the groups.", engines.OnList(b.listGroupNames)),
+		engines.Path("group/name/{name+}", "Read, write or delete a group by its name.",
+			engines.OnRead(b.readGroupByName), engines.OnUpdate(b.writeGroupByName), engines.OnDelete(b.deleteGroupByName)),
+		engines.Path("group/id", "List the ids of the groups.", engines.OnList(b.listGroupIDs)),
+		engines.Path("group/id/{id}", "Read, write or delete a group by its id.",
+			engines.OnRead(b.readGroupByID), engines.OnUpdate(b.writeGroupByID), engines.OnDelete(b.deleteGroupByID)),
+		engines.Path("group-alias", "Make or change the alias of an external group.", engines.OnUpdate(b.writeGroupAlias)),
+		engines.Path("group-alias/id", "List the ids of the group aliases.", engines.OnList(b.listGroupAliases)),
+		engines.Path("group-alias/id/{id}", "Read, write or delete a group alias.",
+			engines.OnRead(b.readGroupAlias), engines.OnUpdate(b.writeGroupAliasByID), engines.OnDelete(b.deleteGroupAlias)),
+		engines.Path("lookup/entity", "Find an entity by id, name or alias.", engines.OnUpdate(b.lookupEntity)),
+		engines.Path("lookup/group", "Find a group by id, name or alias.", engines.OnUpdate(b.lookupGroup)),
+	}
+	return append(routes, b.more...)
+}
+
+// numbered puts a text into the form in which Vault reports some of its errors.
+func numbered(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
+
+var errRootPolicy = engines.Invalid("policies cannot contain root")
+
+// genericName is what an id in a path may look like; anything else is no such path.
+var genericName = regexp.MustCompile(`^\w(([\w.-]+)?\w)?$`)
+
+func checkID(id string) error {
+	if !genericName.MatchString(id) {
+		return engines.ErrUnsupportedPath
+	}
+	return nil
+}
+
+type idParams struct {
+	ID string `path:"id" help:"The id."`
+}
+
+type nameParams struct {
+	Name string `path:"name" help:"The name."`
+}
+
+// Bounds of metadata and names.
+const (
+	maxPairs = 64
+	maxKey   = 128
+	maxValue = 512
+	maxName  = 4 << 10
+)
+
+func checkName(name string) error {
+	if len(name) > maxName {
+		return engines.Invalid("name is longer than %d bytes", maxName)
+	}
+	return nil
+}
+
+// checkMetadata refuses metadata beyond the bounds, in the words of Vault.
+func checkMetadata(what string, metadata map[string]string) error {
+	if len(metadata) > maxPairs {
+		return engines.Failed("%s", numbered(fmt.Sprintf(
+			"invalid %s metadata: metadata can contain at most %d key/value pairs", what, maxPairs)))
+	}
+	for key, value := range metadata {
+		var why string
+		switch {
+		case key == "":
+			why = "key cannot be blank"
+		case len(key) > maxKey:
+			why = fmt.Sprintf("key is too long (limit: %d characters)", maxKey)
+		case len(value) > maxValue:
+			why = fmt.Sprintf("value is too long (limit: %d characters)", maxValue)
+		default:
+			continue
+		}
+		return engines.Failed("%s", numbered(fmt.Sprintf(
+			"invalid %s metadata: failed to load metadata pair (%q, %q): %s", what, key, value, why)))
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package identity
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"coffer/engines"
+)
+
+// entityParams are what can be set of an entity; what is not sent stays as it is.
+type entityParams struct {
+	ID       string             `param:"id" help:"Id of the entity to change."`
+	Name     string             `param:"name" help:"Name of the entity; one is made when it is missing."`
+	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
+	Policies *[]string          `param:"policies" help:"Policies of the entity's tokens."`
+	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+}
+
+type entityIDParams struct {
+	ID       string             `path:"id" help:"Id of the entity."`
+	Name     string             `param:"name" help:"New name of the entity."`
+	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
+	Policies *[]string          `param:"policies" help:"Policies of the entity's tokens."`
+	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+}
+
+type entityNameParams struct {
+	ID       string             `param:"id" help:"Id of the entity to change."`
+	Name     string             `path:"name" help:"Name of the entity."`
+	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
+	Policies *[]string          `param:"policies" help:"Policies of the entity's tokens."`
+	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+}
+
+func (b *engine) writeEntityByID(ctx context.Context, r *engines.Request, p entityIDParams) (*engines.Response, error) {
+	if err := checkID(p.ID); err != nil {
+		return nil, err
+	}
+	return b.writeEntity(ctx, r, entityParams(p))
+}
+
+func (b *engine) writeEntityByName(
+	ctx context.Context, r *engines.Request, p entityNameParams,
+) (*engines.Response, error) {
+	p.ID = ""
+	return b.writeEntity(ctx, r, entityParams(p))
+}
+
+func (b *engine) writeEntity(ctx context.Context, _ *engines.Request, p entityParams) (*engines.Response, error) {
+	resp := &engines.Response{}
+	err := b.change(ctx, func(c *change) error {
+		e, err := c.entityToWrite(p)
+		if err != nil {
+			return err
+		}
+		isNew := e == nil
+		if isNew {
+			e = &Entity{ID: newID(), Name: p.Name}
+			if e.Name == "" {
+				e.Name = c.freeName("entity")
+			}
+		}
+		if err := c.applyEntity(e, p); err != nil {
+			return err
+		}
+		c.putEntity(e)
+		if isNew {
+			resp.Data = map[string]any{"id": e.ID, "name": e.Name, "aliases": nil}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// entityToWrite is a copy of the entity that the parameters name; nil when one has to be made.
+func (c *change) entityToWrite(p entityParams) (*Entity, error) {
+	if p.ID != "" {
+		e := c.editEntity(p.ID)
+		if e == nil {
+			return nil, engines.Invalid("entity not found from id")
+		}
+		return e, nil
+	}
+	if p.Name != "" {
+		if e := c.entityNamed(p.Name); e != nil {
+			return e.clone(), nil
+		}
+	}
+	return nil, nil //nolint:nilnil // none yet
+}
+
+func (c *change) applyEntity(e *Entity, p entityParams) error {
+	if p.Policies != nil {
+		if hasRoot(*p.Policies) {
+			return errRootPolicy
+		}
+		e.Policies = trimmedPolicies(*p.Policies)
+	}
+	if p.Name != "" {
+		if err := checkName(p.Name); err != nil {
+			return err
+		}
+		if other := c.entityNamed(p.Name); other != nil && other.ID != e.ID {
+			return engines.Invalid("entity name is already in use")
+		}
+		e.Name = p.Name
+	}
+	if p.Disabled != nil {
+		e.Disabled = *p.Disabled
+	}
+	if p.Metadata != nil {
+		if err := checkMetadata("entity", *p.Metadata); err != nil {
+			return err
+		}
+		e.Metadata = *p.Metadata
+	}
+	return nil
+}
+
+func (b *engine) readEntityByID(ctx context.Context, _ *engines.Request, p idParams) (*engines.Response, error) {
+	if err := checkID(p.ID); err != nil {
+		return nil, err
+	}
+	return b.entityAnswer(ctx, func(x *index) *Entity { return x.entities[p.ID] })
+}
+
+func (b *engine) readEntityByName(ctx context.Context, _ *engines.Request, p nameParams) (*engines.Response, error) {
+	return b.entityAnswer(ctx, func(x *index) *Entity { return x.entityNamed(p.Name) })
+}
+
+func (b *engine) entityAnswer(ctx context.Context, find func(*index) *Entity) (*engines.Response, error) {
+	var data map[string]any
+	err := b.view(ctx, func(x *index) {
+		if e := find(x); e != nil {
+			data = b.describeEntity(x, e)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if data == nil {
+		return nil, engines.NotFound()
+	}
+	return &engines.Response{Data: data}, nil
+}
+
+// describeEntity is what clients see of an entity.
+func (b *engine) describeEntity(x *index, e *Entity) map[string]any {
+	aliases := make([]map[string]any, 0, len(e.Aliases))
+	for i := range e.Aliases {
+		a := b.describeAlias(&e.Aliases[i], e.ID)
+		delete(a, "namespace_id")
+		aliases = append(aliases, a)
+	}
+	direct, inherited := x.directOf(e.ID), x.inheritedOf(e.ID)
+	return map[string]any{
+		"id": e.ID, "name": e.Name, "metadata": orNull(e.Metadata), "policies": append([]string{}, e.Policies...),
+		"disabled": e.Disabled, "aliases": aliases, "merged_entity_ids": e.Merged,
+		"creation_time": stamp(e.Created), "last_update_time": stamp(e.Updated), "namespace_id": "root",
+		"direct_group_ids": append([]string{}, direct...), "inherited_group_ids": append([]string{}, inherited...),
+		"group_ids": append([]string{}, slices.Concat(direct, inherited)...),
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// orNull tells no metadata from empty metadata.
+func orNull(m map[string]string) any {
+	if m == nil {
+		return nil
+	}
+	return m
+}
+
+func (b *engine) deleteEntityByID(ctx context.Context, _ *engines.Request, p idParams) (*engines.Response, error) {
+	if err := checkID(p.ID); err != nil {
+		return nil, err
+	}
+	return b.dropEntities(ctx, func(*change) []string { return []string{p.ID} })
+}
+
+func (b *engine) deleteEntityByName(ctx context.Context, _ *engines.Request, p nameParams) (*engines.Response, error) {
+	return b.dropEntities(ctx, func(c *change) []string {
+		if e := c.entityNamed(p.Name); e != nil {
+			return []string{e.ID}
+		}
+		return nil
+	})
+}
+
+type entityIDsParams struct {
+	IDs []string `param:"entity_ids" help:"Ids of the entities to delete."`
+}
+
+func (b *engine) deleteEntities(ctx context.Context, _ *engines.Request, p entityIDsParams) (*engines.Response, error) {
+	if len(p.IDs) == 0 {
+		return nil, engines.Invalid("missing entity ids to delete")
+	}
+	return b.dropEntities(ctx, func(*change) []string { return p.IDs })
+}
+
+// dropEntities removes entities in one commit. Those that do not exist are none.
+func (b *engine) dropEntities(ctx context.Context, which func(*change) []string) (*engines.Response, error) {
+	err := b.change(ctx, func(c *change) error {
+		for _, id := range which(c) {
+			if c.entities[id] != nil {
+				c.dropEntity(id)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &engines.Response{}, nil
+}
+
+func (b *engine) listEntityNames(
+	ctx context.Context, _ *engines.Request, _ engines.NoParams,
+) (*engines.Response, error) {
+	var names []string
+	err := b.view(ctx, func(x *index) {
+		for _, e := range x.entities {
+			names = append(names, e.Name)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	return engines.ListResponse(names)
+}
+
+func (b *engine) listEntityIDs(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	info := make(map[string]any)
+	err := b.view(ctx, func(x *index) {
+		for id, e := range x.entities {
+			about := map[string]any{"name": e.Name}
+			if len(e.Aliases) > 0 {
+				aliases := make([]map[string]any, 0, len(e.Aliases))
+				for i := range e.Aliases {
+					aliases = append(aliases, b.briefAlias(&e.Aliases[i]))
+				}
+				about["aliases"] = aliases
+			}
+			info[id] = about
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return listWithInfo(info)
+}
+
+// listWithInfo answers a list whose keys are told more of.
+func listWithInfo(info map[string]any) (*engines.Response, error) {
+	if len(info) == 0 {
+		return nil, engines.NotFound()
+	}
+	return &engines.Response{Data: map[string]any{"keys": slices.Sorted(maps.Keys(info)), "key_info": info}}, nil
+}

@@ -1,0 +1,235 @@
+// Package oidc signs identity tokens: what a token's holder shows to others to prove who it is, and what
+// those verify it with. It serves identity/oidc/.
+//
+// A named key signs; a role says which key, for whom and with which claims. See DESIGN.md.
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"coffer/server/identity"
+	"coffer/storage"
+)
+
+// Holders tells who holds a token; *identity.Store is one.
+type Holders interface {
+	// Holder returns an entity with its groups, identity.ErrNoEntity or identity.ErrDisabled.
+	Holder(ctx context.Context, entityID string) (*identity.Holder, error)
+}
+
+// Config is what a Store works with.
+type Config struct {
+	// Storage is the place of the engine; the store's keys live below "oidc/".
+	Storage storage.Storage
+	Holders Holders
+	// Address is the URL at which clients reach the server: the issuer, unless one is configured.
+	Address string
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Store keeps keys and roles. It is safe for concurrent use.
+type Store struct {
+	cfg Config
+
+	// changing is held while something is changed, storage included.
+	changing sync.Mutex
+
+	mu sync.RWMutex
+	// issuer, keys and roles are guarded by mu; what they hold is never changed in place.
+	issuer string
+	keys   map[string]*namedKey
+	roles  map[string]*role
+	// doubtful is set when a commit failed: everything is read again before anybody is told anything.
+	doubtful bool
+}
+
+const (
+	folder     = "oidc/"
+	configKey  = folder + "config"
+	keyFolder  = folder + "key/"
+	roleFolder = folder + "role/"
+)
+
+// New opens what is in cfg.Storage.
+func New(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg}
+	return s, s.load(ctx)
+}
+
+// load reads everything; the caller holds changing, or is New.
+func (s *Store) load(ctx context.Context) error {
+	var c configRecord
+	err := s.read(ctx, configKey, &c)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	keys := map[string]*namedKey{defaultKey: newDefaultKey()}
+	err = s.each(ctx, keyFolder, func(name string, b []byte) error {
+		k, err := decodeKey(name, b)
+		keys[name] = k
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	roles := make(map[string]*role)
+	err = s.each(ctx, roleFolder, func(name string, b []byte) error {
+		r, err := decodeRole(name, b)
+		roles[name] = r
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.issuer, s.keys, s.roles, s.doubtful = c.Issuer, keys, roles, false
+	return nil
+}
+
+func (s *Store) each(ctx context.Context, folder string, visit func(name string, b []byte) error) error {
+	names, err := s.cfg.Storage.List(ctx, folder, "", 0)
+	if err != nil {
+		return fmt.Errorf("oidc: list %s: %w", folder, err)
+	}
+	for _, name := range names {
+		b, err := s.cfg.Storage.Get(ctx, folder+name)
+		if err != nil {
+			return fmt.Errorf("oidc: read %s%s: %w", folder, name, err)
+		}
+		if err := visit(name, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) read(ctx context.Context, key string, into any) error {
+	b, err := s.cfg.Storage.Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("oidc: read %s: %w", key, err)
+	}
+	return decode(key, b, into)
+}
+
+// view runs f while nothing changes; f only reads.
+func (s *Store) view(ctx context.Context, f func()) error {
+	s.mu.RLock()
+	doubtful := s.doubtful
+	s.mu.RUnlock()
+	if doubtful {
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f()
+	return nil
+}
+
+func (s *Store) settle(ctx context.Context) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	return s.settleLocked(ctx)
+}
+
+func (s *Store) settleLocked(ctx context.Context) error {
+	s.mu.RLock()
+	doubtful := s.doubtful
+	s.mu.RUnlock()
+	if !doubtful {
+		return nil
+	}
+	return s.load(ctx)
+}
+
+// edit is what one request changes: one commit, and what then puts it into the maps.
+type edit struct {
+	ops  []storage.Op
+	done []func()
+}
+
+// change runs f, which says what to change, and commits it. When the commit fails nobody knows what storage
+// holds, and it is read again.
+func (s *Store) change(ctx context.Context, f func(*edit) error) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if err := s.settleLocked(ctx); err != nil {
+		return err
+	}
+	var e edit
+	if err := f(&e); err != nil || len(e.ops) == 0 {
+		return err
+	}
+	err := s.cfg.Storage.Apply(ctx, e.ops...)
+	s.mu.Lock()
+	if err != nil {
+		s.doubtful = true
+	} else {
+		for _, done := range e.done {
+			done()
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		_ = s.load(context.WithoutCancel(ctx)) // it stays doubtful when this fails
+		return fmt.Errorf("oidc: write %s: %w", e.ops[0].Key, err)
+	}
+	return nil
+}
+
+// put adds a record to the edit.
+func (e *edit) put(key string, v any, done func()) error {
+	b, err := encode(v)
+	e.ops, e.done = append(e.ops, storage.Put(key, b)), append(e.done, done)
+	return err
+}
+
+func (e *edit) remove(key string, done func()) {
+	e.ops, e.done = append(e.ops, storage.Delete(key)), append(e.done, done)
+}
+
+func (s *Store) putKey(e *edit, k *namedKey) error {
+	return e.put(keyFolder+k.Name, k, func() { s.keys[k.Name] = k })
+}
+
+// issuerURL is the iss claim of tokens; the caller holds mu.
+func (s *Store) issuerURL() string {
+	address := s.issuer
+	if address == "" {
+		address = s.cfg.Address
+	}
+	return address + "/v1/identity/oidc"
+}
+
+// validIssuer reports whether an issuer is a scheme, a host and perhaps a port.
+func validIssuer(issuer string) bool {
+	u, err := url.Parse(issuer)
+	if err != nil || len(issuer) > maxIssuer {
+		return false
+	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host}
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && bare.String() == issuer
+}
+
+const maxIssuer = 2 << 10
+
+// rolesOf are the names of the roles that use a key, sorted; the caller holds mu.
+func (s *Store) rolesOf(key string) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(s.roles)) {
+		if s.roles[name].Key == key {
+			names = append(names, name)
+		}
+	}
+	return names
+}
