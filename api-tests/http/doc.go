@@ -30,7 +30,8 @@
 // ${name} stands for a variable: root (the root token), key1, key2, key3 (unseal keys of sealed and unsealed servers,
 // of which two are needed), addr, hostport, dir (an empty folder the server may write to), and what earlier steps
 // captured. ${repeat:text:count}, ${base64:text}, ${hex:00ff} (the bytes), ${unmask:encoded:otp} (the token of
-// generate-root, from two variables) and ${patch:name:text} (variable name, its end overwritten with text) compute.
+// generate-root, from two variables) ${patch:name:text} (variable name, its end overwritten with text) and ${spoil:name} (variable name, a key in hex, with
+// another beginning) compute.
 //
 // Directives start with "> ":
 //

@@ -191,10 +191,11 @@ func markNumber(literal, key string) string {
 	return strconv.FormatInt(undoTicks(number), 10)
 }
 
-// undoTicks takes seconds that are a few below a round number for the round number.
+// undoTicks takes seconds that are somewhat below a round number for the round number: a script on a busy machine takes
+// its time.
 func undoTicks(seconds int64) int64 {
-	step, slack := int64(60), int64(8)
-	if seconds <= 60 {
+	step, slack := int64(60), int64(25)
+	if seconds <= 30 {
 		step, slack = 10, 4
 	}
 	if full := (seconds + step - 1) / step * step; full-seconds <= slack {

@@ -97,8 +97,25 @@ func (v *variables) compute(expression string) (string, error) {
 			return "", errVariable
 		}
 		return value[:len(value)-len(tail)] + tail, nil
+	case "spoil":
+		value, ok := v.values[args]
+		if !ok || len(value) < spoilt {
+			return "", errVariable
+		}
+		return strings.Map(otherDigit, value[:spoilt]) + value[spoilt:], nil
 	}
 	return "", errVariable
+}
+
+// spoilt is how many characters at the beginning of a key become others. Its end stays: in a share of Shamir's it
+// tells the shares apart, and two that have it in common are refused for that.
+const spoilt = 8
+
+func otherDigit(digit rune) rune {
+	if digit == '0' {
+		return '1'
+	}
+	return '0'
 }
 
 // unmask decodes the token that generate-root hides with a one-time pad.

@@ -74,9 +74,15 @@ func (b *engine) lookup(ctx context.Context, r *engines.Request, p tokenParams) 
 	return b.describe(ctx, e)
 }
 
+// errEnded is told a caller whose token ended since it was let in, in the words of the server's own refusal.
+var errEnded = engines.Denied("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
+
 // lookupSelf takes the parameter "token" and has no use for it, as Vault does.
 func (b *engine) lookupSelf(ctx context.Context, r *engines.Request, _ tokenParams) (*engines.Response, error) {
 	e, err := b.store.find(ctx, r.Caller.Token)
+	if errors.Is(err, ErrBadToken) {
+		return nil, errEnded
+	}
 	if err != nil {
 		return nil, err
 	}
