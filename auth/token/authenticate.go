@@ -200,11 +200,7 @@ func (s *Store) putLocked(ctx context.Context, e *Entry, ops []storage.Op) error
 
 // ByAccessor returns the entry of the token with that accessor, without its text, or ErrBadToken.
 func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
-	id, err := s.idByAccessor(ctx, accessor)
-	if err != nil {
-		return nil, err
-	}
-	return s.byID(ctx, id)
+	return s.byID(ctx, s.keys.idOfAccessor(accessor))
 }
 
 func (s *Store) byID(ctx context.Context, id string) (*Entry, error) {
@@ -219,12 +215,4 @@ func (s *Store) byID(ctx context.Context, id string) (*Entry, error) {
 		return nil, ErrBadToken
 	}
 	return e.withToken(engines.Token{}), nil
-}
-
-func (s *Store) idByAccessor(ctx context.Context, accessor string) (string, error) {
-	id, err := s.cfg.Storage.Get(ctx, accessorKey(accessor))
-	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
-		return "", ErrBadToken
-	}
-	return string(id), err
 }

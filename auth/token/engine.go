@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -234,12 +235,13 @@ func (b *engine) revokeAccessor(ctx context.Context, _ *engines.Request, p acces
 	if p.Accessor == "" {
 		return nil, errMissingAccessor
 	}
-	id, err := b.store.idByAccessor(ctx, p.Accessor)
-	if errors.Is(err, ErrBadToken) {
-		return &engines.Response{Warnings: []string{"No token found with this accessor"}}, nil
-	}
+	id := b.store.keys.idOfAccessor(p.Accessor)
+	gone, err := b.store.gone(ctx, id)
 	if err != nil {
 		return nil, err
+	}
+	if gone {
+		return &engines.Response{Warnings: []string{"No token found with this accessor"}}, nil
 	}
 	return &engines.Response{}, b.store.RevokeID(ctx, id)
 }
@@ -256,11 +258,24 @@ func (b *engine) revokeOrphan(ctx context.Context, _ *engines.Request, p tokenPa
 }
 
 func (b *engine) listAccessors(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
-	names, err := b.store.cfg.Storage.List(ctx, accessorFolder, "", 0)
+	var accessors []string
+	err := b.store.each(ctx, entryFolder, func(id string) error {
+		e, err := b.store.read(ctx, id)
+		switch {
+		case err == nil:
+			accessors = append(accessors, e.Caller.Accessor)
+		case errors.Is(err, errCorrupt):
+			b.store.log.Error("token record is unreadable", "id", id)
+		case !errors.Is(err, ErrBadToken): // it may have been revoked meanwhile
+			return err
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	return engines.ListResponse(names)
+	slices.Sort(accessors)
+	return engines.ListResponse(accessors)
 }
 
 func (b *engine) tidy(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {

@@ -34,7 +34,7 @@ type draft struct {
 }
 
 // add makes the token and returns its entry, with Caller.Token set. Nothing is stored of a batch token; a
-// service token, its accessor, its place below its parent and its lease are one commit.
+// service token, its place below its parent and its lease are one commit.
 func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	if d.batch {
 		return s.addBatch(ctx, d)
@@ -139,7 +139,8 @@ func (s *Store) name(e *Entry, t engines.Token) *Entry {
 		t = newServiceToken(slices.Equal(e.Caller.Policies, []string{rootPolicy}))
 	}
 	e = e.withToken(t)
-	e.ID, e.Caller.Accessor = s.keys.idOf(t), base62(shortText)
+	e.Caller.Accessor = s.keys.accessorOf(t)
+	e.ID = s.keys.idOfAccessor(e.Caller.Accessor)
 	e.MaxUses = e.NumUses
 	e.complete()
 	return e
@@ -151,8 +152,7 @@ func (s *Store) stage(e *Entry) (ops []storage.Op, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ops = append(make([]storage.Op, 0, 6),
-		storage.Put(entryKey(e.ID), value), storage.Put(accessorKey(e.Caller.Accessor), []byte(e.ID)))
+	ops = append(make([]storage.Op, 0, 6), storage.Put(entryKey(e.ID), value))
 	if e.Parent != "" {
 		ops = append(ops, storage.Put(parentKey(e.Parent, e.ID), nil))
 	}

@@ -17,12 +17,11 @@ import (
 
 // Where the store's keys live in the barrier.
 const (
-	root           = "sys/token/"
-	keysKey        = root + "keys"
-	entryFolder    = root + "id/"
-	accessorFolder = root + "accessor/" // + accessor → id
-	parentFolder   = root + "parent/"   // + id of the parent + "/" + id of the child
-	roleFolder     = root + "roles/"
+	root         = "sys/token/"
+	keysKey      = root + "keys"
+	entryFolder  = root + "id/"
+	parentFolder = root + "parent/" // + id of the parent + "/" + id of the child
+	roleFolder   = root + "roles/"
 )
 
 // Prefixes of tokens.
@@ -36,7 +35,7 @@ const keySize = 32
 
 // keys are the secrets of the store; they never leave the barrier and this struct.
 type keys struct {
-	id    [keySize]byte // HMAC-SHA256 of a token's text gives its id
+	id    [keySize]byte // HMAC-SHA256 of a token's text gives its accessor, and of that its id
 	batch [keySize]byte // batch tokens are encrypted under keys derived from it
 }
 
@@ -63,15 +62,36 @@ func openKeys(ctx context.Context, store storage.Storage) (k keys, err error) {
 
 const idLength = 1 + 2*sha256.Size
 
-// idOf is the name under which a service token is kept: "h" and the keyed hash of its text.
-func (k *keys) idOf(t engines.Token) string {
-	mac := hmac.New(sha256.New, k.id[:])
-	mac.Write([]byte(t.Reveal()))
-	var sum [sha256.Size]byte
+// idOf is the name under which a service token is kept.
+func (k *keys) idOf(t engines.Token) string { return k.idOfAccessor(k.accessorOf(t)) }
+
+// accessorOf is the token's accessor: 24 digits of base 62 of the keyed hash of its text, some 142 bits.
+func (k *keys) accessorOf(t engines.Token) string {
+	sum := k.hash("token", t.Reveal())
+	var accessor [shortText]byte
+	for i := range accessor {
+		accessor[i] = base62Digits[sum[i]%62]
+	}
+	return string(accessor[:])
+}
+
+// idOfAccessor leads from the accessor to the id without a record that says so: "h" and the keyed hash.
+func (k *keys) idOfAccessor(accessor string) string {
+	sum := k.hash("accessor", accessor)
 	var id [idLength]byte
 	id[0] = 'h'
-	hex.Encode(id[1:], mac.Sum(sum[:0]))
+	hex.Encode(id[1:], sum[:])
 	return string(id[:])
+}
+
+// hash is HMAC-SHA256 (RFC 2104) of the text; what it is the hash of keeps the uses apart.
+func (k *keys) hash(what, text string) (sum [sha256.Size]byte) {
+	mac := hmac.New(sha256.New, k.id[:])
+	mac.Write([]byte(what))
+	mac.Write([]byte{0})
+	mac.Write([]byte(text))
+	mac.Sum(sum[:0])
+	return sum
 }
 
 // idOfLease takes the token's id from the id of its lease.
@@ -85,7 +105,6 @@ func idOfLease(leaseID string) (id string, ok bool) {
 }
 
 func entryKey(id string) string             { return entryFolder + id }
-func accessorKey(accessor string) string    { return accessorFolder + accessor }
 func parentKey(parent, id string) string    { return parentFolder + parent + "/" + id }
 func (s *Store) cubbyhole(id string) string { return s.cfg.CubbyholePrefix + id + "/" }
 

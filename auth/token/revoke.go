@@ -226,7 +226,6 @@ func (r *revocation) remove(ctx context.Context, id, parent string) error {
 		return err
 	default:
 		leaseID = e.LeaseID()
-		r.ops = append(r.ops, storage.Delete(accessorKey(e.Caller.Accessor)))
 		if e.Parent != "" && e.Parent != parent {
 			r.ops = append(r.ops, storage.Delete(parentKey(e.Parent, id)))
 		}

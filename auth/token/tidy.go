@@ -14,7 +14,7 @@ import (
 const tidyPage = 512
 
 // Tidy looks through everything stored, in the background, and puts right what a fault may have left:
-// accessors and places in the tree without a token, tokens whose parent, time or uses are gone. It
+// places in the tree without a token, tokens whose parent, time or uses are gone. It
 // reports false when a tidy is running already.
 func (s *Store) Tidy() bool {
 	if !s.tidying.CompareAndSwap(false, true) {
@@ -32,7 +32,7 @@ func (s *Store) Tidy() bool {
 type tidyStats struct{ tokens, revoked, unindexed int }
 
 func (s *Store) tidy(ctx context.Context) (stats tidyStats, err error) {
-	steps := []func(context.Context, *tidyStats) error{s.tidyAccessors, s.tidyTree, s.tidyTokens}
+	steps := []func(context.Context, *tidyStats) error{s.tidyTree, s.tidyTokens}
 	for _, step := range steps {
 		if err := step(ctx, &stats); err != nil {
 			return stats, err
@@ -70,24 +70,6 @@ func (s *Store) gone(ctx context.Context, id string) (bool, error) {
 		return false, nil
 	}
 	return false, err
-}
-
-func (s *Store) tidyAccessors(ctx context.Context, stats *tidyStats) error {
-	return s.each(ctx, accessorFolder, func(accessor string) error {
-		key := accessorKey(accessor)
-		id, err := s.cfg.Storage.Get(ctx, key)
-		if errors.Is(err, storage.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if gone, err := s.gone(ctx, string(id)); err != nil || !gone {
-			return err
-		}
-		stats.unindexed++
-		return s.cfg.Storage.Apply(ctx, storage.Delete(key))
-	})
 }
 
 func (s *Store) tidyTree(ctx context.Context, stats *tidyStats) error {
