@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"coffer/engines"
 )
 
 func TestMetadataIsReadInAllItsForms(t *testing.T) {
@@ -97,4 +99,23 @@ func TestNetworksWithinOthers(t *testing.T) {
 			t.Errorf("%v within %v: %v", tc.inner, tc.outer, err)
 		}
 	}
+}
+
+func FuzzDecodeRole(f *testing.F) {
+	b, err := json.Marshal(&role{Folder: "f", RoleID: "r", BindSecretID: true, Secret: secretSettings{CIDRs: []string{"10.0.0.0/8"}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte("null"))
+	f.Add([]byte(`{"secret": {"cidrs": ["x"]}}`))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		r, err := decodeRole("r", b)
+		if err != nil {
+			return
+		}
+		r.Token.Show(map[string]any{})
+		// A network that cannot be read keeps everybody out.
+		_ = r.admit(&engines.Request{})
+	})
 }

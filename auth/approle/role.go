@@ -74,6 +74,10 @@ func (e *engine) role(ctx context.Context, name string) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decodeRole(name, b)
+}
+
+func decodeRole(name string, b []byte) (*role, error) {
 	r := &role{Name: name}
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("approle: role %s is unreadable: %w", name, err)

@@ -118,19 +118,24 @@ func (k *Keeper) load(ctx context.Context, accessor, encoded string) error {
 	if err != nil {
 		return fmt.Errorf("lockout: %w", err)
 	}
-	name, err := base64.RawURLEncoding.DecodeString(encoded)
+	name, r, err := decode(encoded, b)
 	if err != nil {
 		return fmt.Errorf("lockout: %s/%s: %w", accessor, encoded, err)
 	}
-	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return fmt.Errorf("lockout: %s/%s: %w", accessor, encoded, err)
-	}
-	u := User{Accessor: accessor, Name: string(name)}
+	u := User{Accessor: accessor, Name: name}
 	k.stored[u] = r.Until
 	c := k.known.make(u)
 	c.last, c.locked = r.Failed, true
 	return nil
+}
+
+// decode reads the name of a stored lock's user, and the lock.
+func decode(encoded string, b []byte) (name string, r record, err error) {
+	text, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", r, err
+	}
+	return string(text), r, json.Unmarshal(b, &r)
 }
 
 func key(u User) string {
