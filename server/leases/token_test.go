@@ -263,7 +263,7 @@ func TestExpiryFaults(t *testing.T) {
 			synctest.Wait()
 			cancel()
 			m.Wait()
-			if n := keys(t, base.(*memory.Store)); n != 3 { // the store's keys, and one root token
+			if n := keys(t, base.(*memory.Store)); n != 2 { // the store's keys, and one root token
 				t.Errorf("%d keys left", n)
 			}
 		})
