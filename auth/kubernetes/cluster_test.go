@@ -303,7 +303,7 @@ func TestNamespaceSelector(t *testing.T) {
 		"no labels":     {`{"matchLabels":{"team":"a"}}`, `{"metadata":{}}`, nil, wrongSpace, "has not those labels"},
 		"no namespace":  {`{"matchLabels":{"team":"a"}}`, "", nil, wrongSpace, "404 NotFound"},
 		"not an object": {`{"matchLabels":{"team":"a"}}`, "canary-message", nil, wrongSpace, "not an object"},
-		"no reviewer":   {`{"matchLabels":{"team":"a"}}`, object1, object{"token_reviewer_jwt": ""},
+		"no reviewer": {`{"matchLabels":{"team":"a"}}`, object1, object{"token_reviewer_jwt": ""},
 			wrongSpace + " err=namespace lookup failed: TokenReviewer JWT needs to be configured to use namespace selectors", "selector"},
 	} {
 		t.Run(name, func(t *testing.T) {
