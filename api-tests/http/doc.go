@@ -5,7 +5,8 @@
 //
 //	server: unsealed
 //
-// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself), and goes on with
+// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself, or kubernetes-auth: unsealed, where Vault
+// has the official plugin), and goes on with
 // steps:
 //
 //	=== a title, unique in the file

@@ -113,17 +113,23 @@ func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 	if state == selfUnsealing {
 		config += sealStanza(t, kind)
 	}
+	if state == kubernetesAuth && kind == servers.Vault {
+		config += pluginDirectory(t)
+	}
 	server := servers.ForTest(t, kind, servers.Options{Storage: servers.InMemory, Config: config, LogLevel: "warn"})
-	ctx, initialise := t.Context(), state == sealed || state == unsealed
+	ctx, initialise := t.Context(), state == sealed || state == unsealed || state == kubernetesAuth
 	if initialise {
 		if err := server.Init(ctx, 3, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if state == unsealed {
+	if state == unsealed || state == kubernetesAuth {
 		if err := server.Unseal(ctx); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if state == kubernetesAuth && kind == servers.Vault {
+		registerPlugin(t, server)
 	}
 	vars := newVariables()
 	vars.set("addr", server.Addr())

@@ -21,6 +21,8 @@ const (
 	unsealed      serverState = "unsealed"
 	// selfUnsealing is uninitialised, with a seal that opens by itself: static in coffer, transit in Vault.
 	selfUnsealing serverState = "self-unsealing"
+	// kubernetesAuth is unsealed, with the official plugin of Kubernetes auth registered in Vault.
+	kubernetesAuth serverState = "kubernetes-auth"
 )
 
 // script is one file. The texts are kept as written, so that recording changes nothing but answers.
@@ -124,10 +126,11 @@ func (s *script) parseHead() error {
 		}
 	}
 	switch s.state {
-	case uninitialised, sealed, unsealed, selfUnsealing:
+	case uninitialised, sealed, unsealed, selfUnsealing, kubernetesAuth:
 		return nil
 	}
-	return fmt.Errorf("1: %w: a script starts with server: uninitialised, sealed, unsealed or self-unsealing", ErrScript)
+	return fmt.Errorf("1: %w: a script starts with server: uninitialised, sealed, unsealed, self-unsealing or "+
+		"kubernetes-auth", ErrScript)
 }
 
 func (s *script) checkTitles() error {

@@ -74,7 +74,12 @@ func (p *Process) Kill() {
 }
 
 // Suspend stops the process where it is: it holds its connections and answers none, until Resume.
-func (p *Process) Suspend() error { return p.signal(sigStop) }
+func (p *Process) Suspend() error {
+	if err := p.signal(sigStop); err != nil {
+		return err
+	}
+	return awaitStop(p.pid)
+}
 
 // Resume lets a suspended process go on.
 func (p *Process) Resume() error { return p.signal(sigCont) }

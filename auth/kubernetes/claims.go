@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -68,6 +69,7 @@ var (
 	errMalformed = errors.New("not a JWT signed with RSA or ECDSA")
 	errSignature = errors.New("signed by none of pem_keys")
 	errContents  = errors.New("claims of the wrong type")
+	errUnsigned  = engines.Denied("invalid algorithm (alg) header parameter: token must be signed")
 )
 
 // parseJWT reads a token. With keys, one of them must have signed it. Its errors hold no part of the token.
@@ -94,6 +96,9 @@ func parseJWT(token engines.Token, keys []crypto.PublicKey) (*claims, error) {
 	}
 	if err != nil {
 		return nil, errContents
+	}
+	if strings.HasSuffix(text, ".") {
+		return nil, errUnsigned
 	}
 	c.account = names.account()
 	return c, nil

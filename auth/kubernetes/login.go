@@ -148,7 +148,11 @@ func (a *attempt) run(ctx context.Context, req *engines.Request) (*engines.Login
 
 // read decodes the token and checks everything that needs no API server.
 func (a *attempt) read(c *config) (err error) {
-	if a.claims, err = parseJWT(a.token, c.keys); err != nil {
+	a.claims, err = parseJWT(a.token, c.keys)
+	switch {
+	case errors.Is(err, errUnsigned):
+		return &refusal{told: errUnsigned, check: "the token", cause: err}
+	case err != nil:
 		return &refusal{told: errDenied, check: "the token", cause: err}
 	}
 	issuer := c.Issuer

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package servers
+
+func awaitStop(int) error { return nil }
