@@ -167,6 +167,34 @@ func TestExternalGroupsFollowLogins(t *testing.T) {
 	step("no groups", "internal")
 }
 
+func TestExternalGroupsFollowRenewals(t *testing.T) {
+	base := storagetest.NewFaulty(memory.New())
+	f := openFixture(t, base)
+	id := f.make("group", params{"name": "admins", "type": "external", "policies": []any{"admins"}})
+	f.make("group-alias", params{"name": "admins", "mount_accessor": ldap, "canonical_id": id})
+	e := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "bob"})
+	for _, step := range []struct {
+		groups  []string
+		mount   string
+		commits int
+		want    []string
+	}{
+		{[]string{"admins"}, ldap, 1, []string{"admins"}}, {[]string{"Admins"}, ldap, 0, []string{"admins"}},
+		{[]string{}, jwt, 0, []string{"admins"}}, {[]string{}, ldap, 1, nil},
+	} {
+		before := base.Calls(storagetest.Apply)
+		if err := f.store.Regroup(t.Context(), e.ID, step.mount, step.groups); err != nil {
+			t.Fatal(err)
+		}
+		if n := base.Calls(storagetest.Apply) - before; n != step.commits || !slices.Equal(f.policies(e.ID), step.want) {
+			t.Errorf("%v at %s: %d commits, %v", step.groups, step.mount, n, f.policies(e.ID))
+		}
+	}
+	if err := f.store.Regroup(t.Context(), "nobody", ldap, []string{"admins"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWhatIdentityAddsFollowsEveryChange(t *testing.T) {
 	f := newFixture(t)
 	bob := f.make("entity", params{"name": "bob", "policies": []any{"Own", "own"}})
