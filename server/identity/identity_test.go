@@ -367,7 +367,16 @@ func toStrings(m params) map[string]string {
 
 func TestRestartFindsEverything(t *testing.T) {
 	f := newFixture(t)
+	for i := range 2000 {
+		f.mustLogin(token.Alias{MountAccessor: ldap, Name: fmt.Sprint("u", i)})
+	}
 	populate(f)
+	// A page of a list costs as much as the whole list behind the barrier, so there is one list for each kind.
+	counted := storagetest.NewFaulty(f.base)
+	openFixture(t, counted)
+	if n := counted.Calls(storagetest.List); n != 2 {
+		t.Errorf("%d lists at the start", n)
+	}
 	if diff := cmp.Diff(f.dump(), openFixture(t, f.base).dump()); diff != "" {
 		t.Error(diff)
 	}
