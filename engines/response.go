@@ -94,7 +94,8 @@ type Login struct {
 	Alias string
 	// AliasMetadata is what identity keeps of the alias; nil leaves what it has.
 	AliasMetadata map[string]string
-	// GroupAliases are the groups that the method says he is in; external groups follow them.
+	// GroupAliases are the groups that the method says he is in; external groups follow them. At a renewal nil
+	// says nothing.
 	GroupAliases    []string
 	TTL             time.Duration
 	MaxTTL          time.Duration

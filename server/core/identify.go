@@ -7,12 +7,11 @@ import (
 	"coffer/policy"
 	"coffer/server/identity"
 	"coffer/server/identity/oidc"
-	"coffer/server/mounts"
 )
 
 func (s *session) buildIdentity(ctx context.Context) (err error) {
 	s.identity, err = identity.New(ctx, identity.Config{
-		Storage: s.barrier, Prefix: s.builtinFolder(identityPath), Mounts: accessors{s.mounts},
+		Storage: s.barrier, Prefix: s.builtinFolder(identityPath), Mounts: s.mounts,
 		Logger: s.logger, Now: s.cfg.Now,
 	})
 	return err
@@ -27,21 +26,6 @@ func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.
 		return nil, err
 	}
 	return s.identity.Engine(signer.Routes()...), nil
-}
-
-// accessors finds mounts for identity.
-type accessors struct{ *mounts.Table }
-
-// ByAccessor implements identity.Mounts.
-func (a accessors) ByAccessor(accessor string) (engines.Mount, bool) {
-	for _, kind := range []mounts.Kind{mounts.Auth, mounts.Secret} {
-		for _, e := range a.Entries(kind) {
-			if e.Accessor == accessor {
-				return e.Mount(), true
-			}
-		}
-	}
-	return engines.Mount{}, false
 }
 
 // errNoHolder is returned for a token whose entity is disabled or gone.

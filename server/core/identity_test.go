@@ -23,7 +23,9 @@ func holder(t *testing.T, c *core.Core, root, alias string) (token, entity strin
 
 func refused(t *testing.T, c *core.Core, token, why string) {
 	t.Helper()
-	for _, path := range []string{"auth/token/lookup-self", "secret/data/x", "nope/x"} {
+	for _, path := range []string{
+		"auth/token/lookup-self", "secret/data/x", "nope/x", "sys/internal/ui/mounts/secret", "sys/internal/ui/mounts",
+	} {
 		_, err := do(t.Context(), c, token, engines.Read, path, nil)
 		if !errors.Is(err, engines.ErrDenied) || err.Error() != "permission denied" {
 			t.Errorf("%s: %s: %v", why, path, err)

@@ -26,5 +26,8 @@ func (m methods) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 		return nil, nil, errNotRenewing
 	}
 	login, err := renewer.RenewLogin(ctx, r)
+	if err == nil && login.GroupAliases != nil && r.Holder.EntityID != "" {
+		err = m.identity.Regroup(ctx, r.Holder.EntityID, mount.Entry.Accessor, login.GroupAliases)
+	}
 	return login, mount.TTLs(), err
 }

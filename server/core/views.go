@@ -57,11 +57,7 @@ func (a acls) ofEntry(ctx context.Context) func(*token.Entry, error) (*policy.AC
 		if err != nil {
 			return nil, err
 		}
-		acl, err := a.acl(ctx, e.Caller)
-		if errors.Is(err, errNoHolder) {
-			return nil, sys.ErrNoToken
-		}
-		return acl, err
+		return a.acl(ctx, e.Caller)
 	}
 }
 

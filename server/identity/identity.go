@@ -69,26 +69,20 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// loadPage is how many names one step of loading lists.
-const loadPage = 1024
-
+// load reads all records of a kind. It lists them in one go: the barrier decrypts every name of a folder for
+// each page of a list.
 func (s *Store) load(ctx context.Context, kind recordKind) error {
 	folder := s.cfg.Prefix + string(kind) + "/"
-	for after := ""; ; {
-		ids, err := s.cfg.Storage.List(ctx, folder, after, loadPage)
-		if err != nil {
-			return fmt.Errorf("identity: list %s: %w", folder, err)
-		}
-		for _, id := range ids {
-			if err := s.reload(ctx, recordRef{kind, id}); err != nil {
-				return err
-			}
-		}
-		if len(ids) < loadPage {
-			return nil
-		}
-		after = ids[len(ids)-1]
+	ids, err := s.cfg.Storage.List(ctx, folder, "", 0)
+	if err != nil {
+		return fmt.Errorf("identity: list %s: %w", folder, err)
 	}
+	for _, id := range ids {
+		if err := s.reload(ctx, recordRef{kind, id}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reload puts into the index what storage has under a record's key. The caller holds changing, or is New.

@@ -167,6 +167,34 @@ func TestExternalGroupsFollowLogins(t *testing.T) {
 	step("no groups", "internal")
 }
 
+func TestExternalGroupsFollowRenewals(t *testing.T) {
+	base := storagetest.NewFaulty(memory.New())
+	f := openFixture(t, base)
+	id := f.make("group", params{"name": "admins", "type": "external", "policies": []any{"admins"}})
+	f.make("group-alias", params{"name": "admins", "mount_accessor": ldap, "canonical_id": id})
+	e := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "bob"})
+	for _, step := range []struct {
+		groups  []string
+		mount   string
+		commits int
+		want    []string
+	}{
+		{[]string{"admins"}, ldap, 1, []string{"admins"}}, {[]string{"Admins"}, ldap, 0, []string{"admins"}},
+		{[]string{}, jwt, 0, []string{"admins"}}, {[]string{}, ldap, 1, nil},
+	} {
+		before := base.Calls(storagetest.Apply)
+		if err := f.store.Regroup(t.Context(), e.ID, step.mount, step.groups); err != nil {
+			t.Fatal(err)
+		}
+		if n := base.Calls(storagetest.Apply) - before; n != step.commits || !slices.Equal(f.policies(e.ID), step.want) {
+			t.Errorf("%v at %s: %d commits, %v", step.groups, step.mount, n, f.policies(e.ID))
+		}
+	}
+	if err := f.store.Regroup(t.Context(), "nobody", ldap, []string{"admins"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWhatIdentityAddsFollowsEveryChange(t *testing.T) {
 	f := newFixture(t)
 	bob := f.make("entity", params{"name": "bob", "policies": []any{"Own", "own"}})
@@ -196,66 +224,6 @@ func TestWhatIdentityAddsFollowsEveryChange(t *testing.T) {
 	f.write("entity/id/"+bob, params{"disabled": false})
 	f.do(engines.Delete, "entity/id/"+bob, nil)
 	f.refused(bob, ErrNoEntity)
-}
-
-func TestTokensOfAMergedEntityAreThoseOfTheOther(t *testing.T) {
-	f := newFixture(t)
-	bob := f.make("entity", params{"name": "bob", "policies": []any{"bob"}})
-	eve := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "eve"})
-	f.make("group", params{"name": "ops", "policies": []any{"ops"}, "member_entity_ids": []any{eve.ID}})
-	f.write("entity/merge", params{"from_entity_ids": []any{eve.ID}, "to_entity_id": bob})
-	h, err := f.store.Holder(t.Context(), eve.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.EntityID() != bob || !slices.Equal(h.Policies(), []string{"bob", "ops"}) {
-		t.Errorf("eve is %s with %v", h.EntityID(), h.Policies())
-	}
-	if again := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "eve"}); again.ID != bob {
-		t.Error("eve's alias is not bob's")
-	}
-	if diff := cmp.Diff(f.dump(), openFixture(t, f.base).dump()); diff != "" {
-		t.Errorf("after a restart:\n%s", diff)
-	}
-	f.write("entity/id/"+bob, params{"disabled": true})
-	f.refused(eve.ID, ErrDisabled)
-	if _, err := f.login(token.Alias{MountAccessor: ldap, Name: "eve"}); !errors.Is(err, engines.ErrDenied) {
-		t.Errorf("login of a disabled entity: %v", err)
-	}
-	f.do(engines.Delete, "entity/id/"+bob, nil)
-	f.refused(eve.ID, ErrNoEntity)
-}
-
-func TestAMergeKeepsOneAliasForEachMount(t *testing.T) {
-	f := newFixture(t)
-	bob := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "bob"})
-	eve := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "eve"})
-	dan := f.mustLogin(token.Alias{MountAccessor: ldap, Name: "dan"})
-	anna := f.make("entity", params{"name": "anna"})
-	alias := func(e token.Entity) string { return f.store.index.entities[e.ID].Aliases[0].ID }
-	for name, p := range map[string]params{
-		"a clash":                {"from_entity_ids": []any{eve.ID}, "to_entity_id": bob.ID},
-		"a clash of two sources": {"from_entity_ids": []any{eve.ID, dan.ID}, "to_entity_id": anna},
-		"a choice for two sources": {"from_entity_ids": []any{eve.ID, dan.ID}, "to_entity_id": anna,
-			"conflicting_alias_ids_to_keep": []any{alias(eve)}},
-		"neither kept": {"from_entity_ids": []any{eve.ID}, "to_entity_id": bob.ID,
-			"conflicting_alias_ids_to_keep": []any{alias(dan)}},
-		"both kept": {"from_entity_ids": []any{eve.ID}, "to_entity_id": bob.ID,
-			"conflicting_alias_ids_to_keep": []any{alias(eve), alias(bob)}},
-	} {
-		before := f.dump()
-		if _, err := f.try(engines.Update, "entity/merge", p); !errors.Is(err, engines.ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if diff := cmp.Diff(before, f.dump()); diff != "" {
-			t.Errorf("%s changed:\n%s", name, diff)
-		}
-	}
-	f.write("entity/merge", params{"from_entity_ids": []any{eve.ID}, "to_entity_id": bob.ID,
-		"conflicting_alias_ids_to_keep": []any{alias(bob)}})
-	if got := f.store.index.entities[bob.ID].Aliases; len(got) != 1 || got[0].Name != "bob" {
-		t.Errorf("aliases %v", got)
-	}
 }
 
 func TestNobodyGetsRootThroughIdentity(t *testing.T) {
@@ -339,7 +307,16 @@ func toStrings(m params) map[string]string {
 
 func TestRestartFindsEverything(t *testing.T) {
 	f := newFixture(t)
+	for i := range 2000 {
+		f.mustLogin(token.Alias{MountAccessor: ldap, Name: fmt.Sprint("u", i)})
+	}
 	populate(f)
+	// A page of a list costs as much as the whole list behind the barrier, so there is one list for each kind.
+	counted := storagetest.NewFaulty(f.base)
+	openFixture(t, counted)
+	if n := counted.Calls(storagetest.List); n != 2 {
+		t.Errorf("%d lists at the start", n)
+	}
 	if diff := cmp.Diff(f.dump(), openFixture(t, f.base).dump()); diff != "" {
 		t.Error(diff)
 	}

@@ -88,16 +88,42 @@ func (c *change) login(a token.Alias) *Entity {
 			c.putEntity(e)
 		}
 	}
-	for _, id := range c.groupMoves(e.ID, a) {
+	c.regroup(e.ID, a)
+	return e
+}
+
+// regroup makes the moves that groupMoves tells.
+func (c *change) regroup(entity string, a token.Alias) {
+	for _, id := range c.groupMoves(entity, a) {
 		g := c.editGroup(id)
-		if slices.Contains(g.Entities, e.ID) {
-			g.Entities = without(g.Entities, e.ID)
+		if slices.Contains(g.Entities, entity) {
+			g.Entities = without(g.Entities, entity)
 		} else {
-			g.Entities = append(g.Entities, e.ID)
+			g.Entities = append(g.Entities, entity)
 		}
 		c.putGroup(g)
 	}
-	return e
+}
+
+// Regroup puts an entity into the external groups that a renewal of its login at a mount names, and out of
+// that mount's others. An entity that is gone is nobody's member.
+func (s *Store) Regroup(ctx context.Context, entityID, accessor string, groups []string) error {
+	a := token.Alias{MountAccessor: accessor, Groups: groups}
+	moves := false
+	err := s.view(ctx, func(x *index) {
+		if e := x.entity(entityID); e != nil {
+			moves = len(x.groupMoves(e.ID, a)) > 0
+		}
+	})
+	if err != nil || !moves {
+		return err
+	}
+	return s.change(ctx, func(c *change) error {
+		if e := c.entity(entityID); e != nil {
+			c.regroup(e.ID, a)
+		}
+		return nil
+	})
 }
 
 // groupMoves are the external groups at the login's mount that the entity has to enter or to leave.

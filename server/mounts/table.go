@@ -292,6 +292,16 @@ func (t *Table) Find(path string) (Entry, bool) {
 	return m.Entry.Clone(), true
 }
 
+// ByAccessor returns the mount with that accessor, as its engine sees it.
+func (t *Table) ByAccessor(accessor string) (engines.Mount, bool) {
+	for _, m := range *t.rows.Load() {
+		if m.Entry.Accessor == accessor {
+			return *m.Mount, true
+		}
+	}
+	return engines.Mount{}, false
+}
+
 // Entries returns the mounts of a kind, sorted by path.
 func (t *Table) Entries(kind Kind) []Entry {
 	var entries []Entry

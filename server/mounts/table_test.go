@@ -121,6 +121,31 @@ func TestEnableRefuses(t *testing.T) {
 	}
 }
 
+func TestAnAccessorIsOneMountWhereverItMoves(t *testing.T) {
+	h := newHouse(t, memory.New())
+	h.enable(t, mounts.Secret, "a/", "kv")
+	h.enable(t, mounts.Secret, "b/", "kv")
+	entry, _ := h.Find("a/")
+	if m, ok := h.ByAccessor(entry.Accessor); !ok || m.Path != "a/" || m.UUID != entry.UUID {
+		t.Errorf("%s is %+v, %v", entry.Accessor, m, ok)
+	}
+	if m, ok := h.ByAccessor("kv_none"); ok {
+		t.Errorf("an unknown accessor is %+v", m)
+	}
+	if err := h.Remount(t.Context(), "a/", "c/"); err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := h.ByAccessor(entry.Accessor); !ok || m.Path != "c/" {
+		t.Errorf("after its move %s is %+v, %v", entry.Accessor, m, ok)
+	}
+	if err := h.Disable(t.Context(), "c/"); err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := h.ByAccessor(entry.Accessor); ok {
+		t.Errorf("after its end %s is %+v", entry.Accessor, m)
+	}
+}
+
 func TestMountsSurviveAReload(t *testing.T) {
 	store := memory.New()
 	before := newHouse(t, store)

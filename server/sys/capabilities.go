@@ -12,9 +12,9 @@ import (
 type ACLs interface {
 	// OfCaller returns the ACL of who makes a request.
 	OfCaller(ctx context.Context, caller *engines.Caller) (*policy.ACL, error)
-	// OfToken returns the ACL of a token, or ErrNoToken.
+	// OfToken returns the ACL of a token, ErrNoToken, or an ErrDenied for one whose holder is refused.
 	OfToken(ctx context.Context, token engines.Token) (*policy.ACL, error)
-	// OfAccessor returns the ACL of the token with that accessor, or ErrNoToken.
+	// OfAccessor returns the ACL of the token with that accessor, ErrNoToken, or an ErrDenied as OfToken does.
 	OfAccessor(ctx context.Context, accessor string) (*policy.ACL, error)
 	// Use counts a use of the caller's token on a route that is open to everybody, where the pipeline counts
 	// none. It returns ErrNoToken when the token has no use left; otherwise end must be called when the
@@ -59,7 +59,7 @@ func (e *engine) capabilities(
 			return nil, engines.Failed("%s", numbered("no token found"))
 		}
 		acl, err := e.ACLs.OfToken(ctx, engines.NewToken(p.Token))
-		if errors.Is(err, ErrNoToken) {
+		if errors.Is(err, ErrNoToken) || errors.Is(err, engines.ErrDenied) {
 			return nil, engines.Invalid("%s", numbered("invalid token"))
 		}
 		return acl, err
@@ -80,7 +80,7 @@ func (e *engine) capabilitiesAccessor(
 	}
 	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) {
 		acl, err := e.ACLs.OfAccessor(ctx, p.Accessor)
-		if errors.Is(err, ErrNoToken) {
+		if errors.Is(err, ErrNoToken) || errors.Is(err, engines.ErrDenied) {
 			return nil, engines.Invalid("%s", numbered("invalid accessor"))
 		}
 		return acl, err

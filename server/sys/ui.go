@@ -2,6 +2,7 @@ package sys
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"coffer/engines"
@@ -42,9 +43,11 @@ func (e *engine) callerACL(ctx context.Context, r *engines.Request) (*policy.ACL
 		return e.ACLs.OfCaller(ctx, r.Caller)
 	case r.Token.IsZero():
 		return nil, errNoCaller
-	default:
-		return nil, errBadToken
 	}
+	if _, err := e.ACLs.OfToken(ctx, r.Token); errors.Is(err, engines.ErrDenied) {
+		return nil, errNoCaller // the token is good, but its holder is refused
+	}
+	return nil, errBadToken
 }
 
 func (e *engine) visibleMounts(ctx context.Context, r *engines.Request, _ engines.NoParams) (*engines.Response, error) {
