@@ -18,8 +18,9 @@ type Operator struct {
 }
 
 // StartOperator applies the definitions that are published beside the operator, starts it as the administrator and
-// waits until it is alive. It looks at stores every two seconds. The caller must Close it before the cluster.
-func StartOperator(ctx context.Context, c *Cluster) (*Operator, error) {
+// waits until it is alive. It looks at stores every two seconds; flags are more of its flags. The caller must Close it
+// before the cluster.
+func StartOperator(ctx context.Context, c *Cluster, flags ...string) (*Operator, error) {
 	source, err := servers.Source(ctx, servers.ExternalSecrets)
 	if err != nil {
 		return nil, err
@@ -34,9 +35,11 @@ func StartOperator(ctx context.Context, c *Cluster) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := c.launch(ctx, servers.ExternalSecrets,
-		"--metrics-addr="+ports.First(), "--live-addr="+ports.Second(),
-		"--concurrent=8", "--store-requeue-interval=2s", "--loglevel=debug")
+	flags = append([]string{
+		"--metrics-addr=" + ports.First(), "--live-addr=" + ports.Second(),
+		"--concurrent=8", "--store-requeue-interval=2s", "--loglevel=debug",
+	}, flags...)
+	process, err := c.launch(ctx, servers.ExternalSecrets, flags...)
 	if err != nil {
 		return nil, errors.Join(err, ports.Release())
 	}

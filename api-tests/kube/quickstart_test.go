@@ -76,8 +76,9 @@ func quickStart(t *testing.T) []string {
 func (g *guide) run(command string) string {
 	g.Helper()
 	switch {
-	case strings.HasPrefix(command, "docker "), strings.HasPrefix(command, "helm repo "):
-		return "" // No container engine, and nothing of charts: the programs are built from source.
+	case strings.HasPrefix(command, "docker "), strings.HasPrefix(command, "helm repo "),
+		strings.HasSuffix(command, " pod/coffer-0 --timeout=120s"):
+		return "" // No container engine, no charts (the programs are built from source), and no node that runs a pod.
 	case strings.HasPrefix(command, "helm install "):
 		g.installOperator()
 		return ""

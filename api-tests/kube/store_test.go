@@ -1,12 +1,15 @@
 package kube
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 
+	"coffer/api-tests/cluster"
 	"coffer/api-tests/servers"
 )
 
@@ -93,6 +96,76 @@ spec:
 	s.wantSecret("db", map[string]string{"password": "by approle"})
 	s.do("auth/approle/role/app/secret-id/destroy", map[string]any{"secret_id": secret.Data()["secret_id"]})
 	s.wantReady("secretstores/by-approle", "False", "unable to create client")
+}
+
+// TestTokenCache has an operator of its own that keeps its token, which the shared one does not: it looks the token up
+// for every reconcile, and when it is revoked logs in again.
+func TestTokenCache(t *testing.T) {
+	s := newStage(t)
+	operator, err := cluster.StartOperator(t.Context(), s.cluster,
+		"--controller-class=cached", "--namespace="+s.ns, "--experimental-enable-vault-token-cache",
+		"--enable-cluster-store-reconciler=false", "--enable-cluster-external-secret-reconciler=false",
+		"--enable-cluster-push-secret-reconciler=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := operator.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.kubectl("delete", "secretstore", "store")
+	s.put("db", map[string]any{"password": "first"})
+	s.apply(`
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: cached}
+spec:
+  controller: cached
+  provider:
+    vault:
+      server: $SERVER
+      path: secret
+      version: v2
+      auth:
+        kubernetes: {mountPath: kubernetes, role: app, serviceAccountRef: {name: app}}
+---
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: db}
+spec:
+  refreshInterval: 1s
+  secretStoreRef: {kind: SecretStore, name: cached}
+  dataFrom: [{extract: {key: db}}]
+`)
+	s.wantSecret("db", map[string]string{"password": "first"})
+	rotate := func(password string) {
+		s.put("db", map[string]any{"password": password})
+		s.wantSecret("db", map[string]string{"password": password})
+	}
+	rotate("second")
+	before := len(s.accessors()) // Clients that begin at once each log in; the operator keeps one of them and forgets the others.
+	for i := range 5 {
+		rotate(fmt.Sprint(i))
+	}
+	old := s.accessors()
+	if after := len(old); after != before {
+		t.Errorf("there were %d tokens, and five reconciles later %d", before, after)
+	}
+	s.do("sys/leases/revoke-prefix/auth/kubernetes/login", nil)
+	rotate("last")
+	s.eventually("the old tokens are gone", func(context.Context) error {
+		left := 0
+		for _, accessor := range s.accessors() {
+			if slices.Contains(old, accessor) {
+				left++
+			}
+		}
+		if left != 1 { // The root token's.
+			return fmt.Errorf("%d of %d are left", left, len(old))
+		}
+		return nil
+	})
 }
 
 // TestTLS reads over TLS from a server whose CA stands in the store, or beside it in the cluster; without the CA the

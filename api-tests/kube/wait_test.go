@@ -96,16 +96,27 @@ func (s *stage) wantEvent(fragment string) {
 	})
 }
 
-// wantTokens waits until as many tokens are alive; the root token is one.
+// accessors are those of all tokens that are alive; the root token's is one.
+func (s *stage) accessors() []string {
+	s.Helper()
+	a, err := s.server.Must(s.Context(), "LIST", "auth/token/accessors", nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	keys, _ := a.Data()["keys"].([]any)
+	accessors := make([]string, len(keys))
+	for i, key := range keys {
+		accessors[i] = fmt.Sprint(key)
+	}
+	return accessors
+}
+
+// wantTokens waits until as many tokens are alive.
 func (s *stage) wantTokens(want int) {
 	s.Helper()
-	s.eventually("tokens", func(ctx context.Context) error {
-		a, err := s.server.Must(ctx, "LIST", "auth/token/accessors", nil)
-		if err != nil {
-			return err
-		}
-		if keys, _ := a.Data()["keys"].([]any); len(keys) != want {
-			return fmt.Errorf("%d tokens are alive, want %d", len(keys), want)
+	s.eventually("tokens", func(context.Context) error {
+		if got := len(s.accessors()); got != want {
+			return fmt.Errorf("%d tokens are alive, want %d", got, want)
 		}
 		return nil
 	})

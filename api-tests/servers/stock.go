@@ -95,6 +95,12 @@ func (p stock) build() (string, error) {
 	if _, err := os.Stat(target); err == nil {
 		return target, nil
 	}
+	// One build at a time: each alone takes all cores, and the largest up to 2 GB of memory.
+	_, release, err := lockCache("build")
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	// A build that is cut short must not leave something that looks finished.
 	partial := target + ".partial"
 	if err := goBuild(source, partial, p.ldflags, "-tags", p.tags, p.pkg); err != nil {
