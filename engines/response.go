@@ -91,7 +91,10 @@ type Login struct {
 	// Alias is the name by which identity knows who logged in at this mount.
 	Alias string
 	// AliasMetadata is what identity keeps of the alias; nil leaves what it has.
-	AliasMetadata   map[string]string
+	AliasMetadata map[string]string
+	// GroupAliases are the names by which identity knows the groups that who logged in belongs to, as the
+	// method's source of users tells; identity makes the membership follow them.
+	GroupAliases    []string
 	TTL             time.Duration
 	MaxTTL          time.Duration
 	ExplicitMaxTTL  time.Duration
