@@ -153,14 +153,19 @@ func ignoreExtensions(config *tls.Config, oids []asn1.ObjectIdentifier) {
 	config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection does it
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		options := x509.VerifyOptions{Roots: roots, DNSName: state.ServerName, Intermediates: x509.NewCertPool()}
-		for i, cert := range state.PeerCertificates {
-			cert.UnhandledCriticalExtensions = slices.DeleteFunc(cert.UnhandledCriticalExtensions,
+		var leaf *x509.Certificate
+		for i, shared := range state.PeerCertificates {
+			// crypto/tls shares one certificate among all connections: the others must not see the change.
+			cert := *shared
+			cert.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(shared.UnhandledCriticalExtensions),
 				func(have asn1.ObjectIdentifier) bool { return slices.ContainsFunc(oids, have.Equal) })
-			if i > 0 {
-				options.Intermediates.AddCert(cert)
+			if i == 0 {
+				leaf = &cert
+			} else {
+				options.Intermediates.AddCert(&cert)
 			}
 		}
-		_, err := state.PeerCertificates[0].Verify(options)
+		_, err := leaf.Verify(options)
 		return err
 	}
 }

@@ -138,7 +138,7 @@ func (m *method) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 	}
 	role, err := m.role(ctx, name)
 	if errors.Is(err, errNoRole) {
-		return nil, engines.Failed("1 error occurred:\n\t* failed to renew entry: role %s does not exist during renewal\n\n", name)
+		return nil, engines.Failed("role %s does not exist during renewal", name)
 	}
 	if err != nil {
 		return nil, err

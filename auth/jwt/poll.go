@@ -193,7 +193,10 @@ func (m *method) pollDevice(ctx context.Context, s *setup, r *role, w *flow) *ou
 	case err != nil || code == "authorization_pending":
 		return nil
 	case code == "slow_down":
-		m.flows.with(w.state, func(f *flow) { f.poll.interval = min(f.poll.interval+slowerBy, maxInterval*time.Second) })
+		m.flows.with(w.state, func(f *flow) {
+			f.poll.interval = min(f.poll.interval+slowerBy, maxInterval*time.Second)
+			f.poll.next = m.now().Add(f.poll.interval)
+		})
 		return nil
 	case code != "":
 		return &outcome{err: engines.Invalid(loginFailed+"The provider answered %q.", code[:min(len(code), maxErrorCode)])}
