@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -103,14 +102,12 @@ type flowParams struct {
 	Poll      *time.Duration `param:"poll_interval" help:"How often a client polls; 5 s unless it is said."`
 }
 
-var roleName = regexp.MustCompile(`^\w(([\w.-]+)?\w)?$`)
-
 // errNoRole is returned for a role that there is not.
 var errNoRole = errors.New("jwt: no such role")
 
 // canonical is the name under which a role is stored, or ErrUnsupportedPath.
 func canonical(name string) (string, error) {
-	if !roleName.MatchString(name) {
+	if !auth.ValidName(name) {
 		return "", engines.ErrUnsupportedPath
 	}
 	return strings.ToLower(name), nil
