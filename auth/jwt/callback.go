@@ -83,8 +83,7 @@ func (m *method) flowRole(ctx context.Context, w *flow) (*role, error) {
 func (m *method) complete(ctx context.Context, s *setup, r *role, w *flow, code string) (*engines.Login, error) {
 	f, err := s.provider.discover(ctx)
 	if err != nil {
-		m.logger.Error("error getting provider for login operation", "error", err)
-		return nil, engines.Failed("error getting provider for login operation: %v", errNoProvider)
+		return nil, engines.Failed("error getting provider for login operation: %v", err)
 	}
 	if code == noCode {
 		code = w.posted.code
@@ -174,7 +173,9 @@ func (m *method) logClaims(ctx context.Context, role string, claims map[string]a
 }
 
 // callbackPost keeps what the provider posts with a form until the client fetches its token with a GET.
-func (m *method) callbackPost(ctx context.Context, _ *engines.Request, p callbackPostParams) (*engines.Response, error) {
+func (m *method) callbackPost(
+	ctx context.Context, _ *engines.Request, p callbackPostParams,
+) (*engines.Response, error) {
 	s, err := m.setup(ctx)
 	if errors.Is(err, errUnconfigured) {
 		return nil, engines.Invalid(loginFailed + "Could not load configuration.")

@@ -30,7 +30,7 @@ const (
 
 var (
 	errAnswerSize = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
-	errRedirect   = errors.New("redirected too often, or to where the connection is not encrypted")
+	errRedirect   = errors.New("redirected too often, or to where the request must not go")
 )
 
 // client asks a provider, within bounds of time and size.
@@ -62,8 +62,10 @@ func newClient(ca string, ignored []string) (*client, error) {
 	return &client{&http.Client{Transport: bounded{transport}, Timeout: askTimeout, CheckRedirect: checkRedirect}}, nil
 }
 
+// checkRedirect follows a provider that has moved, but carries nothing to elsewhere that is for it alone.
 func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) > maxRedirects || (via[0].URL.Scheme == "https" && req.URL.Scheme != "https") {
+	weaker := via[0].URL.Scheme == "https" && req.URL.Scheme != "https"
+	if len(via) > maxRedirects || via[0].Method != http.MethodGet || weaker {
 		return errRedirect
 	}
 	return nil
@@ -88,7 +90,7 @@ func (c *client) ask(req *http.Request) (body []byte, status int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it was read to its end, or to an error
 	body, err = io.ReadAll(resp.Body)
 	return body, resp.StatusCode, err
 }
@@ -150,7 +152,7 @@ func parseOIDs(texts []string) ([]asn1.ObjectIdentifier, error) {
 // extensions pass. Everything else is checked as it would be.
 func ignoreExtensions(config *tls.Config, oids []asn1.ObjectIdentifier) {
 	roots := config.RootCAs
-	config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection does it
+	config.InsecureSkipVerify = true // VerifyConnection does it.
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		options := x509.VerifyOptions{Roots: roots, DNSName: state.ServerName, Intermediates: x509.NewCertPool()}
 		var leaf *x509.Certificate

@@ -82,8 +82,8 @@ type configParams struct {
 	Algorithms        []string       `param:"jwt_supported_algs" help:"Algorithms that tokens may be signed with."`
 	DefaultRole       string         `param:"default_role" help:"Role of logins that name none."`
 	Provider          map[string]any `param:"provider_config" help:"Settings of a provider that needs its own treatment."`
-	NamespaceInState  *bool          `param:"namespace_in_state" help:"Whether a redirect's namespace goes into the state."`
-	IgnoredExtensions []string       `param:"unsupported_critical_cert_extensions" help:"OIDs of critical extensions to ignore."`
+	NamespaceInState  *bool          `param:"namespace_in_state" help:"Whether a namespace goes into the state."`
+	IgnoredExtensions []string       `param:"unsupported_critical_cert_extensions" help:"OIDs of extensions to ignore."`
 }
 
 type keyParams struct {
@@ -287,7 +287,7 @@ func (m *method) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 		return nil, engines.Invalid("%v", err)
 	}
 	// The provider is asked before the lock is taken: it may be slow.
-	if err := s.probe(ctx, m.logger); err != nil {
+	if err := s.probe(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.checkRest(); err != nil {

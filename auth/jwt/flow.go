@@ -44,8 +44,9 @@ type flow struct {
 	// clientNonce is the client's proof that it began the login; "" for none.
 	clientNonce string
 	// mode is the role's callback mode when the login began.
-	mode    string
-	addr    netip.Addr
+	mode string
+	// from is the client's address, or its network where clients have one of their own.
+	from    netip.Addr
 	expires time.Time
 	// posted is what the provider sent with a form.
 	posted posted
@@ -76,15 +77,23 @@ func (f *flows) add(w *flow) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w.expires = f.now().Add(flowLife)
-	if len(f.byState) >= maxFlows || f.count[w.addr] >= maxFlowsOfOne {
+	if len(f.byState) >= maxFlows || f.count[w.from] >= maxFlowsOfOne {
 		f.tidyLocked()
 	}
-	if len(f.byState) >= maxFlows || f.count[w.addr] >= maxFlowsOfOne {
+	if len(f.byState) >= maxFlows || f.count[w.from] >= maxFlowsOfOne {
 		return errFlows
 	}
 	f.byState[w.state] = w
-	f.count[w.addr]++
+	f.count[w.from]++
 	return nil
+}
+
+// network is by what clients are told apart: of IPv6 addresses everybody has as many as he likes.
+func network(a netip.Addr) netip.Addr {
+	if a = a.Unmap(); !a.Is6() {
+		return a
+	}
+	return netip.PrefixFrom(a, 64).Masked().Addr()
 }
 
 func (f *flows) tidyLocked() {
@@ -98,8 +107,8 @@ func (f *flows) tidyLocked() {
 
 func (f *flows) removeLocked(w *flow) {
 	delete(f.byState, w.state)
-	if f.count[w.addr]--; f.count[w.addr] <= 0 {
-		delete(f.count, w.addr)
+	if f.count[w.from]--; f.count[w.from] <= 0 {
+		delete(f.count, w.from)
 	}
 }
 
@@ -126,15 +135,6 @@ func (f *flows) with(state string, do func(*flow)) bool {
 	}
 	do(w)
 	return true
-}
-
-// drop forgets a flow that with was called for.
-func (f *flows) drop(w *flow) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.byState[w.state] == w {
-		f.removeLocked(w)
-	}
 }
 
 type authURLParams struct {
@@ -164,7 +164,7 @@ func (m *method) authURL(ctx context.Context, req *engines.Request, p authURLPar
 		return nil, engines.Invalid("redirect_uri or client_nonce is too long")
 	}
 	w := &flow{
-		state: random(), role: name, redirect: p.Redirect, clientNonce: p.ClientNonce, addr: req.Client.Addr,
+		state: random(), role: name, redirect: p.Redirect, clientNonce: p.ClientNonce, from: network(req.Client.Addr),
 		mode: r.OIDC.Callback,
 	}
 	data, err := m.begin(ctx, s, r, w)

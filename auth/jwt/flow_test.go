@@ -133,6 +133,9 @@ func TestLoginsUnderWayAreBounded(t *testing.T) {
 	if begin() != "" {
 		t.Error("more logins begin than may be under way")
 	}
+	if network(netip.MustParseAddr("2001:db8::1")) != network(netip.MustParseAddr("2001:db8::ffff:1")) {
+		t.Error("a client has as many logins under way as addresses in its network")
+	}
 	v.pass(flowLife)
 	if begin() == "" || len(v.method.flows.byState) != 1 || len(v.method.flows.count) != 1 {
 		t.Error("expired logins are still counted")

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/sync/singleflight"
 )
 
 // errNoKey is also Vault's answer to a payload that holds no claims.
@@ -48,32 +50,31 @@ const (
 	maxKeys = 200
 )
 
-// remoteKeys is a JWKS at a URL. It is fetched when it is needed, when it has become old, and when a token names
-// a key that it does not have.
+// remoteKeys is a JWKS at a URL. It is fetched when it is needed, when it has become old, and for a token that none
+// of its keys has signed.
 type remoteKeys struct {
-	// ctx bounds the fetches, which outlive the requests that cause them.
-	ctx    context.Context
-	url    string
-	client *client
-	now    func() time.Time
+	asker
+	url string
+	// group makes those who wait for a fetch share it.
+	group singleflight.Group
 
 	mu      sync.Mutex
-	keys    []jose.JSONWebKey // Guarded by mu, as all below; replaced, never changed.
+	keys    []jose.JSONWebKey // Guarded by mu, as below; replaced, never changed.
 	fetched time.Time
-	failed  error // of the last fetch
 	bucket  bucket
-	flight  *flight
 }
 
-// flight is a fetch that is under way. Its results are there once done is closed.
-type flight struct {
-	done chan struct{}
-	keys []jose.JSONWebKey
-	err  error
+// asker is what is needed to ask a provider.
+type asker struct {
+	// ctx bounds what is asked, which outlives the requests that want to know.
+	ctx    context.Context
+	client *client
+	logger *slog.Logger
+	now    func() time.Time
 }
 
-func newRemoteKeys(ctx context.Context, url string, client *client, now func() time.Time) *remoteKeys {
-	return &remoteKeys{ctx: ctx, url: url, client: client, now: now, bucket: bucket{tokens: fetchBurst}}
+func newRemoteKeys(a asker, url string) *remoteKeys {
+	return &remoteKeys{asker: a, url: url, bucket: bucket{tokens: fetchBurst}}
 }
 
 var errSignature = errors.New("failed to verify id token signature")
@@ -85,7 +86,7 @@ func (r *remoteKeys) verify(ctx context.Context, token *signed) ([]byte, error) 
 	}
 	keys, fresh, err := r.current(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("fetching keys %w", err)
+		return nil, fmt.Errorf("fetching keys: %w", err)
 	}
 	if payload := verifyWith(keys, token); payload != nil {
 		return payload, nil
@@ -94,7 +95,7 @@ func (r *remoteKeys) verify(ctx context.Context, token *signed) ([]byte, error) 
 		return nil, errSignature
 	}
 	if keys, err = r.fetch(ctx); err != nil {
-		return nil, fmt.Errorf("fetching keys %w", err)
+		return nil, fmt.Errorf("fetching keys: %w", err)
 	}
 	if payload := verifyWith(keys, token); payload != nil {
 		return payload, nil
@@ -131,51 +132,58 @@ func (r *remoteKeys) current(ctx context.Context) (keys []jose.JSONWebKey, fresh
 	return fetched, true, err
 }
 
-// errTooOften is returned when the set was asked for too often and no earlier fetch says why.
-var errTooOften = errors.New("keys were fetched too often, try again later")
+// What a client is told of keys that cannot be had; the log has the reason.
+var (
+	errNoKeys   = errors.New("the keys cannot be fetched")
+	errTooOften = errors.New("the keys were fetched too often, try again later")
+)
 
-// fetch gets the set anew. Those who ask while a fetch is under way share it.
+// fetch gets the set anew, or returns the present one when it was fetched too often.
 func (r *remoteKeys) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	r.mu.Lock()
-	f := r.flight
-	if f == nil {
-		if !r.bucket.take(r.now()) {
-			defer r.mu.Unlock()
-			if r.failed == nil && r.keys != nil {
-				return r.keys, nil
-			}
-			return nil, errors.Join(r.failed, errTooOften)
-		}
-		f = &flight{done: make(chan struct{})}
-		r.flight = f
-		go r.run(f)
+	return share(ctx, &r.group, r.refresh)
+}
+
+// share calls do, once for all who ask meanwhile, and waits for it as long as ctx lives.
+func share[T any](ctx context.Context, g *singleflight.Group, do func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
 	}
-	r.mu.Unlock()
+	var none T
 	select {
-	case <-f.done:
-		return f.keys, f.err
+	case r := <-g.DoChan("", func() (any, error) { value, err := do(); return result{value, err}, nil }):
+		done, ok := r.Val.(result)
+		if !ok {
+			return none, fmt.Errorf("jwt: shared result %T", r.Val)
+		}
+		return done.value, done.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return none, ctx.Err()
 	}
 }
 
-func (r *remoteKeys) run(f *flight) {
-	f.keys, f.err = r.get()
+func (r *remoteKeys) refresh() ([]jose.JSONWebKey, error) {
 	r.mu.Lock()
-	if r.failed = f.err; f.err == nil {
-		r.keys, r.fetched = f.keys, r.now()
-	}
-	r.flight = nil
+	keys, allowed := r.keys, r.bucket.take(r.now())
 	r.mu.Unlock()
-	close(f.done)
-}
-
-func (r *remoteKeys) get() ([]jose.JSONWebKey, error) {
-	body, err := r.client.get(r.ctx, r.url)
-	if err != nil {
-		return nil, fmt.Errorf("oidc: get keys failed: %w", err)
+	switch {
+	case !allowed && keys == nil:
+		return nil, errTooOften
+	case !allowed:
+		return keys, nil
 	}
-	return parseJWKS(body)
+	body, err := r.client.get(r.ctx, r.url)
+	if err == nil {
+		keys, err = parseJWKS(body)
+	}
+	if err != nil {
+		r.logger.Warn("keys cannot be fetched", "url", r.url, "error", err)
+		return nil, errNoKeys
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys, r.fetched = keys, r.now()
+	return keys, nil
 }
 
 // parseJWKS reads a set and keeps of it the keys that can check signatures. Keys of kinds that are not known here

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -90,6 +91,25 @@ func TestUnknownKeysDoNotFloodTheServer(t *testing.T) {
 	}
 }
 
+// TestCrowdAfterARestart has many logins wait for the same discovery and the same keys.
+func TestCrowdAfterARestart(t *testing.T) {
+	o := newOP(t)
+	v := newMount(t)
+	v.must("config", claims{"oidc_discovery_url": o.URL})
+	v.must("role/r", claims{"role_type": "jwt", "user_claim": "sub", "bound_subject": "me"})
+	again := mount(t, v.store)
+	token := sign(t, "rsa", claims{"sub": "me", "iat": epoch.Unix()})
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := again.loginWith("r", token); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestJWKSServerIsDown(t *testing.T) {
 	o := newOP(t)
 	v := withJWKS(t, o)
@@ -157,9 +177,10 @@ func (silent) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestProviderThatIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &client{&http.Client{Transport: silent{}, Timeout: askTimeout}}
-		keys := newRemoteKeys(t.Context(), "https://op.example.org/keys", c, time.Now)
+		a := asker{ctx: t.Context(), client: c, logger: slog.New(slog.DiscardHandler), now: time.Now}
+		keys := newRemoteKeys(a, "https://op.example.org/keys")
 		cfg := &config{OIDC: oidcConfig{Discovery: "https://op.example.org", ClientID: "x", ClientSecret: "y"}}
-		p := newProvider(t.Context(), cfg, c, time.Now)
+		p := newProvider(a, cfg)
 		token := parseToken(sign(t, "rsa", claims{}))
 		for name, set := range map[string]keySet{"JWKS": keys, "discovery": p} {
 			began := time.Now()

@@ -158,22 +158,27 @@ func (m *method) beginDevice(ctx context.Context, s *setup, r *role, w *flow) (m
 	if f.Endpoint().DeviceAuthURL == "" {
 		return nil, errors.New("the provider has no device_authorization_endpoint")
 	}
+	// Its place is taken before the provider is asked, so that a crowd cannot make us a flood upon it.
+	if err := m.flows.add(w); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	answer, err := s.provider.oauth(f, "", r.OIDC.Scopes).DeviceAuth(s.provider.context(ctx))
 	if err != nil {
+		m.flows.take(w.state)
 		return nil, tokenError(err)
 	}
-	w.poll.device = answer.DeviceCode
-	w.poll.interval = max(r.OIDC.interval(), time.Duration(min(answer.Interval, maxInterval))*time.Second)
+	interval := max(r.OIDC.interval(), time.Duration(min(answer.Interval, maxInterval))*time.Second)
+	m.flows.with(w.state, func(w *flow) { w.poll.device, w.poll.interval = answer.DeviceCode, interval })
 	address := answer.VerificationURIComplete
 	if address == "" {
 		address = answer.VerificationURI
 	}
 	return map[string]any{
 		"auth_url": address, "user_code": answer.UserCode, "state": w.state,
-		"poll_interval": int64(w.poll.interval / time.Second),
-	}, m.flows.add(w)
+		"poll_interval": int64(interval / time.Second),
+	}, nil
 }
 
 // maxInterval bounds what a provider may ask for, in seconds.

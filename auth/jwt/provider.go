@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 )
 
 // skewOfProvider is how far a provider's clock may be ahead.
@@ -19,10 +20,10 @@ const skewOfProvider = time.Minute
 // provider is an OpenID provider that is found by its discovery document. The document is fetched when it is first
 // needed and kept; it must name the issuer that was asked for.
 type provider struct {
-	ctx    context.Context
+	asker
 	config *config
-	client *client
-	now    func() time.Time
+	// group makes those who wait for the document share it.
+	group singleflight.Group
 
 	mu     sync.Mutex
 	found  *found // Guarded by mu, as the bucket.
@@ -35,8 +36,8 @@ type found struct {
 	keys *remoteKeys
 }
 
-func newProvider(ctx context.Context, c *config, client *client, now func() time.Time) *provider {
-	return &provider{ctx: ctx, config: c, client: client, now: now, bucket: bucket{tokens: fetchBurst}}
+func newProvider(a asker, c *config) *provider {
+	return &provider{asker: a, config: c, bucket: bucket{tokens: fetchBurst}}
 }
 
 // context hands the client to the libraries, which look for it there.
@@ -44,40 +45,57 @@ func (p *provider) context(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, p.client.Client)
 }
 
-// discover returns what the provider says of itself. Its error may quote the provider: it is for the log.
+// discover returns what the provider says of itself, or errNoProvider: the reason is for the log alone, for it may
+// quote the provider.
 func (p *provider) discover(ctx context.Context) (*found, error) {
 	p.mu.Lock()
-	if f := p.found; f != nil {
-		p.mu.Unlock()
+	f := p.found
+	p.mu.Unlock()
+	if f != nil {
 		return f, nil
 	}
-	allowed := p.bucket.take(p.now())
+	return share(ctx, &p.group, p.ask)
+}
+
+func (p *provider) ask() (*found, error) {
+	p.mu.Lock()
+	f, allowed := p.found, p.bucket.take(p.now())
 	p.mu.Unlock()
-	if !allowed {
-		return nil, errors.New("the provider did not answer and was asked too often, try again later")
+	switch {
+	case f != nil:
+		return f, nil
+	case !allowed:
+		return nil, errNoProvider
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	f, err := p.fetch()
+	if err != nil {
+		p.logger.Warn("an OIDC provider cannot be used", "url", p.config.OIDC.Discovery, "error", err)
+		return nil, errNoProvider
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found = f
+	return f, nil
+}
+
+// fetch reads the discovery document.
+func (p *provider) fetch() (*found, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, askTimeout)
 	defer cancel()
 	op, err := oidc.NewProvider(p.context(ctx), p.config.OIDC.Discovery)
 	if err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
+		return nil, err
 	}
 	var document struct {
 		JWKS string `json:"jwks_uri"`
 	}
 	if err := op.Claims(&document); err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
+		return nil, err
 	}
 	if document.JWKS == "" {
-		return nil, errors.New("discovery: the document names no jwks_uri")
+		return nil, errors.New("the document names no jwks_uri")
 	}
-	f := &found{Provider: op, keys: newRemoteKeys(p.ctx, document.JWKS, p.client, p.now)}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found == nil {
-		p.found = f
-	}
-	return p.found, nil
+	return &found{Provider: op, keys: newRemoteKeys(p.asker, document.JWKS)}, nil
 }
 
 var errNoProvider = errors.New("the OIDC provider could not be reached or is not what it should be")
@@ -86,7 +104,7 @@ var errNoProvider = errors.New("the OIDC provider could not be reached or is not
 func (p *provider) verify(ctx context.Context, token *signed) ([]byte, error) {
 	f, err := p.discover(ctx)
 	if err != nil {
-		return nil, errNoProvider
+		return nil, err
 	}
 	return f.keys.verify(ctx, token)
 }
@@ -96,7 +114,7 @@ func (r *remoteKeys) VerifySignature(ctx context.Context, text string) ([]byte, 
 	return r.verify(ctx, parseToken(text))
 }
 
-// client is the provider as oauth2 knows it.
+// oauth is the provider as oauth2 knows it.
 func (p *provider) oauth(f *found, redirect string, scopes []string) *oauth2.Config {
 	if !slices.Contains(scopes, oidc.ScopeOpenID) {
 		scopes = append([]string{oidc.ScopeOpenID}, scopes...)

@@ -80,7 +80,7 @@ type claimParams struct {
 	Audiences   *[]string          `param:"bound_audiences" help:"Audiences of which a token must name one."`
 	Subject     *string            `param:"bound_subject" help:"What the sub claim must be."`
 	Claims      *map[string]any    `param:"bound_claims" help:"What other claims must be: a value or a list of them."`
-	ClaimsType  string             `param:"bound_claims_type" default:"string" help:"string, or glob where * stands for anything."`
+	ClaimsType  string             `param:"bound_claims_type" default:"string" help:"string, or glob with * for anything."`
 	Mappings    *map[string]string `param:"claim_mappings" help:"Claims that become metadata, and under which key."`
 	UserClaim   *string            `param:"user_claim" help:"Claim that says who it is."`
 	UserPointer *bool              `param:"user_claim_json_pointer" help:"Whether user_claim is a JSON pointer."`
@@ -161,7 +161,8 @@ func (r *role) set(p *roleParams) error {
 		}
 		return nil
 	}
-	if len(r.Bounds.Audiences) == 0 && len(r.Token.BoundCIDRs) == 0 && r.Bounds.Subject == "" && len(r.Bounds.Claims) == 0 {
+	b := &r.Bounds
+	if len(b.Audiences) == 0 && len(r.Token.BoundCIDRs) == 0 && b.Subject == "" && len(b.Claims) == 0 {
 		return engines.Invalid("must have at least one bound constraint when creating/updating a role")
 	}
 	return nil

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"coffer/engines"
 )
@@ -25,6 +24,10 @@ type setup struct {
 	provider *provider
 }
 
+func (m *method) asker(c *client) asker {
+	return asker{ctx: m.ctx, client: c, logger: m.logger, now: m.now}
+}
+
 // newSetup puts a configuration to work without asking anybody. Its errors are texts for the client.
 func (m *method) newSetup(c *config) (*setup, error) {
 	s := &setup{config: c}
@@ -33,7 +36,7 @@ func (m *method) newSetup(c *config) (*setup, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newRemoteKeys(m.ctx, u.URL, client, m.now), nil
+		return newRemoteKeys(m.asker(client), u.URL), nil
 	}
 	switch {
 	case len(c.Keys.Static) > 0:
@@ -47,7 +50,7 @@ func (m *method) newSetup(c *config) (*setup, error) {
 		if err != nil {
 			return nil, errors.New("error checking oidc discovery URL")
 		}
-		s.provider = newProvider(m.ctx, c, client, m.now)
+		s.provider = newProvider(m.asker(client), c)
 		s.keys = []keySet{s.provider}
 	case c.Keys.JWKS.URL != "":
 		keys, err := remote(c.Keys.JWKS)
@@ -71,19 +74,16 @@ func (m *method) newSetup(c *config) (*setup, error) {
 	return s, nil
 }
 
-// probe asks whom the configuration names, so that a slip shows when it is made. The reason goes to the log:
-// it may quote what a server of somebody else's answered.
-func (s *setup) probe(ctx context.Context, logger *slog.Logger) error {
+// probe asks whom the configuration names, so that a slip shows when it is made.
+func (s *setup) probe(ctx context.Context) error {
 	for _, keys := range s.keys {
 		switch k := keys.(type) {
 		case *provider:
 			if _, err := k.discover(ctx); err != nil {
-				logger.Error("error checking oidc discovery URL", "error", err)
 				return engines.Invalid("error checking oidc discovery URL")
 			}
 		case *remoteKeys:
 			if _, err := k.fetch(ctx); err != nil {
-				logger.Error("error checking jwks URL", "url", k.url, "error", err)
 				return engines.Invalid("error checking jwks URL %s", k.url)
 			}
 		}
