@@ -193,6 +193,14 @@ func TestIDTokensThatAreNotForUs(t *testing.T) {
 	}
 }
 
+func TestBoundSubjectOfABrowserLogin(t *testing.T) {
+	v := withOP(t, newOP(t))
+	v.must("role/r", claims{"bound_subject": "bob"})
+	if resp, err := v.end(v.begin(nil), nil); !errors.Is(err, engines.ErrFailed) {
+		t.Errorf("alice in place of bob: %+v, %v; want ErrFailed as in Vault", resp, err)
+	}
+}
+
 func TestUserInfoOfAnotherIsIgnored(t *testing.T) {
 	for name, info := range map[string]claims{
 		"another subject": {"sub": "bob", "email": "bob@example.org"},

@@ -62,7 +62,10 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		"another's signature":        sign(t, "other", claims{"sub": "me", "iat": epoch.Unix(), "exp": epoch.Unix() + 300}),
 		"another payload":            parts[0] + "." + encode(payload+" ") + "." + parts[2],
 		"JSON form":                  `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`,
-		"too long":                   good + strings.Repeat("A", maxToken),
+		"too long": sign(t, "rsa", claims{"sub": "me", "iat": epoch.Unix(), "exp": epoch.Unix() + 300,
+			"x": strings.Repeat("x", maxToken)}),
+		"another subject": sign(t, "rsa", claims{"sub": "you", "iat": epoch.Unix(), "exp": epoch.Unix() + 300}),
+		"no subject":      sign(t, "rsa", claims{"iat": epoch.Unix(), "exp": epoch.Unix() + 300}),
 	} {
 		if login, err := v.loginWith("r", token); !errors.Is(err, engines.ErrInvalid) || login != nil {
 			t.Errorf("%s: %v, %v, want ErrInvalid", name, login, err)
