@@ -41,6 +41,9 @@ type runner struct {
 func (r *runner) run(ctx context.Context, st *step) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
+	if err := r.sign(st.rules.tokens); err != nil {
+		return "", err
+	}
 	for {
 		resp, body, err := r.send(ctx, &st.request)
 		if err != nil {
@@ -55,6 +58,22 @@ func (r *runner) run(ctx context.Context, st *step) (string, error) {
 		case <-time.After(awaitEvery):
 		}
 	}
+}
+
+// sign makes the tokens that a step needs.
+func (r *runner) sign(tokens []signature) error {
+	for _, s := range tokens {
+		claims, err := r.vars.expand(s.claims)
+		if err != nil {
+			return err
+		}
+		token, err := signJWT(s.key, claims)
+		if err != nil {
+			return err
+		}
+		r.vars.set(s.name, token)
+	}
+	return nil
 }
 
 func (r *runner) send(ctx context.Context, spec *requestSpec) (*http.Response, []byte, error) {

@@ -35,6 +35,7 @@ var partRules = []rule{
 	{regexp.MustCompile(`\b((?:auth_|ns_)?[a-z]+)_[0-9a-f]{8}\b`), "<$1 accessor>"},
 	{regexp.MustCompile(`(\b|/)h[0-9a-f]{64}\b`), "$1<token id>"},
 	{regexp.MustCompile(`\bhmac-sha256:[0-9a-f]{64}\b`), "<hmac-sha256>"},
+	{regexp.MustCompile(`\b(state|nonce|code_challenge)=[A-Za-z0-9_-]{20,}`), "$1=<random>"},
 	{regexp.MustCompile(`\b127\.0\.0\.1:\d{2,5}\b`), "<host:port>"},
 }
 

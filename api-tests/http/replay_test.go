@@ -107,28 +107,28 @@ func (r *tally) report(t *testing.T) {
 }
 
 // start runs a fresh server in the state that the script needs.
-func start(t *testing.T, kind servers.Kind, state serverState) *runner {
+func start(t *testing.T, kind servers.Kind, s *script) *runner {
 	t.Helper()
 	config := "raw_storage_endpoint = false\n"
-	if state == selfUnsealing {
+	if s.state == selfUnsealing {
 		config += sealStanza(t, kind)
 	}
-	if state == kubernetesAuth && kind == servers.Vault {
+	if s.state == kubernetesAuth && kind == servers.Vault {
 		config += pluginDirectory(t)
 	}
 	server := servers.ForTest(t, kind, servers.Options{Storage: servers.InMemory, Config: config, LogLevel: "warn"})
-	ctx, initialise := t.Context(), state == sealed || state == unsealed || state == kubernetesAuth
+	ctx, initialise := t.Context(), s.state == sealed || s.state == unsealed || s.state == kubernetesAuth
 	if initialise {
 		if err := server.Init(ctx, 3, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if state == unsealed || state == kubernetesAuth {
+	if s.state == unsealed || s.state == kubernetesAuth {
 		if err := server.Unseal(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if state == kubernetesAuth && kind == servers.Vault {
+	if s.state == kubernetesAuth && kind == servers.Vault {
 		registerPlugin(t, server)
 	}
 	vars := newVariables()
@@ -140,6 +140,9 @@ func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 	}
 	for i, key := range server.Keys {
 		vars.set(fmt.Sprintf("key%d", i+1), key)
+	}
+	if strings.Contains(s.format(), "${idp}") {
+		vars.set("idp", startProvider(t))
 	}
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -165,7 +168,7 @@ func sealStanza(t *testing.T, kind servers.Kind) string {
 }
 
 func recordScript(t *testing.T, s *script) {
-	r := start(t, servers.Vault, s.state)
+	r := start(t, servers.Vault, s)
 	for _, st := range s.steps {
 		answer, err := r.run(t.Context(), st)
 		if err != nil {
@@ -180,7 +183,7 @@ func recordScript(t *testing.T, s *script) {
 }
 
 func replayScript(t *testing.T, s *script, known map[string]string) score {
-	r := start(t, servers.Kind(*against), s.state)
+	r := start(t, servers.Kind(*against), s)
 	result := score{steps: len(s.steps)}
 	left := maps.Clone(known)
 	for _, st := range s.steps {

@@ -60,7 +60,11 @@ type stepRules struct {
 	ignore   []jsonPath
 	sort     []jsonPath
 	await    int // Status to wait for; 0: ask once.
+	tokens   []signature
 }
+
+// signature is a token to be signed and set as a variable before the request is sent.
+type signature struct{ name, key, claims string }
 
 type capture struct {
 	name string
@@ -71,6 +75,7 @@ var (
 	headerPattern  = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9-]*): ?(.*)$`)
 	requestPattern = regexp.MustCompile(`^([A-Z]+) (\S+)(?: @(\w+))?$`)
 	capturePattern = regexp.MustCompile(`^(\w+) = (\S+)$`)
+	signPattern    = regexp.MustCompile(`^(\w+) = (\S+) (\S.*)$`)
 )
 
 func readScript(path string) (*script, error) {
@@ -216,6 +221,13 @@ func (r *stepRules) parse(rule string) error {
 		return appendPath(&r.ignore, path)
 	case "sort":
 		return appendPath(&r.sort, rest)
+	case "jwt":
+		m := signPattern.FindStringSubmatch(rest)
+		if m == nil {
+			return errors.New("jwt needs NAME = KEY CLAIMS")
+		}
+		r.tokens = append(r.tokens, signature{m[1], m[2], m[3]})
+		return nil
 	case "await":
 		status, err := strconv.Atoi(rest)
 		r.await = status

@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // errVariable is returned for ${…} that cannot be computed, because an earlier step did not capture it for instance.
@@ -87,6 +89,22 @@ func (v *variables) compute(expression string) (string, error) {
 	case "hex":
 		raw, err := hex.DecodeString(args)
 		return string(raw), err
+	case "now":
+		seconds, err := strconv.Atoi(args)
+		return strconv.FormatInt(time.Now().Unix()+int64(seconds), 10), err
+	case "pubkey":
+		text, err := publicPEM(args)
+		if err == nil {
+			v.set(expression, strings.ReplaceAll(text, `\n`, "\n")) // So that answers show the name.
+		}
+		return text, err
+	case "query":
+		name, parameter, _ := strings.Cut(args, ":")
+		address, err := url.Parse(v.values[name])
+		if err != nil {
+			return "", err
+		}
+		return address.Query().Get(parameter), nil
 	case "unmask":
 		encoded, otp, _ := strings.Cut(args, ":")
 		return unmask(v.values[encoded], v.values[otp])

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coffer/auth/approle"
+	"coffer/auth/jwt"
 	"coffer/auth/kubernetes"
 	"coffer/auth/userpass"
 	"coffer/barrier/seal"
@@ -64,7 +65,9 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			mounts.Secret: {"kv": kv.Factory},
 			mounts.Auth: {
 				"approle":    approle.Factory,
+				"jwt":        jwt.Factory,
 				"kubernetes": kubernetes.Factory,
+				"oidc":       jwt.Factory,
 				"userpass":   userpass.NewFactory(userpass.NewHasher(runtime.GOMAXPROCS(0))),
 			},
 		},

@@ -1,0 +1,276 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"coffer/api-tests/servers"
+)
+
+// oidcWait bounds each wait of these tests.
+const oidcWait = time.Minute
+
+// oidcServer is a server with an OIDC mount whose people log in at the provider as the given client.
+func oidcServer(t *testing.T, kind servers.Kind, issuer, client string, role map[string]any) *servers.Server {
+	t.Helper()
+	s := servers.ReadyForTest(t, kind, servers.Options{Storage: servers.InMemory, LogLevel: "debug"})
+	for _, step := range []struct {
+		path string
+		body any
+	}{
+		{"sys/auth/oidc", map[string]any{"type": "oidc"}},
+		{"sys/policies/acl/team", map[string]any{"policy": `path "secret/*" { capabilities = ["read"] }`}},
+		{"auth/oidc/config", map[string]any{"oidc_discovery_url": issuer, "oidc_client_id": client,
+			"oidc_client_secret": "secret", "default_role": "people"}},
+		{"auth/oidc/role/people", role},
+	} {
+		if _, err := s.Must(t.Context(), http.MethodPost, step.path, step.body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// browser follows redirects and keeps cookies, as a person's browser does.
+func browser(t *testing.T) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Jar: jar, Timeout: oidcWait}
+}
+
+// visit reads a page and returns where the redirects led.
+func visit(t *testing.T, c *http.Client, method, address string, form url.Values) (string, *url.URL) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %d, %v\n%s", resp.Request.URL, resp.StatusCode, err, page)
+	}
+	return string(page), resp.Request.URL
+}
+
+// enterPassword logs the provider's user in, from the address that begins it, and returns the last page.
+func enterPassword(t *testing.T, address string) string {
+	t.Helper()
+	c := browser(t)
+	_, form := visit(t, c, http.MethodGet, address, nil)
+	page, _ := visit(t, c, http.MethodPost, form.Scheme+"://"+form.Host+form.Path, url.Values{
+		"id": {form.Query().Get("authRequestID")}, "username": {"test-user2"}, "password": {"verysecure"}})
+	return page
+}
+
+// TestLoginWithOIDC logs in with the stock command at a real provider, with a browser that has no screen.
+func TestLoginWithOIDC(t *testing.T) {
+	vault, err := servers.Binary(t.Context(), servers.Vault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := freeLoopbackPort(t)
+	callback := fmt.Sprintf("http://localhost:%s/oidc/callback", port)
+	issuer := servers.OIDCProvider(t.Context(), t, callback)
+	s := oidcServer(t, servers.Kind(*against), issuer, "web", map[string]any{"user_claim": "email", "token_policies": "team",
+		"allowed_redirect_uris": "http://localhost:8250/oidc/callback", "oidc_scopes": "email,profile",
+		"claim_mappings": map[string]any{"preferred_username": "name"}, "verbose_oidc_logging": true})
+	cmd := exec.CommandContext(t.Context(), vault, "login", "-method=oidc", "-format=json", "-no-store",
+		"skip_browser=true", "port="+port)
+	cmd.Env = append(servers.CleanEnv(), "VAULT_ADDR="+s.Addr(), "HOME="+t.TempDir())
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	messages, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	address, said := "", ""
+	lines := bufio.NewScanner(messages)
+	for lines.Scan() {
+		said += lines.Text() + "\n"
+		if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, issuer) {
+			address = text
+		}
+		if strings.HasPrefix(lines.Text(), "Waiting for OIDC") {
+			break
+		}
+	}
+	if address == "" {
+		_ = cmd.Wait()
+		t.Fatalf("vault names no address: %s", said)
+	}
+	if page := enterPassword(t, address); !strings.Contains(page, "Signed in") {
+		t.Errorf("the browser ends at\n%.300s", page)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("vault login: %v\n%s", err, out.String())
+	}
+	checkOIDCToken(t, out.Bytes())
+	log, err := os.ReadFile(s.LogFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if servers.Kind(*against) != servers.Coffer {
+		return
+	}
+	for _, secret := range []string{u.Query().Get("state"), u.Query().Get("nonce"), "eyJ", "hvs."} {
+		if bytes.Contains(log, []byte(secret)) {
+			t.Errorf("the log holds %q", secret)
+		}
+	}
+}
+
+// checkOIDCToken looks at the answer that brought a token.
+func checkOIDCToken(t *testing.T, answer []byte) {
+	t.Helper()
+	var secret struct {
+		Auth struct {
+			Token    string            `json:"client_token"`
+			Policies []string          `json:"policies"`
+			Metadata map[string]string `json:"metadata"`
+		} `json:"auth"`
+	}
+	if err := json.Unmarshal(answer, &secret); err != nil {
+		t.Fatalf("%v\n%s", err, answer)
+	}
+	a := secret.Auth
+	if !strings.HasPrefix(a.Token, "hvs.") || strings.Join(a.Policies, " ") != "default team" ||
+		a.Metadata["role"] != "people" || a.Metadata["name"] != "test-user2" {
+		t.Errorf("the login yields %s", answer)
+	}
+}
+
+// freeLoopbackPort is a port that the command can listen on.
+func freeLoopbackPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// post sends JSON without a token and returns the data of the answer, its whole, and the errors.
+func post(t *testing.T, s *servers.Server, path string, body map[string]any) (map[string]any, []byte, []string) {
+	t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Addr()+"/v1/"+path, bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Timeout: oidcWait}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	whole, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		Data   map[string]any `json:"data"`
+		Errors []string       `json:"errors"`
+	}
+	if err := json.Unmarshal(whole, &answer); err != nil {
+		t.Fatalf("%s: %v\n%s", path, err, whole)
+	}
+	return answer.Data, whole, answer.Errors
+}
+
+// pollForToken polls as a client does, until there is a token.
+func pollForToken(t *testing.T, s *servers.Server, state any) []byte {
+	t.Helper()
+	for deadline := time.Now().Add(oidcWait); time.Now().Before(deadline); <-time.After(pollEvery) {
+		_, whole, errs := post(t, s, "auth/oidc/oidc/poll", map[string]any{"state": state, "client_nonce": "n"})
+		switch strings.Join(errs, " ") {
+		case "":
+			return whole
+		case "authorization_pending", "slow_down":
+		default:
+			t.Fatalf("poll: %v", errs)
+		}
+	}
+	t.Fatal("no token in time")
+	return nil
+}
+
+// TestLoginWithOIDCDirect has the provider send the browser to coffer itself.
+func TestLoginWithOIDCDirect(t *testing.T) {
+	front := freeLoopbackPort(t)
+	callback := fmt.Sprintf("http://127.0.0.1:%s/v1/auth/oidc/oidc/callback", front)
+	issuer := servers.OIDCProvider(t.Context(), t, callback)
+	s := oidcServer(t, servers.Coffer, issuer, "web", map[string]any{"user_claim": "email", "token_policies": "team",
+		"allowed_redirect_uris": callback, "oidc_scopes": "email,profile", "callback_mode": "direct", "poll_interval": "1s",
+		"claim_mappings": map[string]any{"preferred_username": "name"}})
+	// The provider knows one address, which leads to the server's.
+	l, err := net.Listen("tcp", "127.0.0.1:"+front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &http.Server{ReadHeaderTimeout: oidcWait, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.Addr()+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	})}
+	go func() { _ = proxy.Serve(l) }()
+	t.Cleanup(func() { _ = proxy.Close() })
+	data, _, _ := post(t, s, "auth/oidc/oidc/auth_url", map[string]any{"redirect_uri": callback, "client_nonce": "n"})
+	address, _ := data["auth_url"].(string)
+	if page := enterPassword(t, address); !strings.Contains(page, "You are logged in") {
+		t.Errorf("the browser ends at\n%.300s", page)
+	}
+	checkOIDCToken(t, pollForToken(t, s, data["state"]))
+}
+
+// TestLoginWithOIDCDevice has the user enter a code at the provider.
+func TestLoginWithOIDCDevice(t *testing.T) {
+	issuer := servers.OIDCProvider(t.Context(), t, "http://localhost/")
+	s := oidcServer(t, servers.Coffer, issuer, "device", map[string]any{"user_claim": "email", "token_policies": "team",
+		"oidc_scopes": "email,profile", "callback_mode": "device", "poll_interval": "1s",
+		"claim_mappings": map[string]any{"preferred_username": "name"}})
+	data, whole, _ := post(t, s, "auth/oidc/oidc/auth_url", map[string]any{"client_nonce": "n"})
+	code, _ := data["user_code"].(string)
+	if code == "" {
+		t.Fatalf("auth_url: %s", whole)
+	}
+	c := browser(t)
+	visit(t, c, http.MethodPost, issuer+"/device/login",
+		url.Values{"user_code": {code}, "username": {"test-user2"}, "password": {"verysecure"}})
+	visit(t, c, http.MethodPost, issuer+"/device/confirm", url.Values{"action": {"allowed"}})
+	checkOIDCToken(t, pollForToken(t, s, data["state"]))
+}

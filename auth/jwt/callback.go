@@ -1,0 +1,223 @@
+package jwt
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"coffer/engines"
+)
+
+type callbackParams struct {
+	State       string `param:"state" help:"State of the login."`
+	Code        string `param:"code" help:"What the provider gave the browser."`
+	ClientNonce string `param:"client_nonce" help:"What the client gave when the login began."`
+}
+
+type callbackPostParams struct {
+	callbackParams
+	IDToken string `param:"id_token" help:"ID token, when that was asked for."`
+}
+
+// noCode says that the code came with a form before.
+const noCode = "no_code"
+
+var errState = engines.Invalid(loginFailed + "Expired or missing OAuth state.")
+
+// callback ends a login. In mode "direct" it is the browser that asks, and it is shown a page; the client polls.
+func (m *method) callback(ctx context.Context, req *engines.Request, p callbackParams) (*engines.Response, error) {
+	s, err := m.setup(ctx)
+	if errors.Is(err, errUnconfigured) {
+		return nil, engines.Invalid(loginFailed + "Could not load configuration")
+	}
+	if err != nil {
+		return nil, err
+	}
+	state, _, _ := strings.Cut(p.State, namespaceMark)
+	direct := false
+	m.flows.with(state, func(w *flow) { direct = w.mode == callbackDirect })
+	if direct {
+		return m.callbackDirect(ctx, s, state, p.Code)
+	}
+	w, ok := m.flows.take(state)
+	if !ok {
+		return nil, errState
+	}
+	if w.clientNonce != "" && !same(w.clientNonce, p.ClientNonce) {
+		return nil, engines.Invalid("invalid client_nonce")
+	}
+	if w.mode == callbackDevice || s.provider == nil || !s.config.OIDC.hasFlow() {
+		return nil, errState
+	}
+	r, err := m.flowRole(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Token.Admits(req.Client.Addr) {
+		return nil, engines.ErrDenied
+	}
+	login, err := m.complete(ctx, s, r, w, p.Code)
+	if err != nil {
+		return nil, err
+	}
+	return &engines.Response{Login: login}, nil
+}
+
+// flowRole reads the role of a login as it is now.
+func (m *method) flowRole(ctx context.Context, w *flow) (*role, error) {
+	r, err := m.role(ctx, w.role)
+	if errors.Is(err, errNoRole) {
+		return nil, engines.Invalid(loginFailed + "Role could not be found")
+	}
+	return r, err
+}
+
+// complete turns what the browser brought into a login.
+func (m *method) complete(ctx context.Context, s *setup, r *role, w *flow, code string) (*engines.Login, error) {
+	f, err := s.provider.discover(ctx)
+	if err != nil {
+		return nil, engines.Failed("error getting provider for login operation: %v", err)
+	}
+	if code == noCode {
+		code = w.posted.code
+	}
+	if code == "" {
+		if w.posted.idToken == "" {
+			return nil, engines.Invalid(loginFailed + "No code or id_token received.")
+		}
+		claims, err := s.provider.verifyID(ctx, f, w.posted.idToken, w, r)
+		if err != nil {
+			return nil, engines.Invalid(verifyFailed+"%v", err)
+		}
+		return m.accept(ctx, s, f, w, r, claims, nil)
+	}
+	access, err := s.provider.exchange(ctx, f, w, code)
+	if err != nil {
+		return nil, engines.Invalid(loginFailed+"Error exchanging oidc code: %q.", err.Error())
+	}
+	claims, err := s.provider.verifyTokens(ctx, f, access, w, r)
+	if err != nil {
+		return nil, engines.Invalid(loginFailed+"Error exchanging oidc code: %q.", err.Error())
+	}
+	return m.accept(ctx, s, f, w, r, claims, access)
+}
+
+// verifyTokens checks what the token endpoint gave.
+func (p *provider) verifyTokens(
+	ctx context.Context, f *found, access *oauth2.Token, w *flow, r *role,
+) (map[string]any, error) {
+	text, ok := access.Extra("id_token").(string)
+	if !ok {
+		return nil, errors.New("id_token is missing from auth code exchange")
+	}
+	claims, err := p.verifyID(ctx, f, text, w, r)
+	if err != nil {
+		return nil, err
+	}
+	return claims, checkAccess(claims["at_hash"], access.AccessToken, parseToken(text).header().Algorithm)
+}
+
+// halfHash is how an ID token names another token: the left half of its hash (OpenID Connect Core 3.1.3.6).
+func halfHash(text, algorithm string) string {
+	var sum []byte
+	switch algorithm[max(0, len(algorithm)-3):] {
+	case "384":
+		s := sha512.Sum384([]byte(text))
+		sum = s[:]
+	case "512", "DSA":
+		s := sha512.Sum512([]byte(text))
+		sum = s[:]
+	default:
+		s := sha256.Sum256([]byte(text))
+		sum = s[:]
+	}
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
+}
+
+// accept makes a login of the claims of a verified ID token. access is nil when there was none.
+func (m *method) accept(
+	ctx context.Context, s *setup, f *found, w *flow, r *role, claims map[string]any, access *oauth2.Token,
+) (*engines.Login, error) {
+	delete(claims, "nonce")
+	if subject, _ := claims["sub"].(string); r.Bounds.Subject != "" && r.Bounds.Subject != subject {
+		return nil, engines.Failed("sub claim does not match bound subject")
+	}
+	text := ""
+	if access != nil {
+		text = access.AccessToken
+		// Without it there are fewer claims; the bounds decide whether they are enough.
+		if err := s.provider.mergeUserInfo(ctx, f, access, claims); err != nil {
+			m.logger.Warn("error reading /userinfo endpoint", "error", err)
+		}
+	}
+	if r.OIDC.Verbose {
+		m.logClaims(ctx, w.role, claims)
+	}
+	return m.identify(ctx, s, w.role, r, claims, text)
+}
+
+// logClaims is for finding out what a provider says. The claims tell of a person, but no token is among them.
+func (m *method) logClaims(ctx context.Context, role string, claims map[string]any) {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		return
+	}
+	m.logger.DebugContext(ctx, "OIDC provider response", "role", role, "claims", string(text))
+}
+
+// callbackPost keeps what the provider posts with a form until the client fetches its token with a GET.
+func (m *method) callbackPost(
+	ctx context.Context, _ *engines.Request, p callbackPostParams,
+) (*engines.Response, error) {
+	s, err := m.setup(ctx)
+	if errors.Is(err, errUnconfigured) {
+		return nil, engines.Invalid(loginFailed + "Could not load configuration.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.config.OIDC.ResponseMode != responseFormPost {
+		return &engines.Response{Status: http.StatusMethodNotAllowed, Raw: &engines.Raw{ContentType: "application/json"}}, nil
+	}
+	state, _, _ := strings.Cut(p.State, namespaceMark)
+	if len(p.Code)+len(p.IDToken) > maxToken {
+		return page(http.StatusBadRequest, "The provider's answer is too long.", "")
+	}
+	redirect, direct := "", false
+	found := m.flows.with(state, func(w *flow) {
+		// The first form counts: whoever reads the address of the page must not replace it.
+		if w.posted == (posted{}) {
+			w.posted = posted{p.Code, p.IDToken}
+		}
+		redirect, direct = w.redirect, w.mode == callbackDirect
+	})
+	switch {
+	case !found:
+		return page(http.StatusBadRequest, "This login has expired or was never begun.", "")
+	case direct:
+		return m.callbackDirect(ctx, s, state, noCode)
+	}
+	mount := mountOf(redirect)
+	if mount == "" {
+		return page(http.StatusBadRequest, "The redirect is not one of this server's.", "")
+	}
+	return page(http.StatusOK, "Continue to complete the login.",
+		"/ui/vault/auth/"+mount+"/oidc/callback?code="+noCode+"&state="+state)
+}
+
+// mountOf is the mount's name in a redirect to …/v1/auth/NAME/….
+func mountOf(redirect string) string {
+	_, rest, ok := strings.Cut(redirect, "/v1/auth/")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}

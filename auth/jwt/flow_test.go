@@ -1,0 +1,414 @@
+package jwt
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"coffer/engines"
+)
+
+// begin begins a login and returns the parameters of its address.
+func (v *mounted) begin(more claims) url.Values {
+	v.t.Helper()
+	params := claims{"role": "r", "redirect_uri": "http://localhost:8250/cb"}
+	for name, value := range more {
+		params[name] = value
+	}
+	address, _ := v.must("oidc/auth_url", params).Data["auth_url"].(string)
+	u, err := url.Parse(address)
+	if err != nil || address == "" {
+		v.t.Fatalf("auth_url %q, %v; log:\n%s", address, err, v.log)
+	}
+	return u.Query()
+}
+
+// end brings back what the provider gave: the provider takes the nonce for a code.
+func (v *mounted) end(q url.Values, more claims) (*engines.Response, error) {
+	v.t.Helper()
+	params := claims{"state": q.Get("state"), "code": q.Get("nonce")}
+	for name, value := range more {
+		params[name] = value
+	}
+	return v.call(engines.Read, "oidc/callback", params)
+}
+
+func TestBrowserLogin(t *testing.T) {
+	o := newOP(t)
+	v := withOP(t, o)
+	v.must("role/r", claims{"groups_claim": "groups", "claim_mappings": claims{"nickname": "nick"}, "oidc_scopes": "profile",
+		"verbose_oidc_logging": true, "bound_subject": "alice"})
+	o.set(func() { o.claims = claims{"groups": []string{"g"}} })
+	q := v.begin(claims{"client_nonce": "n"})
+	want := url.Values{"client_id": {clientID}, "response_type": {"code"}, "scope": {"openid profile"},
+		"redirect_uri": {"http://localhost:8250/cb"}, "code_challenge_method": {"S256"},
+		"state": {q.Get("state")}, "nonce": {q.Get("nonce")}, "code_challenge": {q.Get("code_challenge")}}
+	if diff := cmp.Diff(want, q); diff != "" {
+		t.Errorf("address (-want +got):\n%s", diff)
+	}
+	resp, err := v.end(q, claims{"client_nonce": "n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata := map[string]string{"role": "r", "nick": "al"}
+	login := &engines.Login{DisplayName: "alice@example.org", Alias: "alice@example.org", GroupAliases: []string{"g"},
+		Metadata: metadata, AliasMetadata: metadata, Policies: []string{}, Internal: map[string]any{"role": "r"}}
+	if diff := cmp.Diff(login, resp.Login); diff != "" {
+		t.Errorf("login (-want +got):\n%s", diff)
+	}
+	if challengeOf(o.verifier) != q.Get("code_challenge") {
+		t.Error("the code came with another verifier than its challenge's")
+	}
+	for _, canary := range []string{"access-canary", clientSecret, q.Get("nonce"), q.Get("state"), o.verifier, "eyJ"} {
+		if strings.Contains(v.log.String(), canary) {
+			t.Errorf("the log holds %q:\n%s", canary, v.log)
+		}
+	}
+	if !strings.Contains(v.log.String(), "alice@example.org") {
+		t.Error("verbose logging does not show the claims")
+	}
+}
+
+func TestStateIsGoodForOneCallback(t *testing.T) {
+	v := withOP(t, newOP(t))
+	q := v.begin(nil)
+	if _, err := v.end(q, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string]url.Values{"used": q, "unknown": {"state": {"x"}}, "none": {}} {
+		if _, err := v.end(q, nil); !errors.Is(err, engines.ErrInvalid) {
+			t.Errorf("%s state: %v, want ErrInvalid", name, err)
+		}
+	}
+	q = v.begin(claims{"client_nonce": "n"})
+	for _, nonce := range []string{"", "m", "n"} {
+		// A wrong nonce ends the login: the right one comes too late.
+		if _, err := v.end(q, claims{"client_nonce": nonce}); err == nil {
+			t.Errorf("client_nonce %q after a wrong one works", nonce)
+		}
+	}
+	q = v.begin(nil)
+	v.pass(flowLife)
+	if _, err := v.end(q, nil); err == nil {
+		t.Error("the state does not expire")
+	}
+}
+
+func TestLoginsUnderWayAreBounded(t *testing.T) {
+	v := withOP(t, newOP(t))
+	begin := func() string {
+		address, _ := v.must("oidc/auth_url", claims{"role": "r", "redirect_uri": "http://localhost/cb"}).Data["auth_url"].(string)
+		return address
+	}
+	first := v.begin(nil)
+	for range maxFlowsOfOne - 1 {
+		begin()
+	}
+	if begin() != "" {
+		t.Error("a client begins more logins than it may")
+	}
+	// Others are not hurt, and the login that began first is still there.
+	v.from = netip.MustParseAddr("10.0.0.2")
+	if begin() == "" {
+		t.Error("another client cannot log in")
+	}
+	if _, err := v.end(first, nil); err != nil {
+		t.Errorf("the login that began first: %v", err)
+	}
+	for i := range byte(maxFlows / maxFlowsOfOne) {
+		v.from = netip.AddrFrom4([4]byte{10, 1, 0, i})
+		for range maxFlowsOfOne {
+			begin()
+		}
+	}
+	if n := len(v.method.flows.byState); n > maxFlows {
+		t.Errorf("%d logins are under way, want at most %d", n, maxFlows)
+	}
+	v.from = netip.MustParseAddr("10.2.0.1")
+	if begin() != "" {
+		t.Error("more logins begin than may be under way")
+	}
+	if network(netip.MustParseAddr("2001:db8::1")) != network(netip.MustParseAddr("2001:db8::ffff:1")) {
+		t.Error("a client has as many logins under way as addresses in its network")
+	}
+	v.pass(flowLife)
+	if begin() == "" || len(v.method.flows.byState) != 1 || len(v.method.flows.count) != 1 {
+		t.Error("expired logins are still counted")
+	}
+	if _, err := v.call(engines.Update, "oidc/auth_url", claims{"role": "r", "redirect_uri": "http://localhost/cb",
+		"client_nonce": strings.Repeat("x", maxNonce+1)}); !errors.Is(err, engines.ErrInvalid) {
+		t.Errorf("a client_nonce that is too long: %v", err)
+	}
+}
+
+func TestIDTokensThatAreNotForUs(t *testing.T) {
+	hour := int64(time.Hour / time.Second)
+	for name, change := range map[string]claims{
+		"another issuer":                  {"iss": "https://evil.example.org"},
+		"another nonce":                   {"nonce": "x"},
+		"no nonce":                        {"nonce": nil},
+		"another audience":                {"aud": "other"},
+		"no audience":                     {"aud": nil},
+		"two audiences without azp":       {"aud": []string{clientID, "other"}},
+		"two audiences without us":        {"aud": []string{"x", "other"}, "azp": clientID},
+		"another party":                   {"azp": "other"},
+		"expired":                         {"exp": epoch.Unix() - 1},
+		"from the future":                 {"iat": epoch.Unix() + hour},
+		"not yet":                         {"nbf": epoch.Unix() + hour},
+		"no subject":                      {"sub": nil},
+		"a hash of another access token":  {"at_hash": "AAAA"},
+		"proof of identity too long ago":  {"auth_time": epoch.Unix() - 2*hour},
+		"no claim of when the proof was":  {"auth_time": nil},
+		"a claim of proof that is a text": {"auth_time": "now"},
+		"groups that are not wanted":      {"team": "b"},
+		"no user":                         {"email": nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOP(t)
+			v := withOP(t, o)
+			v.must("role/r", claims{"max_age": "1h", "bound_claims": claims{"team": "a"}})
+			good := claims{"auth_time": epoch.Unix() - 60, "team": "a"}
+			try := func() error {
+				_, err := v.end(v.begin(nil), nil)
+				return err
+			}
+			o.set(func() { o.claims = good })
+			if err := try(); err != nil {
+				t.Fatalf("unchanged: %v", err)
+			}
+			o.set(func() {
+				for claim, value := range change {
+					good[claim] = value
+				}
+			})
+			if err := try(); !errors.Is(err, engines.ErrInvalid) {
+				t.Errorf("%v, want ErrInvalid", err)
+			}
+		})
+	}
+}
+
+func TestBoundSubjectOfABrowserLogin(t *testing.T) {
+	v := withOP(t, newOP(t))
+	v.must("role/r", claims{"bound_subject": "bob"})
+	if resp, err := v.end(v.begin(nil), nil); !errors.Is(err, engines.ErrFailed) {
+		t.Errorf("alice in place of bob: %+v, %v; want ErrFailed as in Vault", resp, err)
+	}
+}
+
+func TestUserInfoOfAnotherIsIgnored(t *testing.T) {
+	for name, info := range map[string]claims{
+		"another subject": {"sub": "bob", "email": "bob@example.org"},
+		"no subject":      {"email": "bob@example.org"},
+		"another issuer":  {"sub": "alice", "iss": "https://evil.example.org", "email": "bob@example.org"},
+	} {
+		o := newOP(t)
+		o.info = info
+		v := withOP(t, o)
+		resp, err := v.end(v.begin(nil), nil)
+		if err != nil || resp.Login.Alias != "alice@example.org" {
+			t.Errorf("%s: %+v, %v", name, resp, err)
+		}
+	}
+}
+
+func TestProviderGoesDownDuringALogin(t *testing.T) {
+	o := newOP(t)
+	v := withOP(t, o)
+	q := v.begin(nil)
+	o.set(func() { o.down = true })
+	if _, err := v.end(q, nil); !errors.Is(err, engines.ErrInvalid) || !strings.Contains(err.Error(), "503") {
+		t.Errorf("%v, want ErrInvalid that tells the status", err)
+	}
+	o.set(func() { o.down, o.huge = false, true })
+	if _, err := v.end(v.begin(nil), nil); !errors.Is(err, engines.ErrInvalid) {
+		t.Errorf("with an endless answer: %v, want ErrInvalid", err)
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	allowed := []string{"http://localhost:8250/cb", "http://127.0.0.1/cb", "http://[::1]/cb", "https://vault.example.org/ui?x=y"}
+	for redirect, want := range map[string]bool{
+		"http://localhost:8250/cb":               true,
+		"http://localhost:1/cb":                  true,
+		"http://localhost/cb":                    true,
+		"http://127.0.0.1:9/cb":                  true,
+		"http://[::1]:9/cb":                      true,
+		"https://vault.example.org/ui?x=y":       true,
+		"https://VAULT.example.org/ui?x=y":       true,
+		"https://localhost:8250/cb":              false,
+		"http://localhost:8250/cb2":              false,
+		"http://localhost:8250/cb?a=b":           false,
+		"http://localhost@evil.example.org/cb":   false,
+		"http://localhost.evil.example.org/cb":   false,
+		"http://user@localhost/cb":               false,
+		"https://vault.example.org:444/ui?x=y":   false,
+		"https://vault.example.org/ui":           false,
+		"https://vault.example.org/ui?x=y#z":     false,
+		"http://localhost:8250/cb\n":             false,
+		"":                                       false,
+		"https://evil.example.org/ui?x=y":        false,
+		"https://vault.example.org.evil/ui?x=y":  false,
+		"https://vault.example.org/../ui?x=y":    false,
+		"javascript://localhost:8250/cb":         false,
+		"http://localhost:8250\\@evil.example/c": false,
+	} {
+		if got := admitsRedirect(allowed, redirect); got != want {
+			t.Errorf("%q: %v, want %v", redirect, got, want)
+		}
+	}
+}
+
+func TestFormPost(t *testing.T) {
+	o := newOP(t)
+	v := newMount(t)
+	v.must("config", claims{"oidc_discovery_url": o.URL, "oidc_client_id": clientID, "oidc_client_secret": clientSecret,
+		"oidc_response_mode": "form_post", "oidc_response_types": "id_token"})
+	v.must("role/r", claims{"user_claim": "email",
+		"allowed_redirect_uris": "http://localhost/cb,https://v.example.org/ui/vault/auth/oidc/oidc/callback"})
+	post := func(state, token string) *engines.Response {
+		return v.must("oidc/callback", claims{"state": state, "id_token": token})
+	}
+	q := v.begin(claims{"redirect_uri": "https://v.example.org/ui/vault/auth/oidc/oidc/callback"})
+	if q.Get("redirect_uri") != "https://v.example.org/v1/auth/oidc/oidc/callback" || q.Get("response_mode") != "form_post" ||
+		q.Get("response_type") != "id_token" {
+		t.Errorf("the address asks for %v", q)
+	}
+	token := func(nonce string) string {
+		return sign(t, "rsa", claims{"iss": o.URL, "aud": clientID, "sub": "alice", "email": "a", "nonce": nonce,
+			"iat": epoch.Unix(), "exp": epoch.Unix() + 60})
+	}
+	if resp := post("<script>", token("")); resp.Status != 400 || strings.Contains(string(resp.Raw.Body), "<script>") {
+		t.Errorf("unknown state: %d %s", resp.Status, resp.Raw.Body)
+	}
+	resp := post(q.Get("state"), token(q.Get("nonce")))
+	next := "/ui/vault/auth/oidc/oidc/callback?code=no_code&amp;state=" + q.Get("state")
+	if resp.Status != 200 || !strings.Contains(string(resp.Raw.Body), next) {
+		t.Errorf("post: %d %s", resp.Status, resp.Raw.Body)
+	}
+	// A second form does not replace the first.
+	post(q.Get("state"), token("another"))
+	got, err := v.end(q, claims{"code": noCode})
+	if err != nil || got.Login.Alias != "a" {
+		t.Errorf("callback: %+v, %v", got, err)
+	}
+	q = v.begin(nil)
+	post(q.Get("state"), token("another"))
+	if _, err := v.end(q, claims{"code": noCode}); !errors.Is(err, engines.ErrInvalid) {
+		t.Errorf("another login's ID token: %v, want ErrInvalid", err)
+	}
+}
+
+// poll polls as a client does.
+func (v *mounted) poll(state, nonce string) (*engines.Login, error) {
+	v.t.Helper()
+	resp, err := v.call(engines.Update, "oidc/poll", claims{"state": state, "client_nonce": nonce})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Login, nil
+}
+
+func TestDirectMode(t *testing.T) {
+	o := newOP(t)
+	v := withOP(t, o)
+	v.must("role/r", claims{"callback_mode": "direct", "allowed_redirect_uris": "https://v.example.org/v1/auth/oidc/oidc/callback"})
+	params := claims{"role": "r", "redirect_uri": "https://v.example.org/v1/auth/oidc/oidc/callback"}
+	if got := v.must("oidc/auth_url", params).Data["auth_url"]; got != "" {
+		t.Errorf("without a client_nonce: %v, want no address", got)
+	}
+	params["client_nonce"] = "n"
+	begin := func() (url.Values, string) {
+		data := v.must("oidc/auth_url", params).Data
+		u, err := url.Parse(data["auth_url"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.Query(), data["state"].(string)
+	}
+	q, state := begin()
+	if _, err := v.poll(state, "n"); err == nil || err.Error() != "authorization_pending" {
+		t.Errorf("poll before: %v", err)
+	}
+	if _, err := v.poll(state, "n"); err == nil || err.Error() != "slow_down" {
+		t.Errorf("poll at once: %v", err)
+	}
+	resp, err := v.end(q, nil)
+	if err != nil || resp.Login != nil || resp.Raw == nil || resp.Status != 200 {
+		t.Fatalf("the browser gets %+v, %v; want a page", resp, err)
+	}
+	if again, err := v.end(q, nil); err != nil || again.Status != 400 {
+		t.Errorf("the browser comes again: %+v, %v", again, err)
+	}
+	v.pass(time.Minute)
+	for _, nonce := range []string{"", "m"} {
+		if _, err := v.poll(state, nonce); err == nil {
+			t.Errorf("client_nonce %q gets the token", nonce)
+		}
+	}
+	login, err := v.poll(state, "n")
+	if err != nil || login.Alias != "alice@example.org" {
+		t.Errorf("poll: %+v, %v", login, err)
+	}
+	if _, err := v.poll(state, "n"); err == nil {
+		t.Error("the token is there twice")
+	}
+	q, state = begin()
+	o.set(func() { o.claims = claims{"email": nil} })
+	if resp, err := v.end(q, nil); err != nil || resp.Status != 400 {
+		t.Errorf("a login that fails: %+v, %v", resp, err)
+	}
+	if _, err := v.poll(state, "n"); !errors.Is(err, engines.ErrInvalid) || !strings.Contains(err.Error(), "email") {
+		t.Errorf("poll for a login that failed: %v", err)
+	}
+}
+
+func TestDeviceMode(t *testing.T) {
+	o := newOP(t)
+	v := withOP(t, o)
+	v.must("role/r", claims{"callback_mode": "device"})
+	begin := func() string {
+		data := v.must("oidc/auth_url", claims{"role": "r", "client_nonce": "n"}).Data
+		state, _ := data["state"].(string)
+		want := claims{"auth_url": o.URL + "/activate", "user_code": "ABCD", "poll_interval": int64(5), "state": state}
+		if diff := cmp.Diff(want, data); diff != "" {
+			t.Errorf("auth_url (-want +got):\n%s", diff)
+		}
+		return state
+	}
+	state := begin()
+	for _, tc := range []struct {
+		says, want string
+		wait       time.Duration
+	}{
+		{"authorization_pending", "authorization_pending", 5 * time.Second},
+		{"slow_down", "authorization_pending", 5 * time.Second},
+		{"", "slow_down", 5 * time.Second},
+		{"", "", 5 * time.Second},
+	} {
+		o.set(func() { o.device = tc.says })
+		login, err := v.poll(state, "n")
+		if tc.want == "" && (err != nil || login.Alias != "alice@example.org") || tc.want != "" && (err == nil || err.Error() != tc.want) {
+			t.Errorf("the provider says %q: %+v, %v; want %q", tc.says, login, err, tc.want)
+		}
+		v.pass(tc.wait)
+	}
+	if _, err := v.poll(state, "n"); err == nil {
+		t.Error("the token is there twice")
+	}
+	state = begin()
+	o.set(func() { o.device = "access_denied" })
+	if _, err := v.poll(state, "n"); err == nil || !strings.Contains(err.Error(), "access_denied") {
+		t.Errorf("the user refused: %v", err)
+	}
+	v.pass(time.Minute)
+	o.set(func() { o.device = "" })
+	if _, err := v.poll(state, "n"); err == nil {
+		t.Error("a login that was refused comes back")
+	}
+}

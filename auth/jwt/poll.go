@@ -1,0 +1,245 @@
+package jwt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"coffer/engines"
+)
+
+// How a login comes back. Vault knows the first alone.
+const (
+	// callbackClient: the provider sends the browser to the client, which calls oidc/callback.
+	callbackClient = "client"
+	// callbackDirect: the provider sends the browser here; the client polls. It needs no port of its own.
+	callbackDirect = "direct"
+	// callbackDevice: the user visits the provider on any device and enters a code there (RFC 8628); the client
+	// polls.
+	callbackDevice = "device"
+)
+
+const (
+	defaultInterval = 5 * time.Second
+	// slowerBy is how much a provider's "slow_down" adds.
+	slowerBy = 5 * time.Second
+)
+
+// interval is how often a client may poll.
+func (f *flowSettings) interval() time.Duration {
+	if f.Poll > 0 {
+		return f.Poll
+	}
+	return defaultInterval
+}
+
+// polling is what a flow knows whose client polls.
+type polling struct {
+	interval time.Duration
+	// next is when the client may ask again.
+	next time.Time
+	// device is the code by which the provider knows a login of mode "device".
+	device string
+	// busy is set while a request works for this flow.
+	busy bool
+	// outcome of a login of mode "direct", once the browser was here.
+	outcome *outcome
+}
+
+// outcome is how a login went.
+type outcome struct {
+	login *engines.Login
+	err   error
+}
+
+// Errors of polling, as RFC 8628 has them.
+var (
+	errPending = engines.Invalid("authorization_pending")
+	errSlower  = engines.Invalid("slow_down")
+)
+
+type pollParams struct {
+	State       string `param:"state" help:"State of the login."`
+	ClientNonce string `param:"client_nonce" help:"What the client gave when the login began."`
+}
+
+// poll answers with the token of a login that ends elsewhere, once it has ended.
+func (m *method) poll(ctx context.Context, req *engines.Request, p pollParams) (*engines.Response, error) {
+	s, err := m.setup(ctx)
+	if errors.Is(err, errUnconfigured) {
+		return nil, engines.Invalid(loginFailed + "Could not load configuration")
+	}
+	if err != nil {
+		return nil, err
+	}
+	var w *flow
+	var done *outcome
+	err = errState
+	m.flows.with(p.State, func(f *flow) {
+		// Who has not the nonce learns nothing, and does not make the one who has it wait.
+		if (f.mode != callbackDirect && f.mode != callbackDevice) || !same(f.clientNonce, p.ClientNonce) {
+			return
+		}
+		w, done, err = f, f.poll.outcome, f.poll.admit(m.now())
+	})
+	if err != nil {
+		return nil, err
+	}
+	r, err := m.flowRole(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Token.Admits(req.Client.Addr) {
+		return nil, engines.ErrDenied
+	}
+	if w.mode == callbackDevice {
+		done = m.pollDevice(ctx, s, r, w)
+	}
+	if done == nil {
+		return nil, errPending
+	}
+	// One answer only: of two that poll at once the second finds nothing.
+	if _, ok := m.flows.take(p.State); !ok {
+		return nil, errState
+	}
+	if done.err != nil {
+		return nil, done.err
+	}
+	return &engines.Response{Login: done.login}, nil
+}
+
+// admit reports whether the client may ask now; the mount's flows are locked.
+func (p *polling) admit(now time.Time) error {
+	if now.Before(p.next) {
+		return errSlower
+	}
+	p.next = now.Add(p.interval)
+	return nil
+}
+
+// callbackDirect ends a login for the browser and keeps the outcome for the client.
+func (m *method) callbackDirect(ctx context.Context, s *setup, state, code string) (*engines.Response, error) {
+	var w *flow
+	m.flows.with(state, func(f *flow) {
+		if !f.poll.busy {
+			f.poll.busy, w = true, f
+		}
+	})
+	if w == nil || s.provider == nil || !s.config.OIDC.hasFlow() {
+		return page(http.StatusBadRequest, "This login has expired or was never begun.", "")
+	}
+	done := &outcome{}
+	r, err := m.flowRole(ctx, w)
+	if err == nil {
+		done.login, err = m.complete(ctx, s, r, w, code)
+	}
+	done.err = err
+	// It stays busy: a second visit of the browser must not put another login in its place.
+	m.flows.with(state, func(f *flow) { f.poll.outcome = done })
+	if err != nil {
+		m.logger.Warn("a login failed", "role", w.role, "reason", err)
+		return page(http.StatusBadRequest, "The login failed. The client that began it knows the reason.", "")
+	}
+	return page(http.StatusOK, "You are logged in. You can close this window.", "")
+}
+
+// beginDevice asks the provider for the code that the user enters. Its errors are for the log.
+func (m *method) beginDevice(ctx context.Context, s *setup, r *role, w *flow) (map[string]any, error) {
+	f, err := s.provider.discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if f.Endpoint().DeviceAuthURL == "" {
+		return nil, errors.New("the provider has no device_authorization_endpoint")
+	}
+	// Its place is taken before the provider is asked, so that a crowd cannot make us a flood upon it.
+	if err := m.flows.add(w); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	answer, err := s.provider.oauth(f, "", r.OIDC.Scopes).DeviceAuth(s.provider.context(ctx))
+	if err != nil {
+		m.flows.take(w.state)
+		return nil, tokenError(err)
+	}
+	interval := max(r.OIDC.interval(), time.Duration(min(answer.Interval, maxInterval))*time.Second)
+	m.flows.with(w.state, func(w *flow) { w.poll.device, w.poll.interval = answer.DeviceCode, interval })
+	address := answer.VerificationURIComplete
+	if address == "" {
+		address = answer.VerificationURI
+	}
+	return map[string]any{
+		"auth_url": address, "user_code": answer.UserCode, "state": w.state,
+		"poll_interval": int64(interval / time.Second),
+	}, nil
+}
+
+// maxInterval bounds what a provider may ask for, in seconds.
+const maxInterval = 60
+
+// pollDevice asks the provider whether the user has agreed. It returns nil while he has not.
+func (m *method) pollDevice(ctx context.Context, s *setup, r *role, w *flow) *outcome {
+	if s.provider == nil || !s.config.OIDC.hasFlow() {
+		return &outcome{err: errState}
+	}
+	f, err := s.provider.discover(ctx)
+	if err != nil {
+		return nil
+	}
+	token, code, err := s.provider.askDevice(ctx, f, w.poll.device)
+	switch {
+	case err != nil || code == "authorization_pending":
+		return nil
+	case code == "slow_down":
+		m.flows.with(w.state, func(f *flow) {
+			f.poll.interval = min(f.poll.interval+slowerBy, maxInterval*time.Second)
+			f.poll.next = m.now().Add(f.poll.interval)
+		})
+		return nil
+	case code != "":
+		return &outcome{err: engines.Invalid(loginFailed+"The provider answered %q.", code[:min(len(code), maxErrorCode)])}
+	}
+	claims, err := s.provider.verifyTokens(ctx, f, token, w, r)
+	if err != nil {
+		return &outcome{err: engines.Invalid(verifyFailed+"%v", err)}
+	}
+	login, err := m.accept(ctx, s, f, w, r, claims, token)
+	return &outcome{login: login, err: err}
+}
+
+// askDevice asks the token endpoint once. It returns the tokens, or the code of the provider's error.
+func (p *provider) askDevice(ctx context.Context, f *found, device string) (*oauth2.Token, string, error) {
+	form := url.Values{
+		"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {device},
+		"client_id": {p.config.OIDC.ClientID},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.Endpoint().TokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(url.QueryEscape(p.config.OIDC.ClientID), url.QueryEscape(p.config.OIDC.ClientSecret))
+	body, _, err := p.client.ask(req)
+	if err != nil {
+		return nil, "", err
+	}
+	var answer map[string]any
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, "", err
+	}
+	if code, ok := answer["error"].(string); ok && code != "" {
+		return nil, code, nil
+	}
+	access, _ := answer["access_token"].(string)
+	if access == "" {
+		return nil, "", errors.New("no access_token")
+	}
+	return (&oauth2.Token{AccessToken: access, TokenType: "Bearer"}).WithExtra(answer), "", nil
+}

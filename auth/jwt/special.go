@@ -1,0 +1,167 @@
+package jwt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"coffer/engines"
+)
+
+// Providers that need their own treatment.
+const (
+	providerAzure      = "azure"
+	providerGSuite     = "gsuite"
+	providerSecureAuth = "secureauth"
+	providerISAM       = "ibmisam"
+)
+
+// special names the provider that provider_config is about, "" for none. It returns an ErrInvalid in Vault's words
+// for one that is not known.
+func (c *config) special() (string, error) {
+	if len(c.Provider) == 0 {
+		return "", nil
+	}
+	name, ok := c.Provider["provider"].(string)
+	if !ok {
+		return "", engines.Invalid("invalid provider_config: 'provider' field not found in provider_config")
+	}
+	switch name {
+	case providerAzure, providerSecureAuth, providerISAM:
+		return name, nil
+	case providerGSuite:
+		return "", engines.Invalid("invalid provider_config: provider %q is not served here: "+
+			"let the provider put the groups into the token, and name that claim in groups_claim", name)
+	default:
+		return "", engines.Invalid("invalid provider_config: provider %q not found in custom providers", name)
+	}
+}
+
+// shownProvider is provider_config as a read shows it. What could hold a secret is a provider's that is not served.
+func (c *config) shownProvider() map[string]any {
+	if c.Provider == nil {
+		return map[string]any{}
+	}
+	return c.Provider
+}
+
+// specialGroups puts the groups claim into the form that others have it in, so that bound claims see it too.
+func (m *method) specialGroups(ctx context.Context, s *setup, r *role, claims map[string]any, access string) error {
+	name, err := s.config.special()
+	if err != nil || name == "" || r.GroupsClaim == "" {
+		return err
+	}
+	raw, ok := find(claims, r.GroupsClaim)
+	var groups []any
+	switch text, isText := raw.(string); {
+	case name == providerAzure && !ok:
+		if groups, err = s.azureGroups(ctx, r.GroupsClaim, claims, access); err != nil {
+			return err
+		}
+	case name == providerSecureAuth && isText:
+		groups = split(text, ",")
+	case name == providerISAM && isText:
+		groups = split(text, " ")
+	default:
+		return nil
+	}
+	setClaim(claims, r.GroupsClaim, groups)
+	return nil
+}
+
+func split(text, separator string) []any {
+	var list []any
+	for part := range strings.SplitSeq(text, separator) {
+		list = append(list, part)
+	}
+	return list
+}
+
+// setClaim puts a value where find will look for it.
+func setClaim(claims map[string]any, name string, value any) {
+	at, last := claims, name
+	if strings.HasPrefix(name, "/") {
+		cut := strings.LastIndexByte(name, '/')
+		last = strings.NewReplacer("~1", "/", "~0", "~").Replace(name[cut+1:])
+		if cut > 0 {
+			parent, _ := pointAt(claims, name[:cut])
+			object, ok := parent.(map[string]any)
+			if !ok {
+				return
+			}
+			at = object
+		}
+	}
+	at[last] = value
+}
+
+// azureGroups asks Microsoft for the groups of a user who is in too many for a token: the token says instead where
+// to ask (OpenID Connect Core 5.6.2), and the access token says for whom.
+func (s *setup) azureGroups(ctx context.Context, claim string, claims map[string]any, access string) ([]any, error) {
+	missing := fmt.Errorf("%q claim not found in token", claim)
+	names, _ := claims["_claim_names"].(map[string]any)
+	source, ok := names[strings.TrimPrefix(claim, "/")].(string)
+	if !ok {
+		return nil, missing
+	}
+	sources, _ := claims["_claim_sources"].(map[string]any)
+	place, _ := sources[source].(map[string]any)
+	endpoint, ok := place["endpoint"].(string)
+	if !ok {
+		return nil, missing
+	}
+	if access == "" {
+		return nil, fmt.Errorf("%w, and there is no access token to ask for it with", missing)
+	}
+	address, err := graphURL(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return s.askGraph(ctx, address, access)
+}
+
+// graphURL is where the groups are now: the API that tokens still name has moved.
+func graphURL(endpoint string) (string, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "https" {
+		return "", errors.New("the source of the groups is no https URL")
+	}
+	switch u.Host {
+	case "graph.windows.net":
+		u.Host, u.Path = "graph.microsoft.com", "/v1.0"+u.Path
+	case "graph.microsoftazure.us":
+		u.Host, u.Path = "graph.microsoft.us", "/v1.0"+u.Path
+	}
+	return u.String(), nil
+}
+
+func (s *setup) askGraph(ctx context.Context, address, access string) ([]any, error) {
+	c, err := newClient(s.config.OIDC.CA, s.config.IgnoredExtensions)
+	if err != nil {
+		return nil, err
+	}
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address,
+		strings.NewReader(`{"securityEnabledOnly": false}`))
+	if err != nil {
+		return nil, errors.New("the source of the groups is no URL")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+access)
+	body, status, err := c.ask(req)
+	if err != nil || status != http.StatusOK {
+		return nil, fmt.Errorf("the source of the groups did not answer (status %d)", status)
+	}
+	var answer struct {
+		Value []any `json:"value"`
+	}
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&answer); err != nil {
+		return nil, errors.New("the source of the groups answered nonsense")
+	}
+	return answer.Value, nil
+}
