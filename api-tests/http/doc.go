@@ -5,8 +5,9 @@
 //
 //	server: unsealed
 //
-// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself), and goes on with
-// steps:
+// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself). Lines below it ask
+// for more: "listener: tls" for client certificates, "plugin: ldap" for HashiCorp's LDAP auth method in real Vault, whose
+// minimal build lacks it. The script goes on with steps:
 //
 //	=== a title, unique in the file
 //	PUT /v1/auth/token/create @root
@@ -29,15 +30,16 @@
 //
 // ${name} stands for a variable: root (the root token), key1, key2, key3 (unseal keys of sealed and unsealed servers,
 // of which two are needed), addr, hostport, dir (an empty folder the server may write to), and what earlier steps
-// captured. ${repeat:text:count}, ${base64:text}, ${hex:00ff} (the bytes), ${unmask:encoded:otp} (the token of
-// generate-root, from two variables) ${patch:name:text} (variable name, its end overwritten with text) and ${spoil:name} (variable name, a key in hex, with
-// another beginning) compute.
+// captured. ${repeat:text:count}, ${base64:text}, ${json:name} (the variable as a JSON string), ${hex:00ff} (the
+// bytes), ${unmask:encoded:otp} (the token of generate-root, from two variables), ${patch:name:text} (variable name,
+// its end overwritten with text) and ${spoil:name} (variable name, a key in hex, with another beginning) compute.
 //
 // Directives start with "> ":
 //
 //	> name = .path       capture a value of the JSON answer (.keys[0], .data["a/b"].c)
 //	> ignore .path: why  leave a value out of the comparison (* stands for every member)
 //	> sort .path         sort an array whose order is arbitrary in Vault
+//	> client alice       show the certificate of that name (see pki.go); only where the listener is tls
 //	> await 200          repeat the request until this status, for what happens in the background
 //
 // The answer is the status, the headers that are compared and the body: JSON is indented, with the order of keys and

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"maps"
@@ -107,13 +108,11 @@ func (r *tally) report(t *testing.T) {
 }
 
 // start runs a fresh server in the state that the script needs.
-func start(t *testing.T, kind servers.Kind, state serverState) *runner {
+func start(t *testing.T, kind servers.Kind, s *script) *runner {
 	t.Helper()
-	config := "raw_storage_endpoint = false\n"
-	if state == selfUnsealing {
-		config += sealStanza(t, kind)
-	}
-	server := servers.ForTest(t, kind, servers.Options{Storage: servers.InMemory, Config: config, LogLevel: "warn"})
+	state, vars := s.state, newVariables()
+	opts, certificates := options(t, kind, s, vars)
+	server := servers.ForTest(t, kind, opts)
 	ctx, initialise := t.Context(), state == sealed || state == unsealed
 	if initialise {
 		if err := server.Init(ctx, 3, 2); err != nil {
@@ -125,7 +124,9 @@ func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 			t.Fatal(err)
 		}
 	}
-	vars := newVariables()
+	if s.ldap && kind == servers.Vault {
+		registerPlugin(t, server, "ldap", ldapPlugin(t))
+	}
 	vars.set("addr", server.Addr())
 	vars.set("hostport", server.HostPort())
 	vars.set("dir", t.TempDir())
@@ -137,7 +138,51 @@ func start(t *testing.T, kind servers.Kind, state serverState) *runner {
 	}
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &runner{transport: transport, host: server.HostPort(), vars: vars}
+	return &runner{transport: transport, host: server.HostPort(), vars: vars, pki: certificates}
+}
+
+// options are the server's for a script; with a TLS listener come the certificates of its clients.
+func options(t *testing.T, kind servers.Kind, s *script, vars *variables) (servers.Options, *pki) {
+	t.Helper()
+	opts := servers.Options{Storage: servers.InMemory, Config: "raw_storage_endpoint = false\n", LogLevel: "warn"}
+	if s.state == selfUnsealing {
+		opts.Config += sealStanza(t, kind)
+	}
+	if s.ldap && kind == servers.Vault {
+		opts.Config += fmt.Sprintf("plugin_directory = %q\n", filepath.Dir(ldapPlugin(t)))
+	}
+	if !s.tls {
+		return opts, nil
+	}
+	certificates, err := newPKI(t.TempDir(), vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.TLSCert, opts.TLSKey = certificates.certFile(), certificates.keyFile()
+	return opts, certificates
+}
+
+func ldapPlugin(t *testing.T) string {
+	t.Helper()
+	path, err := servers.Binary(t.Context(), servers.LDAPAuth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// registerPlugin makes a plugin known to Vault as an auth method.
+func registerPlugin(t *testing.T, server *servers.Server, name, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = server.Must(t.Context(), http.MethodPut, "sys/plugins/catalog/auth/"+name,
+		map[string]string{"command": filepath.Base(path), "sha256": fmt.Sprintf("%x", sha256.Sum256(content))})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // sealStanza configures a seal that opens by itself. Vault's community edition has none that needs no other server,
@@ -159,7 +204,7 @@ func sealStanza(t *testing.T, kind servers.Kind) string {
 }
 
 func recordScript(t *testing.T, s *script) {
-	r := start(t, servers.Vault, s.state)
+	r := start(t, servers.Vault, s)
 	for _, st := range s.steps {
 		answer, err := r.run(t.Context(), st)
 		if err != nil {
@@ -174,7 +219,7 @@ func recordScript(t *testing.T, s *script) {
 }
 
 func replayScript(t *testing.T, s *script, known map[string]string) score {
-	r := start(t, servers.Kind(*against), s.state)
+	r := start(t, servers.Kind(*against), s)
 	result := score{steps: len(s.steps)}
 	left := maps.Clone(known)
 	for _, st := range s.steps {

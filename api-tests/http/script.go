@@ -28,6 +28,8 @@ type script struct {
 	path  string
 	head  string // Everything above the first step.
 	state serverState
+	tls   bool // The listener speaks TLS, and clients have the certificates of pki.
+	ldap  bool // Vault has the LDAP auth method as a plugin.
 	steps []*step
 }
 
@@ -57,7 +59,8 @@ type stepRules struct {
 	captures []capture
 	ignore   []jsonPath
 	sort     []jsonPath
-	await    int // Status to wait for; 0: ask once.
+	await    int    // Status to wait for; 0: ask once.
+	client   string // Whose certificate is shown; empty for nobody's.
 }
 
 type capture struct {
@@ -122,6 +125,8 @@ func (s *script) parseHead() error {
 		if state, ok := strings.CutPrefix(line, "server: "); ok {
 			s.state = serverState(strings.TrimSpace(state))
 		}
+		s.tls = s.tls || line == "listener: tls"
+		s.ldap = s.ldap || line == "plugin: ldap"
 	}
 	switch s.state {
 	case uninitialised, sealed, unsealed, selfUnsealing:
@@ -213,6 +218,11 @@ func (r *stepRules) parse(rule string) error {
 		return appendPath(&r.ignore, path)
 	case "sort":
 		return appendPath(&r.sort, rest)
+	case "client":
+		if r.client = rest; rest == "" {
+			return errors.New("client needs a name")
+		}
+		return nil
 	case "await":
 		status, err := strconv.Atoi(rest)
 		r.await = status

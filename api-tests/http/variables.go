@@ -3,6 +3,7 @@ package http
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -86,6 +87,13 @@ func (v *variables) compute(expression string) (string, error) {
 		return base64.StdEncoding.EncodeToString([]byte(args)), nil
 	case "hex":
 		raw, err := hex.DecodeString(args)
+		return string(raw), err
+	case "json":
+		value, ok := v.values[args]
+		if !ok {
+			return "", errVariable
+		}
+		raw, err := json.Marshal(value)
 		return string(raw), err
 	case "unmask":
 		encoded, otp, _ := strings.Cut(args, ":")
