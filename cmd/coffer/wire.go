@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"coffer/auth/approle"
+	"coffer/auth/cert"
 	"coffer/auth/kubernetes"
+	"coffer/auth/ldap"
 	"coffer/auth/userpass"
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
@@ -64,7 +66,9 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			mounts.Secret: {"kv": kv.Factory},
 			mounts.Auth: {
 				"approle":    approle.Factory,
+				"cert":       cert.Factory,
 				"kubernetes": kubernetes.Factory,
+				"ldap":       ldap.Factory,
 				"userpass":   userpass.NewFactory(userpass.NewHasher(runtime.GOMAXPROCS(0))),
 			},
 		},
