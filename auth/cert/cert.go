@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"time"
 
 	"coffer/engines"
@@ -61,9 +60,6 @@ func (e *engine) Routes() []engines.Route {
 			engines.OnRead(e.readList), engines.OnUpdate(e.writeList), engines.OnDelete(e.deleteList)),
 	}
 }
-
-// entryName is what roles and revocation lists may be called, before they are put into lower case.
-var entryName = regexp.MustCompile(`^\w(([\w.-]+)?\w)?$`)
 
 type nameParams struct {
 	Name string `path:"name" help:"Name of the entry."`

@@ -294,11 +294,7 @@ func withCertificate(err error, state *tls.ConnectionState, c *config) error {
 }
 
 // errOtherKey refuses a renewal by somebody else than who logged in.
-var errOtherKey = notRenewed("client identity during renewal not matching client identity used during login")
-
-func notRenewed(why string) error {
-	return engines.Failed("%s", numbered("failed to renew entry: "+why))
-}
+var errOtherKey = engines.Failed("client identity during renewal not matching client identity used during login")
 
 // RenewLogin implements engines.LoginRenewer. Unless the mount is set otherwise the client shows that it still
 // has the key it logged in with, and a certificate that its role still trusts.
@@ -323,13 +319,13 @@ func (e *engine) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 	}
 	role, err := e.role(ctx, name)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, notRenewed("the role it was made with is gone")
+		return nil, engines.ErrNoRenewal
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !samePolicies(role.Token.Policies, r.Holder.Policies) {
-		return nil, notRenewed("policies have changed, not renewing")
+		return nil, engines.Failed("policies have changed, not renewing")
 	}
 	return role.Token.Login(), nil
 }

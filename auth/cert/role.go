@@ -115,9 +115,9 @@ func (e *engine) role(ctx context.Context, name string) (*role, error) {
 	return r, e.read(ctx, roleFolder+name, r)
 }
 
-// nameOf is the name that a path means; names differ in more than case.
+// nameOf is the name of a role or a revocation list that a path means; names differ in more than case.
 func nameOf(p string) (string, error) {
-	if !entryName.MatchString(p) {
+	if !auth.ValidName(p) {
 		return "", engines.ErrUnsupportedPath
 	}
 	return strings.ToLower(p), nil

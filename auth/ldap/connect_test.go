@@ -2,6 +2,7 @@ package ldap_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -301,7 +302,7 @@ func TestRenewals(t *testing.T) {
 		return renewed.TTL.String()
 	}
 	fails := func(why string) string { return "1 error occurred:\n\t* failed to renew entry: " + why + "\n\n" }
-	changed := fails("policies have changed, not renewing")
+	const changed = "policies have changed, not renewing"
 	for _, step := range []struct {
 		name, want string
 		path       string
@@ -311,11 +312,11 @@ func TestRenewals(t *testing.T) {
 		{"as it was", "1h0m0s", "", nil, login.Internal},
 		{"for longer", "2h0m0s", "config", map[string]any{"token_ttl": "2h"}, login.Internal},
 		{"with another password", fails(refused), "", nil, map[string]any{"password": "changed"}},
-		{"without the password", fails("password cannot be of zero length when passwordless binds are being denied"), "", nil, nil},
+		{"without the password", "password cannot be of zero length when passwordless binds are being denied", "", nil, nil},
 		{"with more policies", changed, "groups/dev", map[string]any{"policies": "developers,more"}, login.Internal},
 		{"with the policies of before", "2h0m0s", "groups/dev", map[string]any{"policies": "default,developers"}, login.Internal},
 		{"with fewer policies", changed, "groups/dev", map[string]any{"policies": ""}, login.Internal},
-		{"while the directory is away", fails(trouble), "config", map[string]any{"url": "ldap://127.0.0.1:1"}, login.Internal},
+		{"while the directory is away", trouble, "config", map[string]any{"url": "ldap://127.0.0.1:1"}, login.Internal},
 	} {
 		if step.path != "" {
 			m.write(t, step.path, step.params)
@@ -354,5 +355,28 @@ func TestBatchTokensKeepNoPassword(t *testing.T) {
 	login, err := m.login(t.Context(), "alice", "wonderland")
 	if err != nil || login.Internal != nil {
 		t.Errorf("internal %v, %v", login, err)
+	}
+}
+
+// All spellings that a directory could take for a name are counted as one, and a name that nobody has is told apart
+// from a wrong password for the server alone.
+func TestFailuresAreCountedByTheName(t *testing.T) {
+	m := newMount(t, nil)
+	d := newDirectory(t, nil)
+	m.write(t, "config", searching(d, nil))
+	for _, name := range []string{"Jöhn X", "JÖHN  x", " jo\u0308hn x ", "ｊöhn\u00a0x", "jöhn\u00ad x\u200b", "jöhn\tx\xff"} {
+		match, ok := m.router.Match(engines.Update, "login/"+name)
+		if !ok || !match.IsLogin() {
+			t.Fatalf("%q: no login", name)
+		}
+		if got, err := match.LoginAs(&engines.Request{}); got != "jöhn x" || err != nil {
+			t.Errorf("%q is counted as %q, %v", name, got, err)
+		}
+	}
+	for name, unknown := range map[string]bool{"alice": false, "nobody": true, "alice\xff": true} {
+		_, err := m.login(t.Context(), name, "x")
+		if !errors.Is(err, engines.ErrCredentials) || errors.Is(err, engines.ErrNoUser) != unknown {
+			t.Errorf("%q: %v, unknown: %v", name, err, errors.Is(err, engines.ErrNoUser))
+		}
 	}
 }

@@ -45,7 +45,7 @@ func (e *engine) Routes() []engines.Route {
 		engines.Path("config", "How to find people and groups in the directory, and what tokens they get.",
 			engines.OnRead(e.readConfig), engines.OnUpdate(e.writeConfig)),
 		engines.Path("login/{username+}", "Log in with a name and password of the directory.",
-			engines.OnUpdate(e.login), engines.Unauthenticated()),
+			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login), engines.Unauthenticated()),
 		engines.Path("users", "List the users who have policies or groups here.", engines.OnList(e.listUsers)),
 		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.",
 			engines.OnRead(e.readUser), engines.OnUpdate(e.writeUser), engines.OnDelete(e.deleteUser)),

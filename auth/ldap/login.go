@@ -7,26 +7,34 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	goldap "github.com/go-ldap/ldap/v3"
+	"golang.org/x/text/unicode/norm"
 
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 )
 
-// The refusals of a login. They are the same for a name that does not exist and for a wrong password.
+// refused is the answer to a name that does not exist and to a wrong password alike. The server counts both, and
+// learns which it was.
+func refused(known bool) error { return engines.BadCredentials(known, "invalid credentials") }
+
+// Other refusals of a login.
 var (
-	errRefused  = engines.Invalid("invalid credentials")
 	errNullBind = engines.Failed("password cannot be of zero length when passwordless binds are being denied")
 	errTrouble  = engines.Failed("the LDAP directory cannot be asked; the server's log tells why")
 	errAlias    = engines.Failed("missing entity alias attribute value")
 )
 
-// errUser is returned for somebody the directory does not let in. Everything else that goes wrong is trouble
-// with the directory or the configuration.
-var errUser = errors.New("the directory does not know the user or the password")
+// errUser is returned for somebody the directory does not let in, and errNobody, which is one, for a name that is
+// nobody's. Everything else that goes wrong is trouble with the directory or the configuration.
+var (
+	errUser   = errors.New("the directory does not know the user or the password")
+	errNobody = fmt.Errorf("%w: nobody, or not one alone, has the name", errUser)
+)
 
 // maxPassword bounds passwords in bytes.
 const maxPassword = 4096
@@ -34,6 +42,17 @@ const maxPassword = 4096
 type loginParams struct {
 	Username string `path:"username" help:"Name of the user in the directory."`
 	Password string `param:"password" help:"Password of the user."`
+}
+
+// alias is one name for all the spellings that a directory takes for it (RFC 4518): failed logins are counted by it.
+func (p loginParams) alias() string {
+	name := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Cc, unicode.Variation_Selector) && !unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(strings.ToValidUTF8(p.Username, "")))
+	return strings.ToLower(strings.Join(strings.Fields(name), " "))
 }
 
 func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (*engines.Response, error) {
@@ -63,22 +82,16 @@ func (e *engine) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 		password = text
 	}
 	login, err := e.authenticate(ctx, c, username, password)
-	var public *engines.Error
-	if errors.As(err, &public) {
-		return nil, notRenewed(public.Kind, public.Message)
+	if errors.Is(err, engines.ErrInvalid) {
+		return nil, engines.Invalid("1 error occurred:\n\t* failed to renew entry: %v\n\n", err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !samePolicies(login.Policies, r.Holder.Policies) {
-		return nil, notRenewed(engines.ErrFailed, "policies have changed, not renewing")
+		return nil, engines.Failed("policies have changed, not renewing")
 	}
 	return login, nil
-}
-
-// notRenewed puts a refusal into the form in which Vault reports those of renewals.
-func notRenewed(kind error, why string) error {
-	return &engines.Error{Kind: kind, Message: "1 error occurred:\n\t* failed to renew entry: " + why + "\n\n"}
 }
 
 // samePolicies compares the policies of the directory's answer with the token's; the default policy does not count.
@@ -96,7 +109,7 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 		// A directory takes a bind without a password for an anonymous one, and says yes.
 		return nil, errNullBind
 	case username == "", len(username) > maxName, len(password) > maxPassword, !utf8.ValidString(username):
-		return nil, errRefused
+		return nil, refused(false)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.requestTimeout())
 	defer cancel()
@@ -104,7 +117,7 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 	switch {
 	case errors.Is(err, errUser):
 		e.log.Debug("a login was refused", slog.String("username", username), slog.Any("error", err))
-		return nil, errRefused
+		return nil, refused(!errors.Is(err, errNobody))
 	case errors.Is(err, errNoAlias):
 		e.log.Error("a login failed", slog.String("username", username), slog.Any("error", err))
 		return nil, errAlias
@@ -170,10 +183,9 @@ type person struct {
 
 // Trouble with what a directory says.
 var (
-	errService   = errors.New("binddn is not let in")
-	errNoAlias   = errors.New("the user's entry lacks the attribute of userattr")
-	errNoDN      = errors.New("neither binddn, discoverdn, upndomain nor userdn says where to find users")
-	errAmbiguous = errors.New("several entries match")
+	errService = errors.New("binddn is not let in")
+	errNoAlias = errors.New("the user's entry lacks the attribute of userattr")
+	errNoDN    = errors.New("neither binddn, discoverdn, upndomain nor userdn says where to find users")
 )
 
 // identify binds as the user, which is what proves the password, and reads who he is.
@@ -184,7 +196,7 @@ func identify(ctx context.Context, c *config, username, password string) (*perso
 	}
 	defer d.close()
 	bindDN, err := d.bindName(username)
-	if errors.Is(err, errUser) && c.Users.Base != "" {
+	if errors.Is(err, errNobody) && c.Users.Base != "" {
 		// As long as a wrong password takes. What comes of it does not count.
 		_ = d.bind(c.Users.Attribute+"="+goldap.EscapeDN(username)+","+c.Users.Base, password)
 	}
@@ -242,7 +254,7 @@ func userError(err error) error {
 // service reports whether the mount has an account of its own to search as.
 func (c *config) service() bool { return c.Account.DN != "" && c.Account.Password != "" }
 
-// bindName is the name to bind as. It is errUser when nobody, or more than one, is found.
+// bindName is the name to bind as. It is errNobody when nobody, or more than one, is found.
 func (d *directory) bindName(username string) (string, error) {
 	c := d.config
 	switch {
@@ -288,11 +300,11 @@ func (d *directory) only(filter string) (string, error) {
 	switch {
 	case goldap.IsErrorWithCode(err, goldap.LDAPResultSizeLimitExceeded), errors.Is(err, goldap.ErrSizeLimitExceeded),
 		len(found) > 1:
-		return "", fmt.Errorf("%w: %w", errUser, errAmbiguous)
+		return "", errNobody
 	case err != nil:
 		return "", fmt.Errorf("search for the user: %w", err)
 	case len(found) == 0:
-		return "", errUser
+		return "", errNobody
 	}
 	return found[0].DN, nil
 }
