@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,14 @@ func TestLoginWithLDAP(t *testing.T) {
 	alice := append(user, "VAULT_TOKEN="+login(alicesPassword, "-field=token"))
 	mustSay(t, run(t, vault, alice, "token", "renew"), "token_meta_username ")
 	mustSay(t, run(t, vault, alice, "token", "lookup"), "auth/ldap/login/alice")
+	// All spellings of a name have one counter.
+	for _, name := range []string{"alice", "ALICE", "%20alice", "alice%20", "%E2%80%8Balice"} {
+		a, err := s.Call(t.Context(), http.MethodPost, "auth/ldap/login/"+name, "", map[string]string{"password": "x"})
+		if err != nil || a.Status != http.StatusBadRequest {
+			t.Errorf("%s: %d, %v: %s", name, a.Status, err, a.Raw)
+		}
+	}
+	mustSay(t, login(alicesPassword), "permission denied")
 	if log := s.LogTail(1 << 20); strings.Contains(log, alicesPassword) {
 		t.Error("the log holds the password")
 	}

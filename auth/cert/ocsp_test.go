@@ -1,6 +1,7 @@
 package cert_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
 	"io"
@@ -254,6 +255,38 @@ func TestServersAreAskedAgain(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "127.0.0.1") {
 			t.Errorf("the refusal tells where the server is: %v", err)
 		}
+	}
+}
+
+// A server that does not answer is waited for no longer than the client waits, and however often it is to be asked.
+func TestSilentServers(t *testing.T) {
+	ca := issue(t, nil, 1, "ca", authority)
+	alice := issue(t, ca, 10, "alice")
+	asked, over := make(chan struct{}, 1), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-over
+	}))
+	defer server.Close()
+	defer close(over)
+	m := newMount(t, nil, nil)
+	m.write(t, "certs/ca", map[string]any{"certificate": ca.pem(), "ocsp_enabled": true,
+		"ocsp_servers_override": server.URL, "ocsp_max_retries": "1000"})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := m.call(ctx, engines.Update, "login", nil, as(alice))
+		ended <- err
+	}()
+	<-asked
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("let in")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the login still waits")
 	}
 }
 
