@@ -93,11 +93,18 @@ func TestLoginWithLDAP(t *testing.T) {
 	} {
 		mustSay(t, run(t, vault, admin, args...), "Success! ")
 	}
+	// A group of identity whose members are the directory's group.
+	group := strings.TrimSpace(run(t, vault, admin, "write", "-field=id", "identity/group", "name=eng", "type=external",
+		"policies=from-group"))
+	accessor := strings.TrimSpace(run(t, vault, admin, "read", "-field=accessor", "sys/auth/ldap"))
+	mustSay(t, run(t, vault, admin, "write", "identity/group-alias", "name=engineers", "mount_accessor="+accessor,
+		"canonical_id="+group), "canonical_id")
 	login := func(password string, options ...string) string {
 		args := append([]string{"write"}, options...)
 		return run(t, vault, user, append(args, "auth/ldap/login/alice", "password="+password)...)
 	}
 	mustSay(t, login(alicesPassword), `["default" "engineering" "of-alice"]`)
+	mustSay(t, login(alicesPassword), `["from-group"]`)
 	mustSay(t, login("x"), "invalid credentials")
 	alice := append(user, "VAULT_TOKEN="+login(alicesPassword, "-field=token"))
 	mustSay(t, run(t, vault, alice, "token", "renew"), "token_meta_username ")

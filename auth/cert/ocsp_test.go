@@ -17,6 +17,8 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"coffer/engines"
+	"coffer/storage"
+	"coffer/storage/memory"
 )
 
 // responder is an OCSP server that answers what a test wants.
@@ -367,5 +369,28 @@ func FuzzCRL(f *testing.F) {
 		if _, err := m.call(t.Context(), engines.Read, "crls/x", nil, engines.Client{}); err != nil {
 			t.Errorf("cannot be read again: %v", err)
 		}
+	})
+}
+
+// Whatever is found in storage, nobody is let in by it who has no certificate for it.
+func FuzzRecord(f *testing.F) {
+	ca := issue(f, nil, 1, "ca", authority)
+	stranger := issue(f, nil, 5, "stranger")
+	f.Add("role/x", []byte(`{"name":"x","certificate":"`+strings.ReplaceAll(ca.pem(), "\n", `\n`)+`"}`))
+	f.Add("config", []byte(`{"role_cache":-1}`))
+	f.Add("crl/x", []byte(`{"der":"MAA="}`))
+	f.Add("role/x", []byte(`null`))
+	f.Fuzz(func(t *testing.T, key string, raw []byte) {
+		s := memory.New()
+		if s.Apply(t.Context(), storage.Put(key, raw)) != nil {
+			return
+		}
+		m := newMount(t, s, nil)
+		if _, err := m.login(t, "", as(stranger)); err == nil {
+			t.Errorf("%s = %q lets a stranger in", key, raw)
+		}
+		_, _ = m.call(t.Context(), engines.Read, "certs/x", nil, engines.Client{})
+		_, _ = m.call(t.Context(), engines.Read, "crls/x", nil, engines.Client{})
+		_, _ = m.call(t.Context(), engines.Read, "config", nil, engines.Client{})
 	})
 }
