@@ -279,17 +279,18 @@ func TestListsAreFetchedAgain(t *testing.T) {
 	m.write(t, "certs/ca", map[string]any{"certificate": ca.pem()})
 	put(crl(t, ca, epoch.Add(time.Hour)))
 	m.write(t, "crls/ca", map[string]any{"url": web.URL})
+	m.write(t, "crls/two", map[string]any{"url": web.URL})
 	allowed := func() bool { _, err := m.login(t, "", as(alice)); return err == nil }
 	refresh := m.engine.(interface{ RefreshDue() }).RefreshDue
 	put(crl(t, ca, epoch.Add(2*time.Hour), 10))
 	refresh()
-	if !allowed() || asked.Load() != 1 {
+	if !allowed() || asked.Load() != 2 {
 		t.Errorf("a list that is not out of date was fetched again: %d", asked.Load())
 	}
 	now = now.Add(61 * time.Minute)
 	refresh()
-	if allowed() {
-		t.Error("the new list does not count")
+	if allowed() || asked.Load() != 4 {
+		t.Errorf("the new lists do not count, or were not fetched: %d", asked.Load())
 	}
 	now = now.Add(time.Hour)
 	put("")
@@ -347,6 +348,34 @@ func TestDamagedRecordsLetNobodyIn(t *testing.T) {
 		}
 		if _, err := newMount(t, s, nil).login(t, "", as(alice)); err == nil {
 			t.Errorf("let in with a damaged %s", key)
+		}
+	}
+}
+
+// A damaged list keeps everybody out until an operator replaces it or takes it away.
+func TestDamagedListsCanBeReplaced(t *testing.T) {
+	ca := issue(t, nil, 1, "ca", authority)
+	alice := issue(t, ca, 10, "alice")
+	for name, mend := range map[string]func(*mount){
+		"written": func(m *mount) { m.write(t, "crls/ca", map[string]any{"crl": crl(t, ca, epoch)}) },
+		"deleted": func(m *mount) {
+			if _, err := m.call(t.Context(), engines.Delete, "crls/ca", nil, engines.Client{}); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		s := memory.New()
+		if err := s.Apply(t.Context(), storage.Put("crl/ca", []byte("{"))); err != nil {
+			t.Fatal(err)
+		}
+		m := newMount(t, s, nil)
+		m.write(t, "certs/ca", map[string]any{"certificate": ca.pem()})
+		if _, err := m.login(t, "", as(alice)); err == nil {
+			t.Errorf("%s: let in with a damaged list", name)
+		}
+		mend(m)
+		if _, err := m.login(t, "", as(alice)); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -100,31 +100,15 @@ func (v *revocations) allLocked(ctx context.Context, e *engine) (*revoked, error
 	return r, nil
 }
 
-// changeLocked commits an operation and makes ready what follows from it; l is nil when the list is gone.
-func (v *revocations) changeLocked(ctx context.Context, e *engine, name string, op storage.Op, l *revocation) error {
-	before, err := v.allLocked(ctx, e)
-	if err != nil {
-		return err
-	}
-	// A commit that fails may have happened all the same: what is stored is read again then.
+// changeLocked commits an operation. The lists are read again then, whether it failed or not: a commit that
+// fails may have happened all the same. It does not need the lists, so that one that is damaged can be replaced.
+func (v *revocations) changeLocked(ctx context.Context, e *engine, op storage.Op) error {
 	v.ready = nil
-	if err := e.storage.Apply(ctx, op); err != nil {
-		if errors.Is(err, storage.ErrValueTooLarge) {
-			return engines.Invalid("the CRL is too large")
-		}
-		return err
+	err := e.storage.Apply(ctx, op)
+	if errors.Is(err, storage.ErrValueTooLarge) {
+		return engines.Invalid("the CRL is too large")
 	}
-	after := &revoked{lists: make(map[string]*revocation, len(before.lists)+1)}
-	for n, old := range before.lists {
-		after.lists[n] = old
-	}
-	if l == nil {
-		delete(after.lists, name)
-	} else {
-		after.lists[name] = l
-	}
-	v.ready = after
-	return nil
+	return err
 }
 
 // parseList reads a revocation list in DER or PEM.
@@ -181,14 +165,14 @@ func (e *engine) deleteList(ctx context.Context, _ *engines.Request, p nameParam
 	}
 	e.lists.mu.Lock()
 	defer e.lists.mu.Unlock()
-	all, err := e.lists.allLocked(ctx, e)
+	_, err = e.storage.Get(ctx, listFolder+name)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, noList(name)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := all.lists[name]; !ok {
-		return nil, noList(name)
-	}
-	return &engines.Response{}, e.lists.changeLocked(ctx, e, name, storage.Delete(listFolder+name), nil)
+	return &engines.Response{}, e.lists.changeLocked(ctx, e, storage.Delete(listFolder+name))
 }
 
 type listParams struct {
@@ -227,15 +211,15 @@ func (e *engine) writeList(ctx context.Context, _ *engines.Request, p listParams
 	}
 	e.lists.mu.Lock()
 	defer e.lists.mu.Unlock()
-	return &engines.Response{}, e.putListLocked(ctx, name, raw, parsed)
+	return &engines.Response{}, e.putListLocked(ctx, name, raw, parsed.url)
 }
 
-func (e *engine) putListLocked(ctx context.Context, name string, raw []byte, parsed *revocation) error {
-	op, err := put(listFolder+name, list{DER: raw, URL: parsed.url})
+func (e *engine) putListLocked(ctx context.Context, name string, raw []byte, from string) error {
+	op, err := put(listFolder+name, list{DER: raw, URL: from})
 	if err != nil {
 		return err
 	}
-	return e.lists.changeLocked(ctx, e, name, op, parsed)
+	return e.lists.changeLocked(ctx, e, op)
 }
 
 // fetchList gets a list over HTTP, in bounded time and size.
@@ -315,8 +299,8 @@ func (e *engine) refresh(ctx context.Context, name string, old *revocation) erro
 	if err != nil {
 		return err
 	}
-	if all.lists[name] != old {
+	if now := all.lists[name]; now == nil || now.url != old.url || !now.until.Equal(old.until) {
 		return nil // somebody wrote or deleted it meanwhile
 	}
-	return e.putListLocked(ctx, name, raw, parsed)
+	return e.putListLocked(ctx, name, raw, parsed.url)
 }
