@@ -219,6 +219,9 @@ func (r *stepRules) parse(rule string) error {
 	case "sort":
 		return appendPath(&r.sort, rest)
 	case "client":
+		if strings.HasPrefix(rest, "=") {
+			break // a capture of that name
+		}
 		if r.client = rest; rest == "" {
 			return errors.New("client needs a name")
 		}
