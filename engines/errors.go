@@ -44,6 +44,8 @@ type Error struct {
 	Kind error
 	// Message is sent to the client; it must not hold a secret.
 	Message string
+	// Data is sent beside it, for the few refusals that tell more; nor must this.
+	Data map[string]any
 }
 
 // Error implements error.

@@ -35,6 +35,7 @@ type runner struct {
 	transport *http.Transport
 	host      string
 	vars      *variables
+	pki       *pki // nil unless the listener speaks TLS
 }
 
 // run sends the request of st and returns its answer in the form of the scripts.
@@ -45,7 +46,7 @@ func (r *runner) run(ctx context.Context, st *step) (string, error) {
 		return "", err
 	}
 	for {
-		resp, body, err := r.send(ctx, &st.request)
+		resp, body, err := r.send(ctx, &st.request, st.rules.client)
 		if err != nil {
 			return "", err
 		}
@@ -76,7 +77,7 @@ func (r *runner) sign(tokens []signature) error {
 	return nil
 }
 
-func (r *runner) send(ctx context.Context, spec *requestSpec) (*http.Response, []byte, error) {
+func (r *runner) send(ctx context.Context, spec *requestSpec, client string) (*http.Response, []byte, error) {
 	target, targetErr := r.vars.expand(spec.target)
 	text, bodyErr := r.vars.expand(spec.body)
 	if err := errors.Join(targetErr, bodyErr); err != nil {
@@ -86,13 +87,20 @@ func (r *runner) send(ctx context.Context, spec *requestSpec) (*http.Response, [
 	if spec.hasBody {
 		body = strings.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, spec.method, "http://"+r.host, body)
+	transport, scheme, err := r.dial(client)
+	if err != nil {
+		return nil, nil, err
+	}
+	if transport != r.transport {
+		defer transport.CloseIdleConnections()
+	}
+	req, err := http.NewRequestWithContext(ctx, spec.method, scheme+"://"+r.host, body)
 	if err != nil {
 		return nil, nil, err
 	}
 	path, query, hasQuery := strings.Cut(target, "?")
 	// Opaque goes on the wire as it is: no cleaning, no escaping.
-	req.URL = &url.URL{Scheme: "http", Host: r.host, Opaque: path, RawQuery: query, ForceQuery: hasQuery}
+	req.URL = &url.URL{Scheme: scheme, Host: r.host, Opaque: path, RawQuery: query, ForceQuery: hasQuery}
 	for _, h := range spec.headers {
 		value, err := r.vars.expand(h.value)
 		if err != nil {
@@ -107,7 +115,7 @@ func (r *runner) send(ctx context.Context, spec *requestSpec) (*http.Response, [
 		}
 		req.Header.Set("X-Vault-Token", token)
 	}
-	resp, err := r.transport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -115,6 +123,27 @@ func (r *runner) send(ctx context.Context, spec *requestSpec) (*http.Response, [
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return resp, answer, err
 }
+
+// dial returns what carries the requests of a client: over TLS each has connections of its own.
+func (r *runner) dial(client string) (transport *http.Transport, scheme string, err error) {
+	switch {
+	case r.pki != nil:
+		conf, ok := r.pki.config(client)
+		if !ok {
+			return nil, "", fmt.Errorf("client %s: %w", client, errVariable)
+		}
+		transport = r.transport.Clone()
+		transport.TLSClientConfig = conf
+		return transport, "https", nil
+	case client != "":
+		return nil, "", fmt.Errorf("client %s: %w", client, errNoTLS)
+	default:
+		return r.transport, "http", nil
+	}
+}
+
+// errNoTLS is returned for a step with a client certificate in a script without "listener: tls".
+var errNoTLS = errors.New("the script's listener does not speak TLS")
 
 // render writes an answer down and captures what the step asks for.
 func (r *runner) render(resp *http.Response, body []byte, rules *stepRules) (string, error) {

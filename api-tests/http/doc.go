@@ -5,9 +5,9 @@
 //
 //	server: unsealed
 //
-// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself, or kubernetes-auth: unsealed, where Vault
-// has the official plugin), and goes on with
-// steps:
+// (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself). Lines below it ask
+// for more: "listener: tls" for client certificates, "plugin: ldap" or "plugin: kubernetes" for HashiCorp's own auth
+// method in real Vault, whose minimal build lacks it. The script goes on with steps:
 //
 //	=== a title, unique in the file
 //	PUT /v1/auth/token/create @root
@@ -30,11 +30,12 @@
 //
 // ${name} stands for a variable: root (the root token), key1, key2, key3 (unseal keys of sealed and unsealed servers,
 // of which two are needed), addr, hostport, dir (an empty folder the server may write to), and what earlier steps
-// captured. ${repeat:text:count}, ${base64:text}, ${hex:00ff} (the bytes), ${unmask:encoded:otp} (the token of
-// generate-root, from two variables), ${patch:name:text} (variable name, its end overwritten with text) and ${spoil:name}
-// (variable name, a key in hex, with another beginning) compute, and so do ${now:-60} (Unix time, a minute ago),
-// ${query:name:state} (a parameter of the URL in a variable) and ${pubkey:rsa} (the PEM of a key that signs tokens, for
-// use inside JSON). ${idp} is the address of a small OpenID provider: see startProvider.
+// captured. ${repeat:text:count}, ${base64:text}, ${json:name} (the variable as a JSON string), ${hex:00ff} (the
+// bytes), ${unmask:encoded:otp} (the token of generate-root, from two variables), ${patch:name:text} (variable name,
+// its end overwritten with text) and ${spoil:name} (variable name, a key in hex, with another beginning) compute, and
+// so do ${now:-60} (Unix time, a minute ago), ${query:name:state} (a parameter of the URL in a variable) and
+// ${pubkey:rsa} (the PEM of a key that signs tokens, for use inside JSON). ${idp} is the address of a small OpenID
+// provider: see startProvider.
 //
 // Directives start with "> ":
 //
@@ -42,6 +43,7 @@
 //	> ignore .path: why  leave a value out of the comparison (* stands for every member)
 //	> sort .path         sort an array whose order is arbitrary in Vault
 //	> jwt name = rsa {…} sign a JWT with these claims before the request is sent: see signJWT
+//	> client alice       show the certificate of that name (see pki.go); only where the listener is tls
 //	> await 200          repeat the request until this status, for what happens in the background
 //
 // The answer is the status, the headers that are compared and the body: JSON is indented, with the order of keys and

@@ -3,7 +3,6 @@ package http
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,32 +11,33 @@ import (
 	"coffer/api-tests/servers"
 )
 
-// kubernetesPlugin is the file of the official plugin: a minimal build of Vault has no Kubernetes auth itself.
-func kubernetesPlugin(t *testing.T) string {
+// plugins are the auth methods that a minimal build of Vault lacks, as HashiCorp publishes them.
+var plugins = map[string]servers.Kind{"kubernetes": servers.KubernetesAuth, "ldap": servers.LDAPAuth}
+
+func pluginFile(t *testing.T, name string) string {
 	t.Helper()
-	plugin, err := servers.Binary(t.Context(), servers.KubernetesAuth)
+	kind, ok := plugins[name]
+	if !ok {
+		t.Fatalf("no plugin %q", name)
+	}
+	file, err := servers.Binary(t.Context(), kind)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plugin
-}
-
-func pluginDirectory(t *testing.T) string {
-	t.Helper()
-	return fmt.Sprintf("plugin_directory = %q\n", filepath.Dir(kubernetesPlugin(t)))
+	return file
 }
 
 // registerPlugin makes the plugin known to a Vault by the name that coffer has the method under.
-func registerPlugin(t *testing.T, server *servers.Server) {
+func registerPlugin(t *testing.T, server *servers.Server, name string) {
 	t.Helper()
-	plugin := kubernetesPlugin(t)
-	content, err := os.ReadFile(plugin)
+	file := pluginFile(t, name)
+	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(content)
-	if _, err := server.Must(t.Context(), http.MethodPut, "sys/plugins/catalog/auth/kubernetes",
-		map[string]any{"sha256": hex.EncodeToString(sum[:]), "command": filepath.Base(plugin)}); err != nil {
+	if _, err := server.Must(t.Context(), http.MethodPut, "sys/plugins/catalog/auth/"+name,
+		map[string]any{"sha256": hex.EncodeToString(sum[:]), "command": filepath.Base(file)}); err != nil {
 		t.Fatal(err)
 	}
 }

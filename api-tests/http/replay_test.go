@@ -109,29 +109,23 @@ func (r *tally) report(t *testing.T) {
 // start runs a fresh server in the state that the script needs.
 func start(t *testing.T, kind servers.Kind, s *script) *runner {
 	t.Helper()
-	config := "raw_storage_endpoint = false\n"
-	if s.state == selfUnsealing {
-		config += sealStanza(t, kind)
-	}
-	if s.state == kubernetesAuth && kind == servers.Vault {
-		config += pluginDirectory(t)
-	}
-	server := servers.ForTest(t, kind, servers.Options{Storage: servers.InMemory, Config: config, LogLevel: "warn"})
-	ctx, initialise := t.Context(), s.state == sealed || s.state == unsealed || s.state == kubernetesAuth
+	state, vars := s.state, newVariables()
+	opts, certificates := options(t, kind, s, vars)
+	server := servers.ForTest(t, kind, opts)
+	ctx, initialise := t.Context(), state == sealed || state == unsealed
 	if initialise {
 		if err := server.Init(ctx, 3, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if s.state == unsealed || s.state == kubernetesAuth {
+	if state == unsealed {
 		if err := server.Unseal(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if s.state == kubernetesAuth && kind == servers.Vault {
-		registerPlugin(t, server)
+	if s.plugin != "" && kind == servers.Vault {
+		registerPlugin(t, server, s.plugin)
 	}
-	vars := newVariables()
 	vars.set("addr", server.Addr())
 	vars.set("hostport", server.HostPort())
 	vars.set("dir", t.TempDir())
@@ -146,7 +140,28 @@ func start(t *testing.T, kind servers.Kind, s *script) *runner {
 	}
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &runner{transport: transport, host: server.HostPort(), vars: vars}
+	return &runner{transport: transport, host: server.HostPort(), vars: vars, pki: certificates}
+}
+
+// options are the server's for a script; with a TLS listener come the certificates of its clients.
+func options(t *testing.T, kind servers.Kind, s *script, vars *variables) (servers.Options, *pki) {
+	t.Helper()
+	opts := servers.Options{Storage: servers.InMemory, Config: "raw_storage_endpoint = false\n", LogLevel: "warn"}
+	if s.state == selfUnsealing {
+		opts.Config += sealStanza(t, kind)
+	}
+	if s.plugin != "" && kind == servers.Vault {
+		opts.Config += fmt.Sprintf("plugin_directory = %q\n", filepath.Dir(pluginFile(t, s.plugin)))
+	}
+	if !s.tls {
+		return opts, nil
+	}
+	certificates, err := newPKI(t.TempDir(), vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.TLSCert, opts.TLSKey = certificates.certFile(), certificates.keyFile()
+	return opts, certificates
 }
 
 // sealStanza configures a seal that opens by itself. Vault's community edition has none that needs no other server,

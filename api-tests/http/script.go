@@ -21,16 +21,16 @@ const (
 	unsealed      serverState = "unsealed"
 	// selfUnsealing is uninitialised, with a seal that opens by itself: static in coffer, transit in Vault.
 	selfUnsealing serverState = "self-unsealing"
-	// kubernetesAuth is unsealed, with the official plugin of Kubernetes auth registered in Vault.
-	kubernetesAuth serverState = "kubernetes-auth"
 )
 
 // script is one file. The texts are kept as written, so that recording changes nothing but answers.
 type script struct {
-	path  string
-	head  string // Everything above the first step.
-	state serverState
-	steps []*step
+	path   string
+	head   string // Everything above the first step.
+	state  serverState
+	tls    bool   // The listener speaks TLS, and clients have the certificates of pki.
+	plugin string // The auth method that Vault has as a plugin; empty for none.
+	steps  []*step
 }
 
 // step is one request with its recorded answer.
@@ -61,6 +61,7 @@ type stepRules struct {
 	sort     []jsonPath
 	await    int // Status to wait for; 0: ask once.
 	tokens   []signature
+	client   string // Whose certificate is shown; empty for nobody's.
 }
 
 // signature is a token to be signed and set as a variable before the request is sent.
@@ -129,13 +130,16 @@ func (s *script) parseHead() error {
 		if state, ok := strings.CutPrefix(line, "server: "); ok {
 			s.state = serverState(strings.TrimSpace(state))
 		}
+		s.tls = s.tls || line == "listener: tls"
+		if name, ok := strings.CutPrefix(line, "plugin: "); ok {
+			s.plugin = name
+		}
 	}
 	switch s.state {
-	case uninitialised, sealed, unsealed, selfUnsealing, kubernetesAuth:
+	case uninitialised, sealed, unsealed, selfUnsealing:
 		return nil
 	}
-	return fmt.Errorf("1: %w: a script starts with server: uninitialised, sealed, unsealed, self-unsealing or "+
-		"kubernetes-auth", ErrScript)
+	return fmt.Errorf("1: %w: a script starts with server: uninitialised, sealed, unsealed or self-unsealing", ErrScript)
 }
 
 func (s *script) checkTitles() error {
@@ -212,6 +216,9 @@ func (st *step) parseLine(l string, part int) (int, error) {
 
 func (r *stepRules) parse(rule string) error {
 	word, rest, _ := strings.Cut(rule, " ")
+	if strings.HasPrefix(rest, "=") {
+		word = "" // a capture, whatever its name
+	}
 	switch word {
 	case "ignore":
 		path, reason, ok := strings.Cut(rest, ": ")
@@ -227,6 +234,11 @@ func (r *stepRules) parse(rule string) error {
 			return errors.New("jwt needs NAME = KEY CLAIMS")
 		}
 		r.tokens = append(r.tokens, signature{m[1], m[2], m[3]})
+		return nil
+	case "client":
+		if r.client = rest; rest == "" {
+			return errors.New("client needs a name")
+		}
 		return nil
 	case "await":
 		status, err := strconv.Atoi(rest)

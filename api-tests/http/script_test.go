@@ -68,6 +68,30 @@ func TestParseScript(t *testing.T) {
 	}
 }
 
+func TestParseScriptOfClients(t *testing.T) {
+	s, err := parseScript("server: unsealed\nlistener: tls\nplugin: ldap\n\n=== a\nGET /\n> client alice\n> client = .data.id\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := s.steps[0].rules
+	if !s.tls || s.plugin != "ldap" || rules.client != "alice" || len(rules.captures) != 1 || rules.captures[0].name != "client" {
+		t.Errorf("tls %v, plugin %q, rules %+v", s.tls, s.plugin, rules)
+	}
+	if s, err = parseScript(sample); err != nil || s.tls || s.plugin != "" {
+		t.Errorf("a script that says nothing: tls %v, plugin %q, %v", s.tls, s.plugin, err)
+	}
+	r := &runner{vars: newVariables()}
+	if _, _, err := r.dial("alice"); !errors.Is(err, errNoTLS) {
+		t.Errorf("a client without TLS: %v", err)
+	}
+	if r.pki, err = newPKI(t.TempDir(), r.vars); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.dial("nobody"); !errors.Is(err, errVariable) {
+		t.Errorf("an unknown client: %v", err)
+	}
+}
+
 func TestParseScriptRefuses(t *testing.T) {
 	const head = "server: sealed\n\n"
 	tests := map[string]struct{ script, want string }{
@@ -77,6 +101,7 @@ func TestParseScriptRefuses(t *testing.T) {
 		"a bad request line":     {head + "=== a\nget /\n", "want METHOD TARGET"},
 		"text after directives":  {head + "=== a\nGET /\n> await 200\nx\n", "text after the directives"},
 		"ignore without reason":  {head + "=== a\nGET /\n> ignore .a\n", "ignore needs a path and a reason"},
+		"a client of no name":    {head + "=== a\nGET /\n> client\n", "client needs a name"},
 		"an unknown directive":   {head + "=== a\nGET /\n> hurry\n", "unknown directive"},
 		"a malformed path":       {head + "=== a\nGET /\n> sort data\n", "path"},
 		"two of the same title":  {head + "=== a\nGET /\n\n=== a\nGET /\n", "a second step"},
@@ -97,12 +122,14 @@ func TestExpand(t *testing.T) {
 	vars.set("name", "value")
 	vars.set("encoded", "CQYOEQ")
 	vars.set("otp", "abcd")
+	vars.set("lines", "a\nb")
 	tests := map[string]string{
 		"a ${name} b":              "a value b",
 		"${repeat:ab:3}":           "ababab",
 		"${repeat:[:2}":            "[[",
 		"${repeat::::2}":           "::::",
 		"${base64:hi}":             "aGk=",
+		"${json:lines}":            `"a\nb"`,
 		"${hex:410042}":            "A\x00B",
 		"${patch:name:XY}":         "valXY",
 		"${unmask:encoded:otp}":    "hdmu",
@@ -114,7 +141,7 @@ func TestExpand(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"${other}", "${repeat:a}", "${repeat:a:x}", "${patch:name:longer than it}",
-		"${unmask:encoded:name}", "${unmask:other:other}", "${hex:zz}", "${what:ever}"} {
+		"${unmask:encoded:name}", "${unmask:other:other}", "${json:other}", "${hex:zz}", "${what:ever}"} {
 		if got, err := vars.expand(text); err == nil {
 			t.Errorf("expand(%q) = %q, want an error", text, got)
 		}

@@ -3,6 +3,7 @@ package http
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -105,6 +106,13 @@ func (v *variables) compute(expression string) (string, error) {
 			return "", err
 		}
 		return address.Query().Get(parameter), nil
+	case "json":
+		value, ok := v.values[args]
+		if !ok {
+			return "", errVariable
+		}
+		raw, err := json.Marshal(value)
+		return string(raw), err
 	case "unmask":
 		encoded, otp, _ := strings.Cut(args, ":")
 		return unmask(v.values[encoded], v.values[otp])

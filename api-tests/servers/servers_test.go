@@ -104,6 +104,7 @@ func TestStockNames(t *testing.T) {
 	for kind, want := range map[Kind]string{
 		Vault:           "vault-1.21.2-",
 		KubernetesAuth:  "vault-plugin-auth-kubernetes-0.23.1-",
+		LDAPAuth:        "vault-plugin-auth-ldap-1.21.2-",
 		Etcd:            "etcd-3.6.5-",
 		KubeAPIServer:   "kube-apiserver-1.34.4-",
 		Kubectl:         "kubectl-1.34.4-",

@@ -21,6 +21,8 @@ const (
 	// KubernetesAuth is the official plugin that gives the stock Vault its Kubernetes auth method; a minimal build of
 	// Vault has none.
 	KubernetesAuth Kind = "vault-plugin-auth-kubernetes"
+	// LDAPAuth is Vault's own LDAP auth method as a plugin; a minimal build of Vault has none.
+	LDAPAuth Kind = "vault-plugin-auth-ldap"
 	// Etcd keeps the data of KubeAPIServer.
 	Etcd Kind = "etcd"
 	// KubeAPIServer is the API server of a real Kubernetes.
@@ -52,6 +54,7 @@ func stockPrograms() []stock {
 		{kind: Vault, source: "vault", module: "github.com/hashicorp/vault", pkg: ".", tags: "minimal"},
 		{kind: KubernetesAuth, source: "kubeauth", module: "github.com/hashicorp/vault-plugin-auth-kubernetes",
 			pkg: "github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes"},
+		{kind: LDAPAuth, source: "ldap", module: "github.com/hashicorp/vault", pkg: ".", tags: "minimal"},
 		{kind: Etcd, source: "etcd", module: "go.etcd.io/etcd/server/v3", pkg: "go.etcd.io/etcd/server/v3"},
 		{kind: KubeAPIServer, source: "kubernetes", module: "k8s.io/kubernetes",
 			pkg: "k8s.io/kubernetes/cmd/kube-apiserver", ldflags: kubernetesVersion},

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"coffer/auth/approle"
+	"coffer/auth/cert"
 	"coffer/auth/jwt"
 	"coffer/auth/kubernetes"
+	"coffer/auth/ldap"
 	"coffer/auth/userpass"
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
@@ -68,6 +70,8 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 				"jwt":        jwt.Factory,
 				"kubernetes": kubernetes.Factory,
 				"oidc":       jwt.Factory,
+				"cert":       cert.Factory,
+				"ldap":       ldap.Factory,
 				"userpass":   userpass.NewFactory(userpass.NewHasher(runtime.GOMAXPROCS(0))),
 			},
 		},

@@ -50,11 +50,14 @@ func (a *api) respondError(w http.ResponseWriter, r *http.Request, id string, er
 	var public *engines.Error
 	switch {
 	case known && errors.As(err, &public):
-		if public.Message == "" {
+		switch {
+		case public.Message == "":
 			writeErrors(w, status)
-			return
+		case public.Data != nil:
+			writeErrorBody(w, status, errorBody{[]string{public.Message}, public.Data})
+		default:
+			writeErrors(w, status, public.Message)
 		}
-		writeErrors(w, status, public.Message)
 	case known:
 		writeErrors(w, status, err.Error())
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
@@ -70,7 +73,17 @@ func writeErrors(w http.ResponseWriter, status int, texts ...string) {
 	if texts == nil {
 		texts = []string{}
 	}
-	body, err := json.Marshal(map[string][]string{"errors": texts})
+	writeErrorBody(w, status, errorBody{Errors: texts})
+}
+
+// errorBody is what an error looks like to a client.
+type errorBody struct {
+	Errors []string       `json:"errors"`
+	Data   map[string]any `json:"data,omitempty"`
+}
+
+func writeErrorBody(w http.ResponseWriter, status int, e errorBody) {
+	body, err := json.Marshal(e)
 	if err != nil {
 		body = []byte(`{"errors":[]}`)
 	}

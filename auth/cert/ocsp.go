@@ -1,0 +1,365 @@
+package cert
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+)
+
+// Bounds of asking OCSP servers about one certificate.
+const (
+	statusTimeout = 10 * time.Second // for all servers and attempts together
+	maxServers    = 8
+	maxStatus     = 64 << 10
+	firstPause    = 100 * time.Millisecond // before the second attempt; it doubles
+	lastPause     = 2 * time.Second
+)
+
+// Why nothing is known of a certificate. The client is told these; what exactly happened is in the log.
+var (
+	errNoIssuer    = errors.New("the issuer of the certificate is not known, so its OCSP status cannot be asked for")
+	errNoServer    = errors.New("no OCSP server is known for the certificate")
+	errServers     = errors.New("the certificate names too many OCSP servers")
+	errUnreachable = errors.New("no OCSP server answered")
+	errAnswer      = errors.New("an OCSP server gave an answer that cannot be trusted")
+	errUnknown     = errors.New("no OCSP server knows the certificate")
+)
+
+// status is what a server says of a certificate.
+type status uint8
+
+const (
+	statusGood status = iota + 1
+	statusRevoked
+)
+
+// answer is what a server said and until when that holds; zero for only now.
+type answer struct {
+	status status
+	until  time.Time
+}
+
+// askStatus reports whether a certificate, trusted by this chain, is good. Not to know is an error, unless the
+// role lets servers fail.
+func (e *engine) askStatus(
+	ctx context.Context, t *trusted, client *x509.Certificate, chain []*x509.Certificate, cacheSize int,
+) (bool, error) {
+	issuer := issuerOf(t, client, chain)
+	if issuer == nil {
+		return false, errNoIssuer
+	}
+	key := statusKey(t.role, client, issuer)
+	if s, ok := e.statuses.get(key, e.now()); ok {
+		return s == statusGood, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	q, err := e.newQuestion(t, client, issuer)
+	if err != nil {
+		return false, err
+	}
+	defer q.client.CloseIdleConnections()
+	a, err := q.ask(ctx)
+	if err != nil {
+		e.log.Warn("the OCSP status of a certificate could not be found out", slog.String("role", t.role.Name),
+			slog.String("serial_number", client.SerialNumber.String()), slog.Any("error", err))
+		// Of several servers one may be away and another lie: the lie counts.
+		away := errors.Is(err, errUnreachable) || errors.Is(err, errUnknown)
+		if t.role.OCSP.FailOpen && away && !errors.Is(err, errAnswer) {
+			return true, nil
+		}
+		for _, known := range []error{errAnswer, errUnreachable, errUnknown} {
+			if errors.Is(err, known) {
+				return false, known
+			}
+		}
+		return false, err
+	}
+	e.statuses.put(key, a, cacheSize)
+	return a.status == statusGood, nil
+}
+
+// issuerOf finds the certificate that signed the client's: the next in its chain or, for a role that names the
+// certificate itself, one of those that the role came with.
+func issuerOf(t *trusted, client *x509.Certificate, chain []*x509.Certificate) *x509.Certificate {
+	for _, candidates := range [][]*x509.Certificate{chain, t.certs, t.responders} {
+		for _, c := range candidates {
+			if !c.Equal(client) && client.CheckSignatureFrom(c) == nil {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// question asks the servers of one certificate.
+type question struct {
+	role       *role
+	responders []*x509.Certificate
+	subject    *x509.Certificate
+	issuer     *x509.Certificate
+	servers    []string
+	body       []byte
+	client     *http.Client
+	now        func() time.Time
+}
+
+func (e *engine) newQuestion(t *trusted, subject, issuer *x509.Certificate) (*question, error) {
+	q := &question{
+		role: t.role, responders: t.responders, subject: subject, issuer: issuer, now: e.now,
+		servers: subject.OCSPServer, client: statusClient(t.responders),
+	}
+	if len(t.role.OCSP.Servers) > 0 {
+		q.servers = t.role.OCSP.Servers
+	}
+	switch {
+	case len(q.servers) == 0:
+		return nil, errNoServer
+	case len(q.servers) > maxServers:
+		return nil, errServers
+	}
+	var err error
+	q.body, err = ocsp.CreateRequest(subject, issuer, nil)
+	return q, err
+}
+
+// statusClient trusts the role's own authorities besides the system's, and goes only where it is sent.
+func statusClient(cas []*x509.Certificate) *http.Client {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if len(cas) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		for _, c := range cas {
+			pool.AddCert(c)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return &http.Client{Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// ask asks one server after the other until one knows, or all at once where all must agree. One answer that
+// cannot be trusted ends it.
+func (q *question) ask(ctx context.Context) (answer, error) {
+	if q.role.OCSP.QueryAll {
+		return q.askAll(ctx)
+	}
+	var trouble error
+	for _, server := range q.servers {
+		a, err := q.askServer(ctx, server)
+		if err == nil || errors.Is(err, errAnswer) {
+			return a, err
+		}
+		trouble = errors.Join(trouble, err)
+	}
+	return answer{}, trouble
+}
+
+func (q *question) askAll(ctx context.Context) (answer, error) {
+	answers, errs := make([]answer, len(q.servers)), make([]error, len(q.servers))
+	var all sync.WaitGroup
+	for i, server := range q.servers {
+		all.Go(func() { answers[i], errs[i] = q.askServer(ctx, server) })
+	}
+	all.Wait()
+	least := answers[0]
+	for i, a := range answers {
+		if errs[i] == nil && a.status == statusRevoked {
+			return a, nil
+		}
+		if a.until.Before(least.until) {
+			least = a
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return answer{}, err
+	}
+	return least, nil
+}
+
+// askServer asks one server, again while it cannot be reached.
+func (q *question) askServer(ctx context.Context, server string) (answer, error) {
+	pause := firstPause
+	for attempt := 0; ; attempt++ {
+		raw, err := q.send(ctx, server)
+		if err == nil {
+			return q.read(raw)
+		}
+		if attempt >= q.role.OCSP.MaxRetries {
+			return answer{}, fmt.Errorf("%w: %w", errUnreachable, err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return answer{}, fmt.Errorf("%w: %w", errUnreachable, err)
+		case <-timer.C:
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// errStatus is returned for an answer with another HTTP status than 200.
+var errStatus = errors.New("unexpected HTTP status")
+
+func (q *question) send(ctx context.Context, server string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server, bytes.NewReader(q.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/ocsp-request")
+	req.Header.Set("Accept", "application/ocsp-response")
+	resp, err := q.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // only read
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%w %d", errStatus, resp.StatusCode)
+	}
+	return readBounded(resp.Body, maxStatus)
+}
+
+// read makes an answer of what a server sent. Whatever is not about this certificate of this issuer, or not
+// signed by who may speak for the issuer, or not of now, is an errAnswer.
+func (q *question) read(raw []byte) (answer, error) {
+	parsed, err := ocsp.ParseResponseForCert(raw, q.subject, nil)
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	if err := aboutIssuer(raw, q.subject, q.issuer); err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	now := q.now()
+	if err := q.signed(parsed, now); err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	switch {
+	case parsed.ThisUpdate.After(now.Add(clockSkew)), !parsed.NextUpdate.IsZero() && now.After(parsed.NextUpdate):
+		return answer{}, fmt.Errorf("%w: it is not of now", errAnswer)
+	case q.role.OCSP.MaxAge > 0 && now.Sub(parsed.ThisUpdate) > q.role.OCSP.MaxAge:
+		return answer{}, fmt.Errorf("%w: it is too old", errAnswer)
+	}
+	until := parsed.NextUpdate
+	if age := q.role.OCSP.MaxAge; age > 0 && !until.IsZero() && parsed.ThisUpdate.Add(age).Before(until) {
+		until = parsed.ThisUpdate.Add(age)
+	}
+	switch parsed.Status {
+	case ocsp.Good:
+		return answer{status: statusGood, until: until}, nil
+	case ocsp.Revoked:
+		return answer{status: statusRevoked, until: until}, nil
+	default:
+		return answer{}, errUnknown
+	}
+}
+
+// clockSkew is how far ahead a server's clock may be.
+const clockSkew = time.Minute
+
+// Why an answer's signature does not count.
+var (
+	errNoSigner = errors.New("its signer is no authority for the certificate")
+	errSigner   = errors.New("its signer's certificate is not made for signing answers, or not valid now")
+)
+
+// signed checks who signed an answer: the issuer, a signer that the issuer made for this (RFC 6960, 4.2.2.2),
+// or one of the role's own authorities or a signer that one of those made.
+func (q *question) signed(r *ocsp.Response, now time.Time) error {
+	authorities := append([]*x509.Certificate{q.issuer}, q.responders...)
+	signer := r.Certificate
+	if signer == nil {
+		for _, a := range authorities {
+			if r.CheckSignatureFrom(a) == nil {
+				return nil
+			}
+		}
+		return errNoSigner
+	}
+	// The parser has checked that signer signed the answer.
+	for _, a := range authorities {
+		if signer.Equal(a) {
+			return nil
+		}
+		if a.CheckSignature(signer.SignatureAlgorithm, signer.RawTBSCertificate, signer.Signature) != nil {
+			continue
+		}
+		if now.Before(signer.NotBefore) || now.After(signer.NotAfter) || !signsAnswers(signer) {
+			return errSigner
+		}
+		return nil
+	}
+	return errNoSigner
+}
+
+func signsAnswers(c *x509.Certificate) bool {
+	for _, usage := range c.ExtKeyUsage {
+		if usage == x509.ExtKeyUsageOCSPSigning {
+			return true
+		}
+	}
+	return false
+}
+
+// statusKey tells apart what may be answered differently: the certificate, who made it, and the role that asks.
+func statusKey(r *role, subject, issuer *x509.Certificate) [sha256.Size]byte {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(r.Name), subject.Raw, issuer.Raw} {
+		fmt.Fprintf(h, "%d:", len(part))
+		h.Write(part)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// statusCache remembers answers for as long as they say they hold.
+type statusCache struct {
+	mu      sync.Mutex // guards what follows
+	answers map[[sha256.Size]byte]answer
+}
+
+func (c *statusCache) get(key [sha256.Size]byte, now time.Time) (status, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.answers[key]
+	return a.status, ok && now.Before(a.until)
+}
+
+// put remembers an answer, unless it holds only now. size is as in config.
+func (c *statusCache) put(key [sha256.Size]byte, a answer, size int) {
+	if a.until.IsZero() {
+		return
+	}
+	if size <= 0 {
+		size = defaultStatusCache
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.answers == nil {
+		c.answers = map[[sha256.Size]byte]answer{}
+	}
+	for k := range c.answers {
+		if len(c.answers) < size {
+			break
+		}
+		delete(c.answers, k)
+	}
+	c.answers[key] = a
+}
+
+func (c *statusCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.answers)
+}

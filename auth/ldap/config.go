@@ -1,0 +1,329 @@
+package ldap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"coffer/auth"
+	"coffer/engines"
+	"coffer/storage"
+)
+
+// config is the stored configuration of the mount.
+type config struct {
+	// URLs are tried in their order, separated by commas.
+	URLs          string             `json:"urls"`
+	TLS           tlsConfig          `json:"tls"`
+	Account       account            `json:"account"`
+	Users         userSearch         `json:"users"`
+	Groups        groupSearch        `json:"groups"`
+	CaseSensitive bool               `json:"case_sensitive"`
+	Deref         string             `json:"deref"`
+	Connect       time.Duration      `json:"connect"`
+	Request       time.Duration      `json:"request"`
+	Token         auth.TokenSettings `json:"token"`
+	// Rotation are settings of Vault's rotation of the bind password, which are kept and shown.
+	Rotation rotation `json:"rotation"`
+}
+
+type tlsConfig struct {
+	Start       bool   `json:"start,omitempty"`
+	Insecure    bool   `json:"insecure,omitempty"`
+	Min         string `json:"min"`
+	Max         string `json:"max"`
+	Authority   string `json:"authority,omitempty"`
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+}
+
+// account is how the mount itself binds.
+type account struct {
+	DN           string `json:"dn,omitempty"`
+	Password     string `json:"password,omitempty"`
+	DenyNullBind bool   `json:"deny_null_bind"`
+}
+
+// userSearch is how a name becomes an entry of the directory.
+type userSearch struct {
+	Base       string `json:"base,omitempty"`
+	Attribute  string `json:"attribute"`
+	Filter     string `json:"filter"`
+	Discover   bool   `json:"discover,omitempty"`
+	UPNDomain  string `json:"upn_domain,omitempty"`
+	SAMAccount bool   `json:"sam_account,omitempty"`
+	AsAlias    bool   `json:"as_alias,omitempty"`
+}
+
+// groupSearch is how an entry's groups are found.
+type groupSearch struct {
+	Base        string `json:"base,omitempty"`
+	Attribute   string `json:"attribute"`
+	Filter      string `json:"filter"`
+	Anonymous   bool   `json:"anonymous,omitempty"`
+	TokenGroups bool   `json:"token_groups,omitempty"`
+	OldCN       bool   `json:"old_cn,omitempty"`
+	PageSize    int    `json:"page_size,omitempty"`
+}
+
+type rotation struct {
+	PasswordPolicy string `json:"password_policy,omitempty"`
+	URL            string `json:"url,omitempty"`
+}
+
+// Defaults of a mount that was not configured.
+const (
+	defaultUserFilter  = "({{.UserAttr}}={{.Username}})"
+	defaultGroupFilter = "(|(memberUid={{.Username}})(member={{.UserDN}})(uniqueMember={{.UserDN}}))"
+	defaultConnect     = 30 * time.Second
+	defaultRequest     = 90 * time.Second
+)
+
+func newConfig() *config {
+	return &config{
+		URLs: "ldap://127.0.0.1", TLS: tlsConfig{Min: "tls12", Max: "tls12"}, Account: account{DenyNullBind: true},
+		Users:   userSearch{Attribute: "cn", Filter: defaultUserFilter},
+		Groups:  groupSearch{Attribute: "cn", Filter: defaultGroupFilter},
+		Connect: defaultConnect, Request: defaultRequest, Deref: "never",
+	}
+}
+
+func (e *engine) config(ctx context.Context) (*config, error) {
+	c := newConfig()
+	err := e.read(ctx, configKey, c)
+	if errors.Is(err, storage.ErrNotFound) {
+		return newConfig(), nil
+	}
+	return c, err
+}
+
+func (e *engine) readConfig(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	c, err := e.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data := map[string]any{
+		"url": c.URLs, "starttls": c.TLS.Start, "insecure_tls": c.TLS.Insecure, "certificate": c.TLS.Authority,
+		"tls_min_version": c.TLS.Min, "tls_max_version": c.TLS.Max,
+		"binddn": c.Account.DN, "deny_null_bind": c.Account.DenyNullBind,
+		"userdn": c.Users.Base, "userattr": c.Users.Attribute, "userfilter": c.Users.Filter,
+		"discoverdn": c.Users.Discover, "upndomain": c.Users.UPNDomain,
+		"enable_samaccountname_login": c.Users.SAMAccount, "username_as_alias": c.Users.AsAlias,
+		"groupdn": c.Groups.Base, "groupattr": c.Groups.Attribute, "groupfilter": c.Groups.Filter,
+		"anonymous_group_search": c.Groups.Anonymous, "use_token_groups": c.Groups.TokenGroups,
+		"use_pre111_group_cn_behavior": c.Groups.OldCN, "max_page_size": c.Groups.PageSize,
+		"case_sensitive_names": c.CaseSensitive, "dereference_aliases": c.Deref,
+		"connection_timeout": int64(c.Connect / time.Second), "request_timeout": int64(c.Request / time.Second),
+		"password_policy": c.Rotation.PasswordPolicy, "rotation_url": c.Rotation.URL,
+		// The bind password is not rotated by itself.
+		"disable_automated_rotation": false, "rotation_period": 0, "rotation_schedule": "", "rotation_window": 0,
+	}
+	c.Token.Show(data)
+	return &engines.Response{Data: data, Warnings: c.warnings()}, nil
+}
+
+type configParams struct {
+	URLs          *string        `param:"url" help:"Addresses of the directory: ldap:// or ldaps://, separated by commas."`
+	CaseSensitive *bool          `param:"case_sensitive_names" help:"Whether names here differ by case."`
+	Deref         *string        `param:"dereference_aliases" help:"never, finding, searching or always."`
+	Connect       *time.Duration `param:"connection_timeout" help:"How long to wait for a connection."`
+	Request       *time.Duration `param:"request_timeout" help:"How long to wait for all answers of a login."`
+	DN            *string        `param:"binddn" help:"Whom to search as."`
+	Password      *string        `param:"bindpass" help:"Password of binddn."`
+	DenyNullBind  *bool          `param:"deny_null_bind" help:"Has no effect: empty passwords are never taken."`
+	tlsParams
+	userSearchParams
+	groupSearchParams
+	rotationParams
+	auth.TokenParams
+}
+
+type tlsParams struct {
+	Start       *bool   `param:"starttls" help:"Whether connections to ldap:// change to TLS."`
+	Insecure    *bool   `param:"insecure_tls" help:"Whether any certificate of the directory is taken."`
+	Authority   *string `param:"certificate" help:"Authority of the directory's certificate, in PEM."`
+	Certificate *string `param:"client_tls_cert" help:"Certificate to show to the directory, in PEM."`
+	Key         *string `param:"client_tls_key" help:"Key of client_tls_cert, in PEM."`
+	Min         *string `param:"tls_min_version" help:"tls12 or tls13."`
+	Max         *string `param:"tls_max_version" help:"tls12 or tls13."`
+}
+
+type userSearchParams struct {
+	Base       *string `param:"userdn" help:"Where people are."`
+	Attribute  *string `param:"userattr" help:"Attribute with the name that people log in with."`
+	Filter     *string `param:"userfilter" help:"Filter that finds a person, with {{.UserAttr}} and {{.Username}}."`
+	Discover   *bool   `param:"discoverdn" help:"Whether people are searched for also without bindpass."`
+	UPNDomain  *string `param:"upndomain" help:"Domain of names of the form name@domain."`
+	SAMAccount *bool   `param:"enable_samaccountname_login" help:"Whether sAMAccountName counts beside upndomain."`
+	AsAlias    *bool   `param:"username_as_alias" help:"Whether identity knows people by the name they logged in with."`
+}
+
+type groupSearchParams struct {
+	Base        *string `param:"groupdn" help:"Where groups are."`
+	Attribute   *string `param:"groupattr" help:"Attribute with the group's name."`
+	Filter      *string `param:"groupfilter" help:"Filter that finds groups, with {{.UserDN}} and {{.Username}}."`
+	Anonymous   *bool   `param:"anonymous_group_search" help:"Whether groups are searched for anonymously."`
+	TokenGroups *bool   `param:"use_token_groups" help:"Whether groups are read from tokenGroups (Active Directory)."`
+	OldCN       *bool   `param:"use_pre111_group_cn_behavior" help:"Whether only CN in upper case names a group."`
+	PageSize    *int    `param:"max_page_size" help:"How many groups to ask for at a time; 0 for all."`
+}
+
+type rotationParams struct {
+	PasswordPolicy *string `param:"password_policy" help:"Kept for compatibility."`
+	URL            *string `param:"rotation_url" help:"Kept for compatibility."`
+}
+
+func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configParams) (*engines.Response, error) {
+	lock := e.locks.Of(configKey)
+	lock.Lock()
+	defer lock.Unlock()
+	c, err := e.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.apply(c)
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := c.Token.Set(p.TokenParams, auth.OldTokenParams{}); err != nil {
+		return nil, err
+	}
+	if err := e.put(ctx, configKey, c); err != nil {
+		return nil, err
+	}
+	return &engines.Response{Warnings: c.warnings()}, nil
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// setLower is set for what has one spelling.
+func setLower(to, from *string) {
+	if from != nil {
+		*to = strings.ToLower(*from)
+	}
+}
+
+func (p *configParams) apply(c *config) {
+	setLower(&c.URLs, p.URLs)
+	set(&c.CaseSensitive, p.CaseSensitive)
+	set(&c.Deref, p.Deref)
+	set(&c.Connect, p.Connect)
+	set(&c.Request, p.Request)
+	set(&c.Account.DN, p.DN)
+	set(&c.Account.Password, p.Password)
+	set(&c.Account.DenyNullBind, p.DenyNullBind)
+	set(&c.TLS.Start, p.Start)
+	set(&c.TLS.Insecure, p.Insecure)
+	set(&c.TLS.Authority, p.Authority)
+	set(&c.TLS.Certificate, p.Certificate)
+	set(&c.TLS.Key, p.Key)
+	set(&c.TLS.Min, p.Min)
+	set(&c.TLS.Max, p.Max)
+	u, g := &p.userSearchParams, &p.groupSearchParams
+	set(&c.Users.Base, u.Base)
+	setLower(&c.Users.Attribute, u.Attribute)
+	set(&c.Users.Filter, u.Filter)
+	set(&c.Users.Discover, u.Discover)
+	set(&c.Users.UPNDomain, u.UPNDomain)
+	set(&c.Users.SAMAccount, u.SAMAccount)
+	set(&c.Users.AsAlias, u.AsAlias)
+	set(&c.Groups.Base, g.Base)
+	set(&c.Groups.Attribute, g.Attribute)
+	set(&c.Groups.Filter, g.Filter)
+	set(&c.Groups.Anonymous, g.Anonymous)
+	set(&c.Groups.TokenGroups, g.TokenGroups)
+	set(&c.Groups.OldCN, g.OldCN)
+	set(&c.Groups.PageSize, g.PageSize)
+	set(&c.Rotation.PasswordPolicy, p.PasswordPolicy)
+	set(&c.Rotation.URL, p.URL)
+}
+
+// tlsVersions are the names of versions. Older ones than 1.2 are not spoken: as a lower bound they stand for it.
+var tlsVersions = []string{"tls10", "tls11", "tls12", "tls13"}
+
+// check refuses what could not serve a login.
+func (c *config) check() error {
+	if _, err := c.userFilter(); err != nil {
+		return engines.Invalid("invalid userfilter: %v", err)
+	}
+	if _, err := c.groupFilter(); err != nil {
+		return engines.Invalid("invalid groupfilter: %v", err)
+	}
+	if c.TLS.Authority != "" && parseAuthority(c.TLS.Authority) == nil {
+		return engines.Invalid("failed to parse server tls cert: failed to decode PEM block in the certificate")
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		return engines.Invalid("both client_tls_cert and client_tls_key must be set")
+	}
+	if c.TLS.Certificate != "" {
+		if _, err := tls.X509KeyPair([]byte(c.TLS.Certificate), []byte(c.TLS.Key)); err != nil {
+			return engines.Invalid("failed to parse client X509 key pair: %v", err)
+		}
+	}
+	switch lowest, highest := slices.Index(tlsVersions, c.TLS.Min), slices.Index(tlsVersions, c.TLS.Max); {
+	case lowest < 0:
+		return engines.Invalid("invalid 'tls_min_version'")
+	case highest < slices.Index(tlsVersions, "tls12"):
+		return engines.Invalid("invalid 'tls_max_version'")
+	case highest < lowest:
+		return engines.Invalid("'tls_max_version' must be greater than or equal to 'tls_min_version'")
+	}
+	if _, ok := derefOf(c.Deref); !ok {
+		return engines.Invalid("invalid 'dereference_aliases'")
+	}
+	if c.Groups.PageSize < 0 {
+		return engines.Invalid("'max_page_size' cannot be negative")
+	}
+	return nil
+}
+
+// parseAuthority is the pool with the authority's certificate, nil when there is none in the text.
+func parseAuthority(text string) *x509.CertPool {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(text)) {
+		return nil
+	}
+	return pool
+}
+
+// warnings tell of what is probably a mistake.
+func (c *config) warnings() []string {
+	f := c.Users.Filter
+	if f == "" || strings.Contains(f, "{{.UserAttr}}") || strings.Contains(f, c.Users.Attribute) {
+		return nil
+	}
+	return []string{userFilterWarning}
+}
+
+const userFilterWarning = "userfilter configured does not consider userattr and may result in colliding entity " +
+	"aliases on logins"
+
+// userFilter is the filter that finds a person; "" stands for the default.
+func (c *config) userFilter() (filter, error) {
+	text := c.Users.Filter
+	if text == "" {
+		text = defaultUserFilter
+	}
+	return parseFilter(text, "UserAttr", "Username")
+}
+
+// groupFilter is the filter that finds groups, empty when they are not searched for.
+func (c *config) groupFilter() (filter, error) {
+	if c.Groups.Filter == "" {
+		return filter{}, nil
+	}
+	return parseFilter(c.Groups.Filter, "UserDN", "Username")
+}
