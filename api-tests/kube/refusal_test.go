@@ -60,8 +60,8 @@ metadata: {name: gone}
 			"permission denied"},
 		{"claims of another token", "app", other[0] + "." + other[1] + "." + parts[2], http.StatusForbidden,
 			"service account name not authorized"},
-		// Vault says "invalid algorithm (alg) header parameter: token must be signed" here; coffer need not.
-		{"no signature", "app", parts[0] + "." + parts[1] + ".", http.StatusForbidden, ""},
+		{"no signature", "app", parts[0] + "." + parts[1] + ".", http.StatusForbidden,
+			"invalid algorithm (alg) header parameter: token must be signed"},
 		{"alg none", "app", "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + parts[1] + ".", http.StatusForbidden,
 			"permission denied"},
 		{"garbage", "app", "garbage", http.StatusForbidden, "permission denied"},
