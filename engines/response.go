@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 type Response struct {
 	// Data is the answer's data; nil for none. A value may be a json.RawMessage to be sent as it is.
 	Data map[string]any
+	// Encoded is the data as a JSON object with sorted keys, from handlers that have it so: it is sent as it is.
+	// Data is nil then.
+	Encoded json.RawMessage
 	// Secret is set when the data is a leased secret.
 	Secret *Secret
 	// Auth is set when a token was issued or renewed.
@@ -32,9 +36,12 @@ type Response struct {
 	NoMountType bool
 }
 
+// HasData reports whether the answer has data, in either form.
+func (r *Response) HasData() bool { return r.Data != nil || r.Encoded != nil }
+
 // empty reports whether the answer is a 204.
 func (r *Response) empty() bool {
-	return r.Data == nil && r.Secret == nil && r.Auth == nil && r.Login == nil && r.Wrap == nil &&
+	return !r.HasData() && r.Secret == nil && r.Auth == nil && r.Login == nil && r.Wrap == nil &&
 		r.Raw == nil && len(r.Warnings) == 0 && r.Status == 0
 }
 

@@ -2,7 +2,6 @@ package kv
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -125,12 +124,27 @@ func (e *versioned) view(ctx context.Context, name string, n int) (view, error) 
 	return v, err
 }
 
-// response is the version under "metadata" and content, JSON or nil for null, under name.
+// response is the version under "metadata" and content, JSON or nil for null, under name: one buffer, since it is
+// the answer to most requests.
 func (v *view) response(name string, content []byte) *engines.Response {
-	resp := &engines.Response{Data: map[string]any{
-		name:       json.RawMessage(content),
-		"metadata": json.RawMessage(appendVersion(make([]byte, 0, 192+len(v.custom)), v.number, &v.version, v.custom)),
-	}}
+	if content == nil {
+		content = []byte("null")
+	}
+	data := make([]byte, 0, 256+len(v.custom)+len(content))
+	member := func(key string) { data = append(append(append(data, '"'), key...), `":`...) }
+	data = append(data, '{')
+	if name < "metadata" {
+		member(name)
+		data = append(append(data, content...), ',')
+	}
+	member("metadata")
+	data = appendVersion(data, v.number, &v.version, v.custom)
+	if name > "metadata" {
+		data = append(data, ',')
+		member(name)
+		data = append(data, content...)
+	}
+	resp := &engines.Response{Encoded: append(data, '}')}
 	if v.hidden {
 		resp.Status = 404
 	}

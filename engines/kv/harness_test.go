@@ -131,7 +131,7 @@ func answer(resp *engines.Response, err error) string {
 	status := resp.Status
 	if status == 0 {
 		status = 200
-		if resp.Data == nil && len(resp.Warnings) == 0 {
+		if !resp.HasData() && len(resp.Warnings) == 0 {
 			status = 204
 		}
 	}
@@ -141,6 +141,9 @@ func answer(resp *engines.Response, err error) string {
 	}
 	if len(resp.Warnings) > 0 {
 		text += fmt.Sprintf(" warnings %q", resp.Warnings)
+	}
+	if resp.Encoded != nil {
+		text += " " + string(resp.Encoded)
 	}
 	if resp.Data != nil {
 		data, err := json.Marshal(resp.Data)

@@ -56,7 +56,7 @@ func (d *deadline) Err() error {
 		return d.Context.Err()
 	case d.closed:
 		return context.Canceled
-	case !time.Now().Before(d.at):
+	case time.Until(d.at) <= 0:
 		return context.DeadlineExceeded
 	default:
 		return nil

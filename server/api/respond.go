@@ -130,7 +130,7 @@ func (a *api) respond(w http.ResponseWriter, r *http.Request, call *core.Call, r
 
 // isEmpty reports whether there is nothing to tell: a 204.
 func isEmpty(r *engines.Response) bool {
-	return r.Data == nil && r.Auth == nil && r.Wrap == nil && r.Secret == nil && len(r.Warnings) == 0 && r.Status == 0
+	return !r.HasData() && r.Auth == nil && r.Wrap == nil && r.Secret == nil && len(r.Warnings) == 0 && r.Status == 0
 }
 
 func writeRaw(w http.ResponseWriter, resp *engines.Response) {

@@ -241,6 +241,9 @@ func (f *formatter) response() *responseJSON {
 		data = elide(data)
 	}
 	j.Data, j.Auth = f.object(data), f.issued(r.Auth)
+	if r.Encoded != nil {
+		j.Data, _ = f.value(r.Encoded, false).(map[string]any)
+	}
 	if r.Secret != nil {
 		j.Secret = &secretJSON{LeaseID: r.Secret.LeaseID}
 	}

@@ -48,7 +48,7 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 
 // wrapTTL is the life of the wrapping token for this answer; 0 for an answer that is sent openly.
 func (r *run) wrapTTL(resp *engines.Response) time.Duration {
-	if resp.Wrap != nil || resp.Raw != nil || (resp.Data == nil && resp.Auth == nil && resp.Secret == nil) {
+	if resp.Wrap != nil || resp.Raw != nil || (!resp.HasData() && resp.Auth == nil && resp.Secret == nil) {
 		return 0
 	}
 	return r.call.WrapTTL

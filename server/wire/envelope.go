@@ -34,9 +34,14 @@ func Append(b *bytes.Buffer, requestID, mountType string, resp *engines.Response
 	w.WriteString(requestID)
 	w.lease(resp)
 	w.WriteString(`,"data":`)
-	if resp.Wrap != nil || resp.Data == nil {
+	switch {
+	case resp.Wrap != nil:
 		w.WriteString("null")
-	} else {
+	case resp.Encoded != nil:
+		w.Write(resp.Encoded)
+	case resp.Data == nil:
+		w.WriteString("null")
+	default:
 		w.object(resp.Data)
 	}
 	w.WriteString(`,"wrap_info":`)

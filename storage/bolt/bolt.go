@@ -46,6 +46,9 @@ type Store struct {
 	// failed is set by the committer when a commit could not be synced.
 	failed atomic.Bool
 	queue  queue
+	recent recent
+	// closed is set when Close begins.
+	closed atomic.Bool
 	// done is closed when the committer has ended.
 	done      chan struct{}
 	closeOnce sync.Once
@@ -79,6 +82,7 @@ func Open(path string, options ...Option) (*Store, error) {
 		option(opts)
 	}
 	s := &Store{bucket: []byte(bucketName), done: make(chan struct{})}
+	s.recent.init()
 	if err := s.open(path, opts); err != nil {
 		return nil, err
 	}
@@ -125,6 +129,7 @@ func syncDir(dir string) error {
 // aside, returns storage.ErrClosed.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
+		s.closed.Store(true)
 		s.queue.close()
 		<-s.done
 		s.closeErr = s.db.Close()
@@ -140,8 +145,23 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var value []byte
-	err := s.view(func(b *bbolt.Bucket) error {
+	slot := s.recent.slot(key)
+	value := slot.get(key)
+	if value == nil {
+		commits := slot.begin()
+		var err error
+		if value, err = s.read(key); err != nil {
+			return nil, err
+		}
+		slot.put(key, value, commits)
+	} else if s.closed.Load() {
+		return nil, storage.ErrClosed
+	}
+	return append([]byte{}, value...), nil
+}
+
+func (s *Store) read(key string) (value []byte, err error) {
+	err = s.view(func(b *bbolt.Bucket) error {
 		v := b.Get([]byte(key))
 		if v == nil {
 			return storage.ErrNotFound
@@ -149,10 +169,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 		value = append([]byte{}, v...)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return value, nil
+	return value, err
 }
 
 // List implements storage.Storage.

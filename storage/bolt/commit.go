@@ -230,6 +230,7 @@ func (s *Store) commit(group ...*request) (err error) {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
 		}
 	}()
+	defer s.forget(group)
 	tx, err := s.db.Begin(true)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRefused, err)
@@ -249,6 +250,15 @@ func (s *Store) commit(group ...*request) (err error) {
 		return fmt.Errorf("bolt: commit: %w", err)
 	}
 	return nil
+}
+
+// forget makes reads look again at what the group may have changed. It comes before the writers are answered.
+func (s *Store) forget(group []*request) {
+	for _, r := range group {
+		for i := range r.batch {
+			s.recent.forget(r.batch[i].Key)
+		}
+	}
 }
 
 func put(b *bbolt.Bucket, batch []storage.Op) error {
