@@ -35,6 +35,9 @@ const (
 	dirMode  = 0o700
 )
 
+// firstSize is how long, in bytes, the file is after its first commit.
+const firstSize = 1 << 20
+
 // bucketName is the one bucket that holds all keys.
 const bucketName = "storage"
 
@@ -77,6 +80,8 @@ func Open(path string, options ...Option) (*Store, error) {
 		// after a large deletion it would be hundreds of kilobytes for every small write.
 		NoFreelistSync: true,
 		NoStatistics:   true,
+		// A young file grows to this at once and not by doubling, write by write.
+		InitialMmapSize: firstSize,
 	}
 	for _, option := range options {
 		option(opts)
