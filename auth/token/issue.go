@@ -254,7 +254,9 @@ func (s *Store) Issue(ctx context.Context, l *engines.Login, at IssueAt) (*engin
 		return nil, nil, errBatch("num_uses")
 	}
 	if batch {
-		e.Life.Period = 0 // nothing renews it: the period is its life
+		// Nothing renews it: the period is its life, and what the method keeps for a renewal stays out of the token,
+		// which travels.
+		e.Life.Period, e.Internal = 0, nil
 	}
 	d, identity := draft{entry: e, batch: batch, more: spend(l.Spend, at.Storage)}, []string(nil)
 	if s.cfg.Identity != nil && l.Alias != "" {

@@ -464,6 +464,20 @@ func TestIssue(t *testing.T) {
 	}
 }
 
+// A batch token travels: it does not carry what a method keeps to renew others with, a password for one.
+func TestBatchLoginKeepsNothingOfTheMethod(t *testing.T) {
+	f := newFixture(t)
+	at := IssueAt{Mount: "auth/ldap/", Path: "auth/ldap/login/bob", TTLs: fixedTTLs{}, TokenType: engines.BatchToken}
+	login := &engines.Login{Policies: []string{"p"}, Internal: map[string]any{"password": "pw"}}
+	a, _, err := f.store.Issue(t.Context(), login, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := f.entry(a.Token); e.Internal != nil || !e.Caller.Batch {
+		t.Errorf("batch %v, internal %v", e.Caller.Batch, e.Internal)
+	}
+}
+
 func TestAccessors(t *testing.T) {
 	f := newFixture(t)
 	e := f.make(f.root, params{"policies": []any{"p"}})

@@ -10,9 +10,6 @@ import (
 	"coffer/storage"
 )
 
-// tidyPage is how many names one step lists.
-const tidyPage = 512
-
 // Tidy looks through everything stored, in the background, and puts right what a fault may have left:
 // places in the tree without a token, tokens whose parent, time or uses are gone. It
 // reports false when a tidy is running already.
@@ -41,23 +38,22 @@ func (s *Store) tidy(ctx context.Context) (stats tidyStats, err error) {
 	return stats, nil
 }
 
-// each calls visit with every name in a folder.
+// each calls visit with every name in a folder. It lists them at once: the barrier decrypts the whole folder
+// for a page of it, too.
 func (s *Store) each(ctx context.Context, folder string, visit func(name string) error) error {
-	for after := ""; ; {
-		names, err := s.cfg.Storage.List(ctx, folder, after, tidyPage)
-		if err != nil {
+	names, err := s.cfg.Storage.List(ctx, folder, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, name := range names {
-			if err := visit(name); err != nil {
-				return err
-			}
+		if err := visit(name); err != nil {
+			return err
 		}
-		if len(names) < tidyPage {
-			return nil
-		}
-		after = names[len(names)-1]
 	}
+	return nil
 }
 
 // gone reports whether there is no record of a token.
