@@ -83,8 +83,12 @@ race:
 fuzz:
 	@scripts/fuzz 1000x
 
+.PHONY: stock
+stock: ## Builds the programs that the black-box tests run; minutes, once.
+	@go run ./api-tests/stock
+
 .PHONY: black-box
-black-box:
+black-box: stock
 	go test -timeout 60m $(BLACK_BOX)
 
 $(LINT):
