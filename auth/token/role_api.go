@@ -12,10 +12,7 @@ import (
 	"coffer/storage"
 )
 
-var (
-	roleName   = regexp.MustCompile(`^\w(([\w.-]+)?\w)?$`)
-	pathSuffix = regexp.MustCompile(`^\w[\w.-]+\w$`)
-)
+var pathSuffix = regexp.MustCompile(`^\w[\w.-]+\w$`)
 
 // roleParams are the settings of a role. What is not sent stays as it is.
 type roleParams struct {
@@ -44,7 +41,7 @@ type roleNameParams struct {
 }
 
 func (b *engine) roleExists(ctx context.Context, _ *engines.Request, p roleParams) (bool, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return false, engines.ErrUnsupportedPath
 	}
 	_, err := b.store.role(ctx, p.Name)
@@ -63,14 +60,14 @@ func (b *engine) listRoles(ctx context.Context, _ *engines.Request, _ engines.No
 }
 
 func (b *engine) deleteRole(ctx context.Context, _ *engines.Request, p roleNameParams) (*engines.Response, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
 	return &engines.Response{}, b.store.cfg.Storage.Apply(ctx, storage.Delete(roleFolder+p.Name))
 }
 
 func (b *engine) readRole(ctx context.Context, _ *engines.Request, p roleNameParams) (*engines.Response, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
 	r, err := b.store.role(ctx, p.Name)
@@ -111,7 +108,7 @@ func (b *engine) readRole(ctx context.Context, _ *engines.Request, p roleNamePar
 }
 
 func (b *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams) (*engines.Response, error) {
-	if !roleName.MatchString(p.Name) {
+	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
 	lock := b.store.lock(roleFolder + p.Name)
