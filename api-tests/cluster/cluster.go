@@ -194,6 +194,15 @@ func (c *Cluster) ServerCert() string { return filepath.Join(c.dir, serverCertFi
 // ServerKey is the key of ServerCert.
 func (c *Cluster) ServerKey() string { return filepath.Join(c.dir, serverKeyFile) }
 
+// AdminCert and AdminKey are the files of a client certificate of the cluster's CA, in the name of "admin".
+func (c *Cluster) AdminCert() string { return filepath.Join(c.dir, adminCertFile) }
+
+// AdminKey is described at AdminCert.
+func (c *Cluster) AdminKey() string { return filepath.Join(c.dir, adminKeyFile) }
+
+// SigningKey is the file of the key that signs the tokens of ServiceAccounts.
+func (c *Cluster) SigningKey() string { return filepath.Join(c.dir, signingKeyFile) }
+
 // Kubeconfig is the administrator's.
 func (c *Cluster) Kubeconfig() string { return filepath.Join(c.dir, "admin.kubeconfig") }
 
