@@ -5,9 +5,7 @@ import (
 	"context"
 	"time"
 
-	"coffer/auth/token"
 	"coffer/engines"
-	"coffer/server/mounts"
 	"coffer/server/wire"
 	"coffer/server/wrapping"
 )
@@ -22,10 +20,7 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 		if release := resp.Login.Release; release != nil {
 			defer release()
 		}
-		auth, warnings, err := r.session.tokens.Issue(ctx, resp.Login, token.IssueAt{
-			Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path, TTLs: r.mount.TTLs(),
-			TokenType: r.mount.Entry.Tuning.TokenType, Storage: mounts.StoragePrefix(r.mount.Entry),
-		})
+		auth, warnings, err := r.admit(ctx, resp.Login)
 		if err != nil {
 			return nil, err
 		}
