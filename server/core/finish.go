@@ -55,9 +55,12 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
 		return nil, err
 	}
-	accessor := resp.Accessor
+	accessor, warnings := resp.Accessor, resp.Warnings
 	if resp.Auth != nil {
 		accessor = resp.Auth.Accessor
+		if resp.Auth.MFA != nil {
+			warnings = nil // it is about what is inside, and there already
+		}
 	}
 	info, err := r.session.wrapping.Wrap(ctx, wrapping.Request{
 		Body: body.Bytes(), TTL: ttl, CreationPath: r.call.Path, WrappedAccessor: accessor,
@@ -65,5 +68,5 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Wrap: info, Warnings: resp.Warnings}, nil
+	return &engines.Response{Wrap: info, Warnings: warnings}, nil
 }
