@@ -81,6 +81,8 @@ type Auth struct {
 	TokenType string
 	Orphan    bool
 	NumUses   int
+	// MFA is set, and nothing else but the type, for a login that waits for a second factor.
+	MFA *MFARequirement
 }
 
 // The types of token that a login can ask for, and that a mount can be tuned to. A default is what is issued

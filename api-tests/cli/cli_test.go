@@ -64,6 +64,7 @@ func params(dir string, kind servers.Kind, cli string) testscript.Params {
 			"json-is":            cmdJSONIs,
 			"setenv-from-json":   cmdSetenvFromJSON,
 			"setenv-from-stdout": cmdSetenvFromStdout,
+			"totp":               cmdTOTP,
 		},
 	}
 }

@@ -106,6 +106,9 @@ func (v *variables) compute(expression string) (string, error) {
 			return "", err
 		}
 		return address.Query().Get(parameter), nil
+	case "totp":
+		name, offset, _ := strings.Cut(args, ":")
+		return totpCode(v.values[name], offset, time.Now())
 	case "json":
 		value, ok := v.values[args]
 		if !ok {

@@ -18,6 +18,7 @@ import (
 
 	"coffer/engines"
 	"coffer/server/core"
+	"coffer/server/mfa"
 )
 
 // mergePatch is the only body type of PATCH (RFC 7396).
@@ -91,6 +92,9 @@ func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation)
 		}
 	}
 	if err != nil {
+		return core.Call{ID: call.ID}, err
+	}
+	if call.Factors, err = mfa.ParseHeader(r.Header); err != nil {
 		return core.Call{ID: call.ID}, err
 	}
 	if header := r.Header.Get("X-Vault-Wrap-TTL"); header != "" {

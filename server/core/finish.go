@@ -5,9 +5,7 @@ import (
 	"context"
 	"time"
 
-	"coffer/auth/token"
 	"coffer/engines"
-	"coffer/server/mounts"
 	"coffer/server/wire"
 	"coffer/server/wrapping"
 )
@@ -22,10 +20,7 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 		if release := resp.Login.Release; release != nil {
 			defer release()
 		}
-		auth, warnings, err := r.session.tokens.Issue(ctx, resp.Login, token.IssueAt{
-			Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path, TTLs: r.mount.TTLs(),
-			TokenType: r.mount.Entry.Tuning.TokenType, Storage: mounts.StoragePrefix(r.mount.Entry),
-		})
+		auth, warnings, err := r.admit(ctx, resp.Login)
 		if err != nil {
 			return nil, err
 		}
@@ -60,9 +55,12 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
 		return nil, err
 	}
-	accessor := resp.Accessor
+	accessor, warnings := resp.Accessor, resp.Warnings
 	if resp.Auth != nil {
 		accessor = resp.Auth.Accessor
+		if resp.Auth.MFA != nil {
+			warnings = nil // it is about what is inside, and there already
+		}
 	}
 	info, err := r.session.wrapping.Wrap(ctx, wrapping.Request{
 		Body: body.Bytes(), TTL: ttl, CreationPath: r.call.Path, WrappedAccessor: accessor,
@@ -70,5 +68,5 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Wrap: info, Warnings: resp.Warnings}, nil
+	return &engines.Response{Wrap: info, Warnings: warnings}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"coffer/policy"
 	"coffer/server/audit"
 	"coffer/server/identity"
+	"coffer/server/mfa"
 	"coffer/server/mounts"
 )
 
@@ -28,6 +29,8 @@ type Call struct {
 	Client engines.Client
 	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.
 	WrapTTL time.Duration
+	// Factors are the second factors in the headers, for a login; nil for none.
+	Factors mfa.Factors
 }
 
 // Reply is the answer with what the envelope says of its mount.

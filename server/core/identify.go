@@ -2,11 +2,13 @@ package core
 
 import (
 	"context"
+	"slices"
 
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/identity"
 	"coffer/server/identity/oidc"
+	"coffer/server/mfa"
 )
 
 func (s *session) buildIdentity(ctx context.Context) (err error) {
@@ -25,7 +27,13 @@ func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.
 	if err != nil {
 		return nil, err
 	}
-	return s.identity.Engine(signer.Routes()...), nil
+	s.mfa, err = mfa.New(ctx, mfa.Config{
+		Storage: cfg.Storage, Identities: s.identity, Mounts: authMounts{s.mounts}, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.identity.Engine(slices.Concat(signer.Routes(), s.mfa.Routes())...), nil
 }
 
 // errNoHolder is returned for a token whose entity is disabled or gone.

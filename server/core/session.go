@@ -15,6 +15,7 @@ import (
 	"coffer/server/identity"
 	"coffer/server/leases"
 	"coffer/server/lockout"
+	"coffer/server/mfa"
 	"coffer/server/mounts"
 	"coffer/server/policies"
 	"coffer/server/sys"
@@ -34,6 +35,7 @@ type session struct {
 	lockouts *lockout.Keeper
 	policies *policies.Store
 	identity *identity.Store
+	mfa      *mfa.Store
 	wrapping *wrapping.Service
 	audit    *audit.Broker
 	settings *sys.Settings
@@ -102,7 +104,7 @@ func (s *session) build(ctx context.Context) (err error) {
 
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
-		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping, Lockouts: s.lockouts,
+		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping, Lockouts: s.lockouts, SecondFactors: secondFactors{s},
 		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,

@@ -209,19 +209,19 @@ type wrapInfo struct {
 
 // auth is the "auth" member of an answer, `POST /auth/token/create` for one.
 type auth struct {
-	ClientToken      string            `json:"client_token"`
-	Accessor         string            `json:"accessor"`
-	Policies         []string          `json:"policies"`
-	TokenPolicies    []string          `json:"token_policies,omitempty"`
-	IdentityPolicies []string          `json:"identity_policies,omitempty"`
-	Metadata         map[string]string `json:"metadata"`
-	LeaseDuration    int64             `json:"lease_duration"`
-	Renewable        bool              `json:"renewable"`
-	EntityID         string            `json:"entity_id"`
-	TokenType        string            `json:"token_type"`
-	Orphan           bool              `json:"orphan"`
-	MFARequirement   any               `json:"mfa_requirement"`
-	NumUses          int               `json:"num_uses"`
+	ClientToken      string                  `json:"client_token"`
+	Accessor         string                  `json:"accessor"`
+	Policies         []string                `json:"policies"`
+	TokenPolicies    []string                `json:"token_policies,omitempty"`
+	IdentityPolicies []string                `json:"identity_policies,omitempty"`
+	Metadata         map[string]string       `json:"metadata"`
+	LeaseDuration    int64                   `json:"lease_duration"`
+	Renewable        bool                    `json:"renewable"`
+	EntityID         string                  `json:"entity_id"`
+	TokenType        string                  `json:"token_type"`
+	Orphan           bool                    `json:"orphan"`
+	MFARequirement   *engines.MFARequirement `json:"mfa_requirement"`
+	NumUses          int                     `json:"num_uses"`
 }
 
 func authJSON(a *engines.Auth) auth {
@@ -229,5 +229,6 @@ func authJSON(a *engines.Auth) auth {
 		ClientToken: a.Token.Reveal(), Accessor: a.Accessor, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
 		IdentityPolicies: a.IdentityPolicies, Metadata: a.Metadata, LeaseDuration: seconds(a.LeaseDuration),
 		Renewable: a.Renewable, EntityID: a.EntityID, TokenType: a.TokenType, Orphan: a.Orphan, NumUses: a.NumUses,
+		MFARequirement: a.MFA,
 	}
 }

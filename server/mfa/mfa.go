@@ -1,0 +1,203 @@
+// Package mfa asks people for a second factor when they log in: a code of RFC 6238 (TOTP). It keeps the methods,
+// the enforcements that say whose logins need one, the secrets of entities, and the logins that wait for a code. It
+// serves identity/mfa/. See DESIGN.md.
+package mfa
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"coffer/engines"
+	"coffer/storage"
+	"coffer/storage/keylock"
+)
+
+// Identities tells who there is.
+type Identities interface {
+	// HasEntity reports whether there is an entity with that id, disabled or not.
+	HasEntity(ctx context.Context, id string) (bool, error)
+	// HasGroup reports whether there is a group with that id.
+	HasGroup(ctx context.Context, id string) (bool, error)
+}
+
+// Mounts tells which auth methods are mounted.
+type Mounts interface {
+	// AuthMounts returns them all.
+	AuthMounts() []engines.Mount
+}
+
+// Config is what a Store works with.
+type Config struct {
+	// Storage is the place of the engine at identity/; the store's keys live below "mfa/".
+	Storage    storage.Storage
+	Identities Identities
+	Mounts     Mounts
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Store keeps methods, enforcements and waiting logins. It is safe for concurrent use.
+type Store struct {
+	cfg      Config
+	attempts *attempts
+	waiting  *waiting
+	// secrets are held by method and entity from the look at a secret until it is written.
+	secrets *keylock.Set
+
+	// changing is held while methods or enforcements are changed, storage included.
+	changing sync.Mutex
+
+	mu sync.RWMutex
+	// methods and enforcements are guarded by mu; what they hold is never changed in place.
+	methods      map[string]*method
+	enforcements map[string]*enforcement
+	// doubtful is set when a commit failed: everything is read again before anybody is told anything.
+	doubtful bool
+}
+
+const (
+	folder            = "mfa/"
+	methodFolder      = folder + "method/"
+	enforcementFolder = folder + "enforcement/"
+	secretFolder      = folder + "secret/"
+)
+
+func secretKey(method, entity string) string { return secretFolder + method + "/" + entity }
+
+// New opens what is in cfg.Storage.
+func New(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg, secrets: keylock.New(), attempts: newAttempts(), waiting: newWaiting()}
+	return s, s.load(ctx)
+}
+
+// load reads methods and enforcements; the caller holds changing, or is New.
+func (s *Store) load(ctx context.Context) error {
+	methods, enforcements := make(map[string]*method), make(map[string]*enforcement)
+	err := s.each(ctx, methodFolder, func(id string, b []byte) error {
+		m, err := decodeMethod(id, b)
+		methods[id] = m
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = s.each(ctx, enforcementFolder, func(name string, b []byte) error {
+		e, err := decodeEnforcement(name, b)
+		enforcements[name] = e
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.methods, s.enforcements, s.doubtful = methods, enforcements, false
+	return nil
+}
+
+func (s *Store) each(ctx context.Context, folder string, visit func(name string, b []byte) error) error {
+	names, err := s.cfg.Storage.List(ctx, folder, "", 0)
+	if err != nil {
+		return fmt.Errorf("mfa: list %s: %w", folder, err)
+	}
+	for _, name := range names {
+		b, err := s.cfg.Storage.Get(ctx, folder+name)
+		if err != nil {
+			return fmt.Errorf("mfa: read %s%s: %w", folder, name, err)
+		}
+		if err := visit(name, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// view runs f while nothing changes; f only reads.
+func (s *Store) view(ctx context.Context, f func()) error {
+	s.mu.RLock()
+	doubtful := s.doubtful
+	s.mu.RUnlock()
+	if doubtful {
+		s.changing.Lock()
+		err := s.settleLocked(ctx)
+		s.changing.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f()
+	return nil
+}
+
+// settleLocked reads again what a failed commit left in doubt.
+func (s *Store) settleLocked(ctx context.Context) error {
+	s.mu.RLock()
+	doubtful := s.doubtful
+	s.mu.RUnlock()
+	if !doubtful {
+		return nil
+	}
+	return s.load(ctx)
+}
+
+// change runs f, which returns what to commit and what then puts it into the maps. When the commit fails nobody
+// knows what storage holds, and it is read again.
+func (s *Store) change(ctx context.Context, f func() (ops []storage.Op, done func(), err error)) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if err := s.settleLocked(ctx); err != nil {
+		return err
+	}
+	ops, done, err := f()
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	err = s.cfg.Storage.Apply(ctx, ops...)
+	s.mu.Lock()
+	if err != nil {
+		s.doubtful = true
+	} else {
+		done()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		_ = s.load(context.WithoutCancel(ctx)) // it stays doubtful when this fails
+		return fmt.Errorf("mfa: write %s: %w", ops[0].Key, err)
+	}
+	return nil
+}
+
+// method returns a method, or nil.
+func (s *Store) method(ctx context.Context, id string) (m *method, err error) {
+	err = s.view(ctx, func() { m = s.methods[id] })
+	return m, err
+}
+
+// readSecret returns an entity's secret, or errNoSecret.
+func (s *Store) readSecret(ctx context.Context, method, entity string) (*secret, error) {
+	key := secretKey(method, entity)
+	b, err := s.cfg.Storage.Get(ctx, key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, errNoSecret
+	case err != nil:
+		return nil, fmt.Errorf("mfa: read %s: %w", key, err)
+	}
+	return decodeSecret(key, b)
+}
+
+// errNoSecret is returned for an entity without a secret for a method.
+var errNoSecret = errors.New("mfa: no secret")
+
+func newID() string {
+	var u [16]byte
+	_, _ = rand.Read(u[:]) // never fails (crypto/rand)
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
