@@ -75,8 +75,8 @@ func (r *run) admit(ctx context.Context, l *engines.Login) (*engines.Auth, []str
 
 // demandOf is what a login has to show besides, nil for nothing, and the entity whose it is, "" for a new one.
 func (s *session) demandOf(ctx context.Context, l *engines.Login, at *mounts.Entry) (*mfa.Demand, string, error) {
-	any, err := s.mfa.Any(ctx)
-	if err != nil || !any {
+	asks, err := s.mfa.Any(ctx)
+	if err != nil || !asks {
 		return nil, "", err
 	}
 	subject := mfa.Subject{Accessor: at.Accessor, Type: at.Type}
