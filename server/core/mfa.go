@@ -157,7 +157,7 @@ func (f secondFactors) complete(ctx context.Context, w *mfa.Waiting, factors mfa
 	if demand == nil {
 		return nil, errNoDemand
 	}
-	if err := f.session.mfa.Satisfy(ctx, demand, entity, factors); err != nil {
+	if err := f.mfa.Satisfy(ctx, demand, entity, factors); err != nil {
 		return nil, err
 	}
 	auth, warnings, err := f.issue(ctx, w.Login, at, w.Path)

@@ -104,7 +104,8 @@ func (s *session) build(ctx context.Context) (err error) {
 
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
-		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping, Lockouts: s.lockouts, SecondFactors: secondFactors{s},
+		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
+		Lockouts: s.lockouts, SecondFactors: secondFactors{s},
 		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,

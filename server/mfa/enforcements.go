@@ -33,7 +33,9 @@ func some(list []string) []string {
 	return list
 }
 
-func (s *Store) listEnforcements(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+func (s *Store) listEnforcements(
+	ctx context.Context, _ *engines.Request, _ engines.NoParams,
+) (*engines.Response, error) {
 	info := make(map[string]any)
 	err := s.view(ctx, func() {
 		for name, e := range s.enforcements {
@@ -70,7 +72,9 @@ type enforcementParams struct {
 	Entities  *[]string `param:"identity_entity_ids" help:"Logins of these entities."`
 }
 
-func (s *Store) writeEnforcement(ctx context.Context, _ *engines.Request, p enforcementParams) (*engines.Response, error) {
+func (s *Store) writeEnforcement(
+	ctx context.Context, _ *engines.Request, p enforcementParams,
+) (*engines.Response, error) {
 	if !enforcementName.MatchString(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}

@@ -152,7 +152,7 @@ func (p *methodParams) method(id string) (*method, error) {
 	if m.MaxAttempts == 0 {
 		m.MaxAttempts = defaultAttempts
 	}
-	why := ""
+	var why string
 	switch {
 	case algorithm(p.Algorithm) < 0:
 		why = "unrecognized algorithm"

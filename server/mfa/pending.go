@@ -72,7 +72,9 @@ func (q *waiting) add(w *Waiting, now time.Time) {
 	q.count[w.subject]++
 }
 
-func waitingIn(e *list.Element) *Waiting { return e.Value.(*Waiting) } //nolint:forcetypeassert // nothing else is put in
+func waitingIn(e *list.Element) *Waiting {
+	return e.Value.(*Waiting) //nolint:forcetypeassert // nothing else is put in
+}
 
 func (q *waiting) expireLocked(now time.Time) {
 	for e := q.order.Front(); e != nil && !now.Before(waitingIn(e).expires); e = q.order.Front() {

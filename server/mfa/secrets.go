@@ -53,14 +53,15 @@ func (s *Store) makeSecret(ctx context.Context, id, entity string) (*engines.Res
 	defer lock.Unlock()
 	_, err = s.readSecret(ctx, id, entity)
 	if err == nil {
-		return &engines.Response{Warnings: []string{fmt.Sprintf("Entity already has a secret for MFA method %q", m.Name)}}, nil
+		warning := fmt.Sprintf("Entity already has a secret for MFA method %q", m.Name)
+		return &engines.Response{Warnings: []string{warning}}, nil
 	}
 	if !errors.Is(err, errNoSecret) {
 		return nil, err
 	}
 	key, err := totp.Generate(totp.GenerateOpts{
-		Issuer: m.Codes.Issuer, AccountName: entity, Period: uint(m.Codes.Period), //nolint:gosec // it is valid
-		SecretSize: uint(m.Codes.KeySize), Digits: otp.Digits(m.Codes.Digits), //nolint:gosec // it is valid
+		Issuer: m.Codes.Issuer, AccountName: entity, Period: uint(m.Codes.Period),
+		SecretSize: uint(m.Codes.KeySize), Digits: otp.Digits(m.Codes.Digits),
 		Algorithm: algorithm(m.Codes.Algorithm),
 	})
 	if err != nil {
