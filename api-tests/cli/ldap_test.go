@@ -8,8 +8,8 @@ import (
 	"coffer/api-tests/servers"
 )
 
-// TestLoginWithLDAP logs in with vault's general commands: its minimal build has neither the method nor
-// "login -method=ldap", which sends the same request.
+// TestLoginWithLDAP logs in with vault's general commands, and with the handler behind "vault login -method=ldap",
+// which its minimal build lacks.
 func TestLoginWithLDAP(t *testing.T) {
 	vault, err := servers.Binary(t.Context(), servers.Vault)
 	if err != nil {
@@ -43,6 +43,13 @@ func TestLoginWithLDAP(t *testing.T) {
 	alice := append(user, "VAULT_TOKEN="+login(servers.AlicesPassword, "-field=token"))
 	mustSay(t, run(t, vault, alice, "token", "renew"), "token_meta_username ")
 	mustSay(t, run(t, vault, alice, "token", "lookup"), "auth/ldap/login/alice")
+	// HashiCorp's handler of "vault login -method=ldap" itself.
+	handler, err := servers.Binary(t.Context(), servers.LDAPAuth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := strings.TrimSpace(run(t, handler, user, "login", "username=alice", "password="+servers.AlicesPassword))
+	mustSay(t, run(t, vault, append(user, "VAULT_TOKEN="+token), "token", "lookup"), "auth/ldap/login/alice")
 	// All spellings of a name have one counter.
 	for _, name := range []string{"alice", "ALICE", "%20alice", "alice%20", "%E2%80%8Balice"} {
 		a, err := s.Call(t.Context(), http.MethodPost, "auth/ldap/login/"+name, "", map[string]string{"password": "x"})

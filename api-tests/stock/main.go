@@ -15,9 +15,9 @@ import (
 	"coffer/api-tests/servers"
 )
 
-// needed by the tests; the plugins of stock Vault are only for recording and comparing.
+// needed by the tests; the Kubernetes plugin of stock Vault is only for recording and comparing.
 var needed = []servers.Kind{
-	servers.Vault, servers.Etcd, servers.KubeAPIServer, servers.Kubectl, servers.ExternalSecrets,
+	servers.Vault, servers.LDAPAuth, servers.Etcd, servers.KubeAPIServer, servers.Kubectl, servers.ExternalSecrets,
 }
 
 func main() {
