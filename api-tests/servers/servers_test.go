@@ -109,6 +109,7 @@ func TestStockNames(t *testing.T) {
 		KubeAPIServer:   "kube-apiserver-1.34.4-",
 		Kubectl:         "kubectl-1.34.4-",
 		ExternalSecrets: "external-secrets-0.20.4-",
+		OpenIDProvider:  "openid-provider-3.51.17-",
 	} {
 		p, err := findStock(kind)
 		if err != nil {

@@ -31,6 +31,8 @@ const (
 	Kubectl Kind = "kubectl"
 	// ExternalSecrets is the External Secrets Operator.
 	ExternalSecrets Kind = "external-secrets"
+	// OpenIDProvider is zitadel's example of an OpenID provider; OIDCProvider runs it.
+	OpenIDProvider Kind = "openid-provider"
 )
 
 // stock says how a program is built.
@@ -62,6 +64,7 @@ func stockPrograms() []stock {
 			ldflags: kubernetesVersion + " -X k8s.io/client-go/pkg/version.gitVersion=v1.34.4"},
 		{kind: ExternalSecrets, source: "eso", module: "github.com/external-secrets/external-secrets",
 			pkg: "github.com/external-secrets/external-secrets"},
+		{kind: OpenIDProvider, source: "oidc", module: "github.com/zitadel/oidc/v3", pkg: "."},
 	}
 }
 

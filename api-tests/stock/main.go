@@ -18,6 +18,7 @@ import (
 // needed by the tests; the Kubernetes plugin of stock Vault is only for recording and comparing.
 var needed = []servers.Kind{
 	servers.Vault, servers.LDAPAuth, servers.Etcd, servers.KubeAPIServer, servers.Kubectl, servers.ExternalSecrets,
+	servers.OpenIDProvider,
 }
 
 func main() {
