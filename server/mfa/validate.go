@@ -13,7 +13,6 @@ import (
 	"github.com/pquerna/otp/hotp"
 
 	"coffer/engines"
-	"coffer/storage"
 )
 
 // Factors are what a client shows: for the id or name of a method its codes.
@@ -187,8 +186,8 @@ func (s *Store) check(ctx context.Context, m *method, entity string, shown []str
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Storage.Apply(ctx, storage.Put(key, b)); err != nil {
-		return fmt.Errorf("mfa: write %s: %w", key, err)
+	if err := s.putSecret(ctx, m.ID, entity, b); err != nil {
+		return err
 	}
 	s.attempts.clear(key)
 	return nil
