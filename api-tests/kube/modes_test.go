@@ -106,12 +106,7 @@ spec:
 // entities is how many there are.
 func (s *stage) entities() int {
 	s.Helper()
-	a, err := s.server.Must(s.Context(), "LIST", "identity/entity/id", nil)
-	if err != nil {
-		s.Fatal(err)
-	}
-	keys, _ := a.Data()["keys"].([]any)
-	return len(keys)
+	return len(s.list("identity/entity/id"))
 }
 
 func furnishUserpass(s *stage) (auth, documents string) {

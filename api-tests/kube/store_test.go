@@ -94,6 +94,8 @@ spec:
 `, secret.Data()["secret_id"], role.Data()["role_id"]))
 	s.wantReady("secretstores/by-approle", "True", "store validated")
 	s.wantSecret("db", map[string]string{"password": "by approle"})
+	s.put("db", map[string]any{"password": "still by approle"})
+	s.wantSecret("db", map[string]string{"password": "still by approle"})
 	s.do("auth/approle/role/app/secret-id/destroy", map[string]any{"secret_id": secret.Data()["secret_id"]})
 	s.wantReady("secretstores/by-approle", "False", "unable to create client")
 }

@@ -96,19 +96,41 @@ func (s *stage) wantEvent(fragment string) {
 	})
 }
 
+// wantEventOf waits until the operator has reported something about the SecretStore that contains fragment.
+func (s *stage) wantEventOf(store, fragment string) {
+	s.Helper()
+	s.eventually("event of "+store+": "+fragment, func(ctx context.Context) error {
+		raw, err := s.cluster.Call(ctx, http.MethodGet, "/api/v1/namespaces/"+s.ns+
+			"/events?fieldSelector=involvedObject.name="+store, nil)
+		if err == nil && !strings.Contains(string(raw), fragment) {
+			err = fmt.Errorf("not in %s", raw)
+		}
+		return err
+	})
+}
+
+// list is what there is at path of the server; nothing when that is not found.
+func (s *stage) list(path string) []string {
+	s.Helper()
+	a, err := s.server.Call(s.Context(), "LIST", path, s.server.RootToken, nil)
+	if err == nil && a.Status != http.StatusOK && a.Status != http.StatusNotFound {
+		err = fmt.Errorf("status %d: %s", a.Status, a.Raw)
+	}
+	if err != nil {
+		s.Fatal("list", path, err)
+	}
+	keys, _ := a.Data()["keys"].([]any)
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = fmt.Sprint(key)
+	}
+	return names
+}
+
 // accessors are those of all tokens that are alive; the root token's is one.
 func (s *stage) accessors() []string {
 	s.Helper()
-	a, err := s.server.Must(s.Context(), "LIST", "auth/token/accessors", nil)
-	if err != nil {
-		s.Fatal(err)
-	}
-	keys, _ := a.Data()["keys"].([]any)
-	accessors := make([]string, len(keys))
-	for i, key := range keys {
-		accessors[i] = fmt.Sprint(key)
-	}
-	return accessors
+	return s.list("auth/token/accessors")
 }
 
 // wantTokens waits until as many tokens are alive.
