@@ -21,7 +21,8 @@ const (
 	// KubernetesAuth is the official plugin that gives the stock Vault its Kubernetes auth method; a minimal build of
 	// Vault has none.
 	KubernetesAuth Kind = "vault-plugin-auth-kubernetes"
-	// LDAPAuth is Vault's own LDAP auth method as a plugin; a minimal build of Vault has none.
+	// LDAPAuth is Vault's own LDAP auth method as a plugin, and its command "vault login -method=ldap"; a minimal build of
+	// Vault has neither.
 	LDAPAuth Kind = "vault-plugin-auth-ldap"
 	// Etcd keeps the data of KubeAPIServer.
 	Etcd Kind = "etcd"
