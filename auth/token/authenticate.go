@@ -153,22 +153,16 @@ func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, err error) {
 		used.NumUses = spent
 	}
 	used.complete()
-	var ops []storage.Op
-	done := func() {}
-	if leaseID := used.LeaseID(); used.NumUses == spent && leaseID != "" {
+	stored := used
+	if used.NumUses == spent {
 		// Should the server die before the revocation, the lease sees to it.
-		ends := s.now().Add(spentGrace)
-		if l := used.Life.Expires; !l.IsZero() && l.Before(ends) {
-			ends = l
-		}
-		var op storage.Op
-		op, done = s.cfg.Leases.RecordToken(leaseID, used.Life.Created, used.Life.Renewed, ends, false)
-		ops = append(ops, op)
+		stored.endBy(s.now().Add(spentGrace))
 	}
-	if err := s.putLocked(ctx, &used, ops); err != nil {
+	if err := s.putLocked(ctx, &stored); err != nil {
 		return nil, err
 	}
-	done()
+	s.cache.update(&used) // what requests under way are told of their token stays as it was
+	s.watch(&stored)
 	s.underway.begin(e.ID, used.NumUses == spent)
 	return &used, nil
 }
@@ -184,7 +178,7 @@ func (s *Store) EndUse(ctx context.Context, e *Entry) error {
 }
 
 // putLocked stores a changed entry together with further changes. The token's lock is held.
-func (s *Store) putLocked(ctx context.Context, e *Entry, ops []storage.Op) error {
+func (s *Store) putLocked(ctx context.Context, e *Entry, ops ...storage.Op) error {
 	value, err := e.encode()
 	if err != nil {
 		return err

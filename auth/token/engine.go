@@ -264,7 +264,7 @@ func (b *engine) listAccessors(ctx context.Context, _ *engines.Request, _ engine
 		switch {
 		case err == nil:
 			accessors = append(accessors, e.Caller.Accessor)
-		case errors.Is(err, errCorrupt):
+		case errors.Is(err, ErrCorrupt):
 			b.store.log.Error("token record is unreadable", "id", id)
 		case !errors.Is(err, ErrBadToken): // it may have been revoked meanwhile
 			return err

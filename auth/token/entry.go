@@ -81,6 +81,16 @@ func (e *Entry) LeaseID() string {
 	return strings.TrimSuffix(e.Caller.Path, "/") + "/" + e.ID // the path of a wrapped LIST ends in "/"
 }
 
+// endBy brings the end forward to a time, unless it comes before that anyway.
+func (e *Entry) endBy(t time.Time) {
+	if e.Life.Expires.IsZero() || e.Life.Expires.After(t) {
+		e.Life.Expires = t
+		caller := *e.Caller
+		caller.Expires = t
+		e.Caller = &caller
+	}
+}
+
 func (e *Entry) expired(now time.Time) bool {
 	return !e.Life.Expires.IsZero() && !now.Before(e.Life.Expires)
 }
@@ -155,16 +165,16 @@ func (e *Entry) encode() ([]byte, error) {
 // decode reads the entry of the service token called id, or of a batch token when id is "".
 func decode(id string, b []byte) (*Entry, error) {
 	if len(b) == 0 || b[0] != recordVersion {
-		return nil, fmt.Errorf("%w: %s", errCorrupt, id)
+		return nil, fmt.Errorf("%w: %s", ErrCorrupt, id)
 	}
 	var r record
 	if err := json.Unmarshal(b[1:], &r); err != nil {
-		return nil, fmt.Errorf("%w: %s", errCorrupt, id)
+		return nil, fmt.Errorf("%w: %s", ErrCorrupt, id)
 	}
 	valid := r.Path != "" && r.Uses >= spent && (id == "" || r.Accessor != "") &&
 		!strings.Contains(r.Accessor, "/") && !strings.Contains(r.Parent, "/")
 	if !valid {
-		return nil, fmt.Errorf("%w: %s", errCorrupt, id)
+		return nil, fmt.Errorf("%w: %s", ErrCorrupt, id)
 	}
 	e := &Entry{
 		ID: id, Parent: r.Parent, Role: r.Role, BoundCIDRs: r.CIDRs, NumUses: r.Uses, MaxUses: r.MaxUses,

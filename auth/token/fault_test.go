@@ -16,8 +16,8 @@ import (
 	"coffer/storage/storagetest"
 )
 
-// checkWhole fails when something is stored of a token without the rest of it: a lease or a place in the tree
-// without a token, or a token that its accessor does not lead to, or without its lease or its parent.
+// checkWhole fails when something is stored of a token without the rest of it: a place in the tree without a
+// token, or a token that its accessor does not lead to, or without its parent.
 func checkWhole(t *testing.T, base storage.Storage) {
 	t.Helper()
 	have := map[string]bool{}
@@ -45,9 +45,6 @@ func checkWhole(t *testing.T, base storage.Storage) {
 			parent, child, _ := strings.Cut(strings.TrimPrefix(key, parentFolder), "/")
 			need(key, entryKey(parent))
 			need(key, entryKey(child))
-		case strings.HasPrefix(key, leaseFolder):
-			id, _ := idOfLease(key)
-			need(key, entryKey(id))
 		case strings.HasPrefix(key, cubbyholes):
 			id, _, _ := strings.Cut(strings.TrimPrefix(key, cubbyholes), "/")
 			need(key, entryKey(id))
@@ -59,9 +56,6 @@ func checkWhole(t *testing.T, base storage.Storage) {
 			}
 			if named := hashes.idOfAccessor(e.Caller.Accessor); named != id {
 				t.Errorf("the accessor of %s leads to %s", id, named)
-			}
-			if e.LeaseID() != "" {
-				need(key, leaseFolder+e.LeaseID())
 			}
 			if e.Parent != "" {
 				need(key, entryKey(e.Parent))
@@ -274,7 +268,7 @@ func TestWrappedIsTakenOnce(t *testing.T) {
 	if won.Load() != 1 {
 		t.Errorf("%d took it", won.Load())
 	}
-	if left := len(keysOf(t, f.base)) - len(before); left != 0 && left != 3 { // gone, or moved
+	if left := len(keysOf(t, f.base)) - len(before); left != 0 && left != 2 { // gone, or moved
 		t.Errorf("%d keys left", left)
 	}
 }
@@ -287,7 +281,7 @@ func TestCorruptEntryIsRevokedAndNotRead(t *testing.T) {
 	if err := f.base.Apply(t.Context(), storage.Put(entryKey(e.ID), []byte("?"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.store.Authenticate(t.Context(), e.Caller.Token); !errors.Is(err, errCorrupt) || !strings.Contains(texts(err), e.ID) {
+	if _, err := f.store.Authenticate(t.Context(), e.Caller.Token); !errors.Is(err, ErrCorrupt) || !strings.Contains(texts(err), e.ID) {
 		t.Errorf("%v; want an error that names the record", err)
 	}
 	f.write(f.root, "revoke", params{"token": parent.Caller.Token.Reveal()})
@@ -304,8 +298,7 @@ func TestTidy(t *testing.T) {
 	grandchild := f.make(child, nil)
 	for _, e := range []*Entry{lost, child} { // as if they had never been
 		f.store.cache.remove(e.ID)
-		ops := []storage.Op{storage.Delete(entryKey(e.ID)), storage.Delete(leaseFolder + e.LeaseID())}
-		if err := f.base.Apply(t.Context(), ops...); err != nil {
+		if err := f.base.Apply(t.Context(), storage.Delete(entryKey(e.ID))); err != nil {
 			t.Fatal(err)
 		}
 	}

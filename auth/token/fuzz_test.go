@@ -53,8 +53,8 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id string, b []byte) {
 		e, err := decode(id, b)
 		if err != nil {
-			if !errors.Is(err, errCorrupt) {
-				t.Fatalf("%v is no errCorrupt", err)
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("%v is no ErrCorrupt", err)
 			}
 			return
 		}
@@ -77,7 +77,7 @@ func FuzzDecodeRole(f *testing.F) {
 	f.Add([]byte("\x01" + `{"policies":{"allowed":["a"]},"token":{"type":"batch","period":5}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRole("r", b)
-		if (r == nil) == (err == nil) || (err != nil && !errors.Is(err, errCorrupt)) {
+		if (r == nil) == (err == nil) || (err != nil && !errors.Is(err, ErrCorrupt)) {
 			t.Fatalf("%v, %v", r, err)
 		}
 	})

@@ -34,7 +34,7 @@ type draft struct {
 }
 
 // add makes the token and returns its entry, with Caller.Token set. Nothing is stored of a batch token; a
-// service token, its place below its parent and its lease are one commit.
+// service token and its place below its parent are one commit.
 func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	if d.batch {
 		return s.addBatch(ctx, d)
@@ -67,7 +67,7 @@ func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 			return nil, err
 		}
 	}
-	ops, done, err := s.stage(e)
+	ops, err := stage(e)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	if err := s.cfg.Storage.Apply(ctx, ops...); err != nil {
 		return nil, err
 	}
-	done()
+	s.watch(e)
 	return e, nil
 }
 
@@ -147,22 +147,23 @@ func (s *Store) name(e *Entry, t engines.Token) *Entry {
 }
 
 // stage returns the changes that store a new service token.
-func (s *Store) stage(e *Entry) (ops []storage.Op, done func(), err error) {
+func stage(e *Entry) (ops []storage.Op, err error) {
 	value, err := e.encode()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ops = append(make([]storage.Op, 0, 6), storage.Put(entryKey(e.ID), value))
+	ops = append(make([]storage.Op, 0, 4), storage.Put(entryKey(e.ID), value))
 	if e.Parent != "" {
 		ops = append(ops, storage.Put(parentKey(e.Parent, e.ID), nil))
 	}
-	done = func() {}
+	return ops, nil
+}
+
+// watch tells the lease manager when a stored token ends.
+func (s *Store) watch(e *Entry) {
 	if id := e.LeaseID(); id != "" {
-		var op storage.Op
-		op, done = s.cfg.Leases.RecordToken(id, e.Life.Created, e.Life.Renewed, e.Life.Expires, e.Life.Renewable)
-		ops = append(ops, op)
+		s.cfg.Leases.SetToken(id, e.Life.Expires)
 	}
-	return ops, done, nil
 }
 
 // CreateRoot makes a root token that never ends and has no lease, for sys/init and sys/generate-root.

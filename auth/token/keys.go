@@ -52,7 +52,7 @@ func openKeys(ctx context.Context, store storage.Storage) (k keys, err error) {
 	case err != nil:
 		return k, fmt.Errorf("%s: %w", keysKey, err)
 	case len(b) != 1+2*keySize || b[0] != recordVersion:
-		return k, fmt.Errorf("%s: %w", keysKey, errCorrupt)
+		return k, fmt.Errorf("%s: %w", keysKey, ErrCorrupt)
 	}
 	copy(k.id[:], b[1:])
 	copy(k.batch[:], b[1+keySize:])

@@ -322,12 +322,16 @@ func TestLastUse(t *testing.T) {
 	if err != nil || first.NumUses != 1 {
 		t.Fatalf("first use: %+v, %v", first, err)
 	}
+	whole, err := f.call(first, engines.Read, "lookup-self", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if e, err = f.store.Use(t.Context(), first); err != nil || e.NumUses != spent {
 		t.Fatalf("second use: %+v, %v", e, err)
 	}
 	resp, err := f.call(e, engines.Read, "lookup-self", nil)
-	if err != nil || resp.Data["num_uses"] != -1 {
-		t.Errorf("lookup-self: %v, %v", resp, err)
+	if err != nil || resp.Data["num_uses"] != -1 || resp.Data["expire_time"] != whole.Data["expire_time"] {
+		t.Errorf("lookup-self: %v, %v; before the last use %v", resp, err, whole)
 	}
 	if _, err := f.call(e, engines.Update, "renew-self", nil); !errors.Is(err, errNoToken) {
 		t.Errorf("renew-self: %v", err)

@@ -38,7 +38,7 @@ func TestRevocationWaitsForAChildThatIsBeingMade(t *testing.T) {
 	parent := f.make(f.root, params{"policies": []any{"p"}})
 	writing, revoked := make(chan struct{}), make(chan struct{})
 	base.hold = func(batch []storage.Op) {
-		if strings.HasPrefix(batch[len(batch)-1].Key, leaseFolder) && !batch[0].Remove {
+		if strings.HasPrefix(batch[len(batch)-1].Key, parentFolder) && !batch[0].Remove {
 			close(writing)
 			select {
 			case <-revoked:

@@ -6,13 +6,12 @@ import (
 	"time"
 
 	"coffer/engines"
-	"coffer/storage"
 )
 
 var errNoToken = engines.Invalid("token not found")
 
-// renew extends a token by what is granted of the increment (0: what it was granted last). The new entry
-// and its lease are one commit. mount are the limits of auth/token, client is where the wish came from.
+// renew extends a token by what is granted of the increment (0: what it was granted last). mount are the
+// limits of auth/token, client is where the wish came from.
 func (s *Store) renew(
 	ctx context.Context, e *Entry, increment time.Duration, mount engines.TTLs, client engines.Client,
 ) (*Entry, []string, error) {
@@ -55,12 +54,10 @@ func (s *Store) renew(
 	renewed := *current.withToken(e.Caller.Token)
 	renewed.Life.Renewed, renewed.Life.Expires, renewed.Life.TTL = now, g.expires, g.ttl
 	renewed.complete()
-	life := &renewed.Life
-	op, done := s.cfg.Leases.RecordToken(renewed.LeaseID(), life.Created, life.Renewed, life.Expires, life.Renewable)
-	if err := s.putLocked(ctx, &renewed, []storage.Op{op}); err != nil {
+	if err := s.putLocked(ctx, &renewed); err != nil {
 		return nil, nil, err
 	}
-	done()
+	s.watch(&renewed)
 	return &renewed, warnings, nil
 }
 

@@ -38,16 +38,6 @@ func (s *Store) Revoke(ctx context.Context, t engines.Token) error {
 // RevokeID is Revoke for the token with that Entry.ID.
 func (s *Store) RevokeID(ctx context.Context, id string) error { return s.end(ctx, id, endOptions{}) }
 
-// RevokeLease revokes the token whose lease that is, unless due says no once nobody can renew the token
-// any more; due may be nil. An unknown token is not an error.
-func (s *Store) RevokeLease(ctx context.Context, leaseID string, due func(context.Context) (bool, error)) error {
-	id, ok := idOfLease(leaseID)
-	if !ok {
-		return nil
-	}
-	return s.end(ctx, id, endOptions{due: due})
-}
-
 // RevokeOrphan revokes a token and makes its children orphans. It returns ErrBadToken when there is no
 // such token.
 func (s *Store) RevokeOrphan(ctx context.Context, t engines.Token) error {
@@ -220,7 +210,7 @@ func (r *revocation) remove(ctx context.Context, id, parent string) error {
 	switch {
 	case errors.Is(err, ErrBadToken):
 		return nil
-	case errors.Is(err, errCorrupt):
+	case errors.Is(err, ErrCorrupt):
 		s.log.Error("token record is unreadable and removed", slog.String("id", id))
 	case err != nil:
 		return err
@@ -330,5 +320,5 @@ func (s *Store) makeOrphan(ctx context.Context, parent, id string) error {
 	}
 	orphan := *e
 	orphan.Parent = ""
-	return s.putLocked(ctx, &orphan, []storage.Op{unindex})
+	return s.putLocked(ctx, &orphan, unindex)
 }

@@ -75,10 +75,10 @@ func (s *Store) role(ctx context.Context, name string) (*role, error) {
 func decodeRole(name string, b []byte) (*role, error) {
 	r := &role{Name: name}
 	if len(b) == 0 || b[0] != recordVersion {
-		return nil, fmt.Errorf("%w: role %s", errCorrupt, name)
+		return nil, fmt.Errorf("%w: role %s", ErrCorrupt, name)
 	}
 	if err := json.Unmarshal(b[1:], r); err != nil {
-		return nil, fmt.Errorf("%w: role %s", errCorrupt, name)
+		return nil, fmt.Errorf("%w: role %s", ErrCorrupt, name)
 	}
 	return r, nil
 }

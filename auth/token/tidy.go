@@ -62,7 +62,7 @@ func (s *Store) gone(ctx context.Context, id string) (bool, error) {
 	if errors.Is(err, ErrBadToken) {
 		return true, nil
 	}
-	if errors.Is(err, errCorrupt) {
+	if errors.Is(err, ErrCorrupt) {
 		return false, nil
 	}
 	return false, err
@@ -102,7 +102,7 @@ func (s *Store) tidyTokens(ctx context.Context, stats *tidyStats) error {
 		switch {
 		case errors.Is(err, ErrBadToken):
 			return nil
-		case errors.Is(err, errCorrupt):
+		case errors.Is(err, ErrCorrupt):
 			s.log.Error("token record is unreadable", slog.String("id", id))
 			return nil
 		case err != nil:

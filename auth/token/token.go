@@ -21,8 +21,8 @@ import (
 var (
 	// ErrBadToken is returned for a token that is unknown, malformed, expired, revoked or used up.
 	ErrBadToken error = &engines.Error{Kind: engines.ErrDenied, Message: "bad token"}
-	// errCorrupt is returned for a record that is not one of ours.
-	errCorrupt = errors.New("token: corrupt record")
+	// ErrCorrupt is returned for a record that is not one of ours.
+	ErrCorrupt = errors.New("token: corrupt record")
 )
 
 // Names of policies that are treated apart.
@@ -33,14 +33,14 @@ const (
 	controlPolicy  = "control-group"
 )
 
-// Leases keeps the clock by which tokens end. Its changes are applied together with the token's own, and
-// done is called once they are durable.
+// Leases keeps the clock by which tokens end. A token's record is its lease: nothing else is stored of it.
 type Leases interface {
-	// RecordToken returns the change that stores or renews a token's lease; a zero expires never ends.
-	RecordToken(id string, issued, renewed, expires time.Time, renewable bool) (op storage.Op, done func())
-	// RemoveToken returns the changes that remove a token's lease (id "" when it has none) and end the
-	// secrets leased with the token whose Entry.ID is tokenID.
-	RemoveToken(ctx context.Context, id, tokenID string) (ops []storage.Op, done func(), err error)
+	// SetToken says when a token's lease ends, zero for never, once that is durable.
+	SetToken(leaseID string, ends time.Time)
+	// RemoveToken returns the changes that end the secrets leased with the token whose Entry.ID is tokenID,
+	// to be applied together with the token's removal. done forgets the token's lease (leaseID "" when it
+	// has none) and is called once they are durable.
+	RemoveToken(ctx context.Context, leaseID, tokenID string) (ops []storage.Op, done func(), err error)
 }
 
 // Policies tells which policies exist, for warnings.

@@ -75,8 +75,8 @@ func (s *Store) Rewrap(ctx context.Context, t engines.Token) (*Entry, error) {
 			return nil, nil, err
 		}
 		fresh = s.name(s.wrappingEntry(e.Caller.Path, e.Life.CreationTTL), engines.Token{})
-		ops, done, err := s.stage(fresh)
-		return append(ops, storage.Put(s.cubbyhole(fresh.ID)+wrapped, payload)), done, err
+		ops, err := stage(fresh)
+		return append(ops, storage.Put(s.cubbyhole(fresh.ID)+wrapped, payload)), func() { s.watch(fresh) }, err
 	}})
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"coffer/auth/token"
 	"coffer/storage"
 )
 
@@ -117,12 +118,6 @@ func (m *Manager) endToken(ctx context.Context, l Lease, due func(Lease) bool) e
 	if err := m.tokens.RevokeLease(ctx, l.ID, stillDue); err != nil || stays {
 		return err
 	}
-	// The store removes the lease with the token. It is still there when the token was gone before.
-	if _, err := m.store.Get(ctx, recordFolder+l.ID); err == nil {
-		return m.remove(ctx, l)
-	} else if !errors.Is(err, storage.ErrNotFound) {
-		return err
-	}
 	m.queue.drop(l.ID)
 	return nil
 }
@@ -150,10 +145,12 @@ func (m *Manager) remove(ctx context.Context, l Lease) error {
 	return nil
 }
 
-// markFailed stores why a lease could not be revoked. The queue knows already.
+// markFailed keeps why a lease could not be revoked: of a token's until the next start, which tries again. The
+// queue knows already that it is not to be tried.
 func (m *Manager) markFailed(ctx context.Context, id string, cause error) error {
+	m.queue.giveUp(id, cause.Error())
 	l, err := m.read(ctx, id)
-	if err != nil {
+	if err != nil || l.Kind == Token {
 		return err
 	}
 	l.Failure = cause.Error()
@@ -168,18 +165,7 @@ func (m *Manager) markFailed(ctx context.Context, id string, cause error) error 
 func (m *Manager) load(ctx context.Context) {
 	began := m.now()
 	for attempt := 1; ; attempt++ {
-		err := m.walk(ctx, "", func(id string) error {
-			l, err := m.read(ctx, id)
-			switch {
-			case err == nil:
-				m.queue.load(l)
-			case errors.Is(err, errCorrupt):
-				m.log.Error("lease is unreadable", slog.String("lease_id", id), slog.Any("error", err))
-			case !errors.Is(err, ErrNotFound):
-				return err
-			}
-			return nil
-		})
+		err := m.loadOnce(ctx)
 		if err == nil {
 			break
 		}
@@ -195,7 +181,35 @@ func (m *Manager) load(ctx context.Context) {
 	m.log.Info("leases loaded", slog.Int("count", m.queue.len()), slog.Duration("took", m.now().Sub(began)))
 }
 
-// walk calls visit with the id of every stored lease below prefix, which is "" or ends in "/".
+func (m *Manager) loadOnce(ctx context.Context) error {
+	if err := m.tokens.EachLease(ctx, func(l token.Lease) { m.queue.load(m.leaseOf(l)) }); err != nil {
+		return err
+	}
+	return m.walk(ctx, "", func(id string) error {
+		l, err := m.read(ctx, id)
+		switch {
+		case err == nil:
+			m.queue.load(l)
+		case errors.Is(err, errCorrupt):
+			m.log.Error("lease is unreadable", slog.String("lease_id", id), slog.Any("error", err))
+		case !errors.Is(err, ErrNotFound):
+			return err
+		}
+		return nil
+	})
+}
+
+// awaitLoaded returns when all stored leases are known. Only what lists the leases of tokens waits for it.
+func (m *Manager) awaitLoaded(ctx context.Context) error {
+	select {
+	case <-m.loaded:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// walk calls visit with the id of every lease below prefix, which is "" or ends in "/", that has a record here.
 func (m *Manager) walk(ctx context.Context, prefix string, visit func(id string) error) error {
 	for after := ""; ; {
 		names, err := m.store.List(ctx, recordFolder+prefix, after, loadPage)

@@ -61,7 +61,7 @@ func TestFaults(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	full := Lease{ID: "a/b", Kind: EngineSecret, Issued: time.Unix(1, 2), Expires: time.Unix(3, 4), Renewable: true,
 		Failure: "x", Secret: &Secret{Path: "a", TTL: time.Hour, Internal: map[string]any{"k": 1.5}}}
-	for _, l := range []Lease{full, {ID: "t", Kind: Token, Issued: time.Unix(1, 0)}} {
+	for _, l := range []Lease{full, {ID: "t", Kind: EngineSecret, Issued: time.Unix(1, 0), Secret: &Secret{Path: "p"}}} {
 		b, err := encode(l)
 		if err != nil {
 			f.Fatal(err)
@@ -70,8 +70,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b[:recordHeader-1])
 	}
 	f.Add([]byte{})
-	f.Add(append(append([]byte{recordVersion, flagsKnown}, make([]byte, 24)...), `{"secret":{"path":"0","internal":{}}}`...))
-	f.Add(append(make([]byte, recordHeader), "{}"...))
+	f.Add(append(append([]byte{recordVersion, flagRenewable}, make([]byte, 24)...), `{"secret":{"path":"0","internal":{}}}`...))
+	f.Add(append(append([]byte{recordVersion, 0}, make([]byte, 24)...), "{}"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := decode("id", b)
 		if err != nil {
@@ -80,7 +80,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		if (l.Kind == EngineSecret) != (l.Secret != nil) {
+		if l.Kind != EngineSecret || l.Secret == nil {
 			t.Fatalf("%+v", l)
 		}
 		again, err := encode(l)

@@ -1,8 +1,8 @@
 // Package leases keeps every lease of the server, of tokens and of engines' secrets: it knows when each
 // ends, ends it on time across restarts, and renews, revokes and lists it.
 //
-// A lease is one record in storage and a few dozen bytes in a heap ordered by expiry. The record is the
-// truth; the heap only says when to look at it. See DESIGN.md.
+// A lease is one record in storage, a token's own or one kept here, and a few dozen bytes in a heap ordered
+// by expiry. The record is the truth; the heap only says when to look at it. See DESIGN.md.
 package leases
 
 import (
@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/auth/token"
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -41,13 +42,20 @@ const (
 	tokenFolder = "sys/expire/token/" //nolint:gosec // a path, no credential
 )
 
-// Tokens ends the tokens that leases stand for.
+// Tokens keeps the leases of tokens, whose records are in the tokens' own, and ends the tokens;
+// *token.Store is one.
 type Tokens interface {
-	// RevokeLease revokes the token of a lease with all that hangs on it, and removes the lease. Once the
-	// token can be neither used nor renewed it calls due, unless that is nil; when due reports false the
-	// token was renewed meanwhile and must stay. A token that is gone already is not an error, but its
-	// lease may be left.
+	// Lease returns token.ErrBadToken for a lease that no token has.
+	Lease(ctx context.Context, leaseID string) (token.Lease, error)
+	// EachLease visits the leases of all stored tokens.
+	EachLease(ctx context.Context, visit func(token.Lease)) error
+	// RevokeLease revokes the token of a lease with all that hangs on it. Once the token can be neither used
+	// nor renewed it calls due, unless that is nil; when due reports false the token was renewed meanwhile
+	// and must stay. A token that is gone already is not an error, but its lease may still be known here.
 	RevokeLease(ctx context.Context, leaseID string, due func(context.Context) (bool, error)) error
+	// ExpireLease moves the end of a lease to now, durably, and calls SetToken. A token that is gone already
+	// is not an error.
+	ExpireLease(ctx context.Context, leaseID string) error
 	// Alive reports whether the token with that id (Secret.Token) lives.
 	Alive(ctx context.Context, tokenID string) (bool, error)
 }
@@ -91,7 +99,7 @@ type Manager struct {
 	workers sync.WaitGroup
 }
 
-// New returns a Manager that can record leases but does not end any before Start.
+// New returns a Manager that can take leases in but knows no tokens' leases and ends none before Start.
 func New(cfg Config) *Manager {
 	m := &Manager{
 		store: cfg.Storage, log: cfg.Logger, now: cfg.Now, concurrency: cfg.Concurrency,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"coffer/auth/token"
 	"coffer/engines"
 	"coffer/storage"
 	"coffer/storage/memory"
@@ -60,12 +61,29 @@ func (f *fakeSecrets) at(id string) time.Time {
 	return f.revoked[id]
 }
 
-// fakeTokens knows the ids of living tokens.
+// fakeTokens knows the ids of living tokens; the lease of each is "t/" and its id, for an hour.
 type fakeTokens map[string]bool
+
+func (f fakeTokens) Lease(_ context.Context, leaseID string) (token.Lease, error) {
+	if id, ok := strings.CutPrefix(leaseID, "t/"); ok && f[id] {
+		return token.Lease{ID: leaseID, Issued: time.Now(), Expires: time.Now().Add(time.Hour), Renewable: true}, nil
+	}
+	return token.Lease{}, token.ErrBadToken
+}
+
+func (f fakeTokens) EachLease(ctx context.Context, visit func(token.Lease)) error {
+	for id := range f {
+		if l, err := f.Lease(ctx, "t/"+id); err == nil {
+			visit(l)
+		}
+	}
+	return nil
+}
 
 func (f fakeTokens) RevokeLease(context.Context, string, func(context.Context) (bool, error)) error {
 	return nil
 }
+func (f fakeTokens) ExpireLease(context.Context, string) error        { return nil }
 func (f fakeTokens) Alive(_ context.Context, id string) (bool, error) { return f[id], nil }
 
 // session is a running manager.
@@ -226,20 +244,14 @@ func TestTheRecordIsTheTruth(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memory.New()
-		s := start(t, store, nil, nil)
+		s := start(t, memory.New(), nil, fakeTokens{"h1": true})
 		defer s.end()
-		op, done := s.RecordToken("auth/token/create/h1", time.Now(), time.Time{}, time.Now().Add(time.Hour), true)
-		if err := store.Apply(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
-		done()
 		fixed, err := s.Register(t.Context(), Secret{Path: "a", TTL: time.Hour}, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for id, want := range map[string]error{
-			"auth/token/create/h1": ErrToken, fixed.ID: ErrNotRenewable, "x/y": ErrNotFound, "": ErrNotFound, "/": ErrNotFound,
+			"t/h1": ErrToken, fixed.ID: ErrNotRenewable, "x/y": ErrNotFound, "": ErrNotFound, "/": ErrNotFound,
 			"a//b": ErrNotFound, "../x": ErrNotFound,
 		} {
 			if _, _, err := s.Renew(t.Context(), id, 0); !errors.Is(err, want) || !errors.Is(err, engines.ErrInvalid) {
@@ -357,6 +369,41 @@ func TestList(t *testing.T) {
 	}
 }
 
+// slowTokens visits nothing before it is told to.
+type slowTokens struct {
+	fakeTokens
+	visit chan struct{}
+}
+
+func (s slowTokens) EachLease(ctx context.Context, visit func(token.Lease)) error {
+	<-s.visit
+	return s.fakeTokens.EachLease(ctx, visit)
+}
+
+// TestListsWaitForTheLeasesOfTokens asks before the leases are loaded, in vain and with patience.
+func TestListsWaitForTheLeasesOfTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := slowTokens{fakeTokens{"h1": true}, make(chan struct{})}
+		s := start(t, memory.New(), nil, tokens)
+		defer s.end()
+		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if names, err := s.List(hasty, "t/"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%q, %v", names, err)
+		}
+		if err := s.RevokePrefix(hasty, "t/"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if l, err := s.Lookup(t.Context(), "t/h1"); err != nil || l.Kind != Token {
+			t.Errorf("lookup does not wait: %+v, %v", l, err)
+		}
+		time.AfterFunc(time.Second, func() { close(tokens.visit) })
+		if names, err := s.List(t.Context(), "t/"); err != nil || !slices.Equal(names, []string{"h1"}) {
+			t.Errorf("%q, %v", names, err)
+		}
+	})
+}
+
 func TestTokenTakesItsSecretsAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.New()
@@ -455,12 +502,13 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		s.queue.drop(kept.ID) // as if the clock had lost it
+		s.queue.drop(kept.ID) // as if the clock had lost them
+		s.queue.drop("t/h2")
 		if !s.Tidy(t.Context()) {
 			t.Error("tidy did not start")
 		}
 		synctest.Wait()
-		if s.secrets.at(lost.ID).IsZero() || s.Count() != 1 || count(t, store) != 2 {
+		if s.secrets.at(lost.ID).IsZero() || s.Count() != 2 || count(t, store) != 2 {
 			t.Errorf("%d leases, %d keys", s.Count(), count(t, store))
 		}
 	})

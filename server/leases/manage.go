@@ -10,16 +10,32 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"coffer/auth/token"
 	"coffer/storage"
 )
 
-// Lookup returns a lease as it is stored, or ErrNotFound. It works while leases are still being loaded.
+// Lookup returns a lease as it is stored, or ErrNotFound. It does not wait for leases to be loaded.
 func (m *Manager) Lookup(ctx context.Context, id string) (Lease, error) { return m.read(ctx, id) }
 
 // List returns the names one level below prefix, which is "" or ends in "/": ids' last parts, and folders
 // with a "/" at the end.
 func (m *Manager) List(ctx context.Context, prefix string) ([]string, error) {
-	return m.store.List(ctx, recordFolder+prefix, "", 0)
+	if err := m.awaitLoaded(ctx); err != nil {
+		return nil, err
+	}
+	names, err := m.store.List(ctx, recordFolder+prefix, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range m.queue.tokens(prefix) {
+		name := id[len(prefix):]
+		if slash := strings.IndexByte(name, '/'); slash >= 0 {
+			name = name[:slash+1]
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // Count is how many leases are known; all of them once Loaded is closed.
@@ -129,12 +145,17 @@ func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
 	for part := range slices.Chunk(ids, loadPage) {
 		var ops []storage.Op
 		var due []Lease
+		var tokens []string
 		for _, id := range part {
 			l, err := m.read(ctx, id)
 			if errors.Is(err, ErrNotFound) {
 				continue
 			} else if err != nil {
 				return err
+			}
+			if l.Kind == Token {
+				tokens = append(tokens, id)
+				continue
 			}
 			l.Expires, l.Failure = now, ""
 			op, err := put(l)
@@ -148,6 +169,9 @@ func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
 		}
 		for _, l := range due {
 			m.queue.set(l.ID, l.Kind, now)
+		}
+		if err := m.each(ctx, tokens, m.tokens.ExpireLease); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -202,6 +226,9 @@ func (m *Manager) forget(ctx context.Context, id string) error {
 	case err != nil:
 		return err
 	}
+	if err := m.tokens.RevokeLease(ctx, id, nil); err != nil { // nothing for a secret's
+		return err
+	}
 	return m.remove(ctx, l)
 }
 
@@ -214,6 +241,10 @@ func (m *Manager) below(ctx context.Context, prefix string) ([]string, error) {
 		}
 		prefix += "/"
 	}
+	if err := m.awaitLoaded(ctx); err != nil {
+		return nil, err
+	}
+	ids = append(ids, m.queue.tokens(prefix)...)
 	err := m.walk(ctx, prefix, func(id string) error {
 		ids = append(ids, id)
 		return nil
@@ -251,6 +282,13 @@ func (m *Manager) Tidy(ctx context.Context) bool {
 type tidyStats struct{ checked, revoked, unindexed int }
 
 func (m *Manager) tidy(ctx context.Context) (s tidyStats, err error) {
+	err = m.tokens.EachLease(ctx, func(l token.Lease) {
+		s.checked++
+		m.queue.load(m.leaseOf(l))
+	})
+	if err != nil {
+		return s, err
+	}
 	err = m.walk(ctx, "", func(id string) error {
 		s.checked++
 		l, err := m.read(ctx, id)

@@ -2,6 +2,7 @@ package leases
 
 import (
 	"container/heap"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,10 +26,12 @@ type queue struct {
 	wake chan struct{} // a token in it tells the worker that the first lease has changed
 
 	mu sync.Mutex
-	// items, heap, claimed and dropped are guarded by mu.
+	// items, heap, claimed, failures and dropped are guarded by mu.
 	items   map[string]*item
 	heap    byDue
 	claimed map[string]chan struct{} // closed at release
+	// failures are why the leases of tokens could not be revoked; a secret's record says it itself.
+	failures map[string]string
 	// dropped holds what was removed while the stored leases are loaded, so that the loader does not
 	// bring it back; nil afterwards.
 	dropped map[string]struct{}
@@ -38,6 +41,7 @@ func (q *queue) init() {
 	q.wake = make(chan struct{}, 1)
 	q.items = make(map[string]*item)
 	q.claimed = make(map[string]chan struct{})
+	q.failures = make(map[string]string)
 	q.dropped = make(map[string]struct{})
 }
 
@@ -51,6 +55,7 @@ func (q *queue) set(id string, kind Kind, due time.Time) {
 		q.items[id] = it
 	}
 	it.due, it.attempts, it.failed = nanos(due), 0, false
+	delete(q.failures, id)
 	q.placeLocked(it)
 }
 
@@ -84,6 +89,7 @@ func (q *queue) drop(id string) {
 		return
 	}
 	delete(q.items, id)
+	delete(q.failures, id)
 	if it.index >= 0 {
 		heap.Remove(&q.heap, int(it.index))
 	}
@@ -165,6 +171,35 @@ func (q *queue) retry(id string, now time.Time, giveUp int) (attempts int) {
 	it.due = now.Add(backoff(int(it.attempts))).UnixNano()
 	it.failed = int(it.attempts) >= giveUp
 	return int(it.attempts)
+}
+
+// giveUp notes why the lease of a token, whose attempts are used up, could not be revoked.
+func (q *queue) giveUp(id, why string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it := q.items[id]; it != nil && it.failed {
+		q.failures[id] = why
+	}
+}
+
+// failure is what giveUp noted; "" for nothing.
+func (q *queue) failure(id string) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.failures[id]
+}
+
+// tokens lists the leases of tokens whose ids begin with prefix.
+func (q *queue) tokens(prefix string) []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var ids []string
+	for id, it := range q.items {
+		if it.kind == Token && strings.HasPrefix(id, prefix) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (q *queue) len() int {

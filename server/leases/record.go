@@ -60,71 +60,51 @@ func (l Lease) TTL(now time.Time) time.Duration {
 	return max(0, l.Expires.Sub(now.Round(time.Second)).Truncate(time.Second))
 }
 
-// The binary form of a record: version, flags, three times in Unix nanoseconds (0 for none), and JSON
-// for what only few leases have. A token's lease takes 26 bytes.
+// The binary form of a secret's record: version, flags, three times in Unix nanoseconds (0 for none), and JSON.
+// The lease of a token has no record but the token's own.
 const (
 	recordVersion = 1
 	recordHeader  = 2 + 3*8
 
-	flagSecret    = 1 << 0
-	flagRenewable = 1 << 1
-	flagTail      = 1 << 2
-	flagsKnown    = flagSecret | flagRenewable | flagTail
+	flagRenewable = 1 << 0
 )
 
 type recordTail struct {
 	Failure string  `json:"failure,omitempty"`
-	Secret  *Secret `json:"secret,omitempty"`
+	Secret  *Secret `json:"secret"`
 }
 
 func encode(l Lease) ([]byte, error) {
 	b := make([]byte, 2, recordHeader)
 	b[0] = recordVersion
-	if l.Kind == EngineSecret {
-		b[1] |= flagSecret
-	}
 	if l.Renewable {
 		b[1] |= flagRenewable
 	}
 	for _, t := range [...]time.Time{l.Issued, l.Expires, l.Renewed} {
 		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t)))
 	}
-	if l.Failure == "" && l.Secret == nil {
-		return b, nil
-	}
 	tail, err := json.Marshal(recordTail{Failure: l.Failure, Secret: l.Secret})
 	if err != nil {
 		return nil, fmt.Errorf("leases: internal data of %s: %w", l.ID, err)
 	}
-	b[1] |= flagTail
 	return append(b, tail...), nil
 }
 
 func decode(id string, b []byte) (Lease, error) {
-	if len(b) < recordHeader || b[0] != recordVersion || b[1]&^flagsKnown != 0 {
+	if len(b) < recordHeader || b[0] != recordVersion || b[1]&^flagRenewable != 0 {
 		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
 	}
-	l := Lease{ID: id, Kind: Token, Renewable: b[1]&flagRenewable != 0}
+	l := Lease{ID: id, Kind: EngineSecret, Renewable: b[1]&flagRenewable != 0}
 	for i, t := range [...]*time.Time{&l.Issued, &l.Expires, &l.Renewed} {
 		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:])))
 	}
-	if b[1]&flagTail != 0 {
-		var tail recordTail
-		if err := json.Unmarshal(b[recordHeader:], &tail); err != nil {
-			return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
-		}
-		l.Failure, l.Secret = tail.Failure, tail.Secret
-		if l.Secret != nil && len(l.Secret.Internal) == 0 {
-			l.Secret.Internal = nil
-		}
-	} else if len(b) != recordHeader {
+	var tail recordTail
+	if err := json.Unmarshal(b[recordHeader:], &tail); err != nil || tail.Secret == nil {
 		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
 	}
-	if b[1]&flagSecret != 0 {
-		l.Kind = EngineSecret
-	}
-	if (l.Kind == EngineSecret) != (l.Secret != nil) {
-		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
+	l.Failure, l.Secret = tail.Failure, tail.Secret
+	if len(l.Secret.Internal) == 0 {
+		l.Secret.Internal = nil
 	}
 	return l, nil
 }

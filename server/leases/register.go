@@ -6,28 +6,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
+	"coffer/auth/token"
 	"coffer/storage"
 )
 
-// RecordToken returns the change that stores or renews a token's lease, to be applied together with the
-// token's own changes; done must be called once they are durable. A zero expires never ends.
-func (m *Manager) RecordToken(
-	id string, issued, renewed, expires time.Time, renewable bool,
-) (op storage.Op, done func()) {
-	l := Lease{ID: id, Kind: Token, Issued: issued, Renewed: renewed, Expires: expires, Renewable: renewable}
-	value, _ := encode(l) // fails on a secret's internal data only
-	return storage.Put(recordFolder+id, value), func() { m.queue.set(id, Token, expires) }
-}
+// SetToken takes in when the lease of a token ends that is stored or renewed; zero for never.
+func (m *Manager) SetToken(id string, ends time.Time) { m.queue.set(id, Token, ends) }
 
-// RemoveToken returns the changes that remove a token's lease (id "" when it has none) and bring the end
-// of the secrets leased with the token, whose id is tokenID, forward to now. They are to be applied
-// together with the token's own changes; done must be called once they are durable.
+// RemoveToken returns the changes that bring the end of the secrets leased with the token whose id is
+// tokenID forward to now. They are to be applied together with the token's removal; done, which forgets the
+// token's lease (id "" when it has none), must be called once they are durable.
 func (m *Manager) RemoveToken(ctx context.Context, id, tokenID string) (ops []storage.Op, done func(), err error) {
-	if id != "" {
-		ops = append(ops, storage.Delete(recordFolder+id))
-	}
 	secrets, err := m.ofToken(ctx, tokenID)
 	if err != nil {
 		return nil, nil, err
@@ -119,6 +111,30 @@ func (s *Secret) end(issued time.Time) (end time.Time) {
 	return end
 }
 
+// ofTokens is read for the lease of a token.
+func (m *Manager) ofTokens(ctx context.Context, id string) (Lease, error) {
+	if m.tokens == nil {
+		return Lease{}, ErrNotFound
+	}
+	l, err := m.tokens.Lease(ctx, id)
+	switch {
+	case errors.Is(err, token.ErrBadToken):
+		return Lease{}, ErrNotFound
+	case errors.Is(err, token.ErrCorrupt):
+		return Lease{}, fmt.Errorf("%w: %w", errCorrupt, err)
+	case err != nil:
+		return Lease{}, err
+	}
+	return m.leaseOf(l), nil
+}
+
+func (m *Manager) leaseOf(l token.Lease) Lease {
+	return Lease{
+		ID: l.ID, Kind: Token, Issued: l.Issued, Renewed: l.Renewed, Expires: l.Expires, Renewable: l.Renewable,
+		Failure: m.queue.failure(l.ID),
+	}
+}
+
 func put(l Lease) (storage.Op, error) {
 	value, err := encode(l)
 	return storage.Put(recordFolder+l.ID, value), err
@@ -132,6 +148,9 @@ func tokenKey(tokenID, leaseID string) string {
 
 // read returns the stored lease, or ErrNotFound.
 func (m *Manager) read(ctx context.Context, id string) (Lease, error) {
+	if l, err := m.ofTokens(ctx, id); !errors.Is(err, ErrNotFound) {
+		return l, err
+	}
 	if id == "" || storage.CheckKey(recordFolder+id) != nil {
 		return Lease{}, ErrNotFound
 	}

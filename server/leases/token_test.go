@@ -2,9 +2,7 @@ package leases_test
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -140,7 +138,7 @@ func TestTokenEndsAcrossRestarts(t *testing.T) {
 		}
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
-		if n := keys(t, store); s.alive(t, e) || n != before-4+2 { // entry, accessor, parent and lease went; a root came
+		if n := keys(t, store); s.alive(t, e) || n != before-2+1 { // the record and its place in the tree went; a root came
 			t.Errorf("alive %v, %d keys of %d", s.alive(t, e), n, before)
 		}
 	})
@@ -217,10 +215,88 @@ func TestSpentTokenIsCleanedUpAfterACrash(t *testing.T) {
 		defer s.end()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if n := keys(t, store); n != before-4+2 || s.alive(t, e) {
+		if n := keys(t, store); n != before-2+1 || s.alive(t, e) {
 			t.Errorf("%d keys of %d", n, before)
 		}
 	})
+}
+
+// TestTokensBelowAPrefixEndLater ends tokens by a prefix and dies before anybody has revoked them.
+func TestTokensBelowAPrefixEndLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store)
+		before := keys(t, store)
+		e := s.make(t, s.root, params{"policies": "p"})
+		child := s.make(t, e, nil)
+		<-s.leases.Loaded()
+		s.end() // nothing expires from here on
+		if err := s.leases.RevokePrefixLater(t.Context(), "auth/token/create"); err != nil {
+			t.Fatal(err)
+		}
+		if s.alive(t, e) || s.alive(t, child) {
+			t.Error("alive though the revocation is settled")
+		}
+		s = start(t, store)
+		defer s.end()
+		synctest.Wait()
+		if n := keys(t, store); n != before+1 || s.leases.Count() != 0 { // a root came
+			t.Errorf("%d keys, want %d; %d leases", n, before+1, s.leases.Count())
+		}
+	})
+}
+
+// stuck is a token store that cannot revoke.
+type stuck struct{ *token.Store }
+
+func (stuck) RevokeLease(context.Context, string, func(context.Context) (bool, error)) error {
+	return errors.New("no")
+}
+
+// TestIrrevocableToken gives up on a token, and succeeds after the next start.
+func TestIrrevocableToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		s := start(t, store)
+		e := s.make(t, s.root, params{"policies": "p", "ttl": "1h"})
+		s.end()
+		m := leases.New(leases.Config{Storage: store})
+		ctx, cancel := context.WithCancel(t.Context())
+		m.Start(ctx, stuck{s.tokens}, nil)
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		found, total, err := m.Irrevocable(t.Context(), 0)
+		if err != nil || total != 1 || len(found) != 1 || found[0].ID != e.LeaseID() || found[0].Failure != "no" {
+			t.Errorf("%+v of %d, %v", found, total, err)
+		}
+		cancel()
+		m.Wait()
+		s = start(t, store)
+		defer s.end()
+		synctest.Wait()
+		if found, total, err := s.leases.Irrevocable(t.Context(), 0); err != nil || total != 0 || s.leases.Count() != 0 {
+			t.Errorf("%+v of %d, %v; %d leases", found, total, err, s.leases.Count())
+		}
+	})
+}
+
+// TestUnreadableToken forgets the lease of a token whose record cannot be read.
+func TestUnreadableToken(t *testing.T) {
+	store := memory.New()
+	s := start(t, store)
+	defer s.end()
+	<-s.leases.Loaded()
+	before := keys(t, store)
+	e := s.make(t, s.root, params{"policies": "p", "no_parent": true})
+	if err := store.Apply(t.Context(), storage.Put("sys/token/id/"+e.ID, []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.leases.Revoke(t.Context(), e.LeaseID()); err == nil {
+		t.Error("revoked without an error though nobody knows what it was")
+	}
+	if err := s.leases.RevokeForce(t.Context(), "auth/token/create"); err != nil || keys(t, store) != before || s.leases.Count() != 0 {
+		t.Errorf("%v; %d keys, want %d; %d leases", err, keys(t, store), before, s.leases.Count())
+	}
 }
 
 // TestRenewalWinsOverExpiry renews a token while its lease is being ended for being over.
@@ -270,20 +346,21 @@ func TestExpiryFaults(t *testing.T) {
 	})
 }
 
-// fill stores the leases and tokens of n living tokens.
+// fill stores n living tokens.
 func fill(t testing.TB, store storage.Storage, n int) {
 	t.Helper()
-	m := leases.New(leases.Config{Storage: storage.NewView(memory.New(), "x/")})
-	now := time.Now()
-	var ops []storage.Op
+	tokens, err := token.NewStore(t.Context(), token.Config{
+		Storage: store, Leases: leases.New(leases.Config{Storage: store}), Policies: policies{}, Sudo: policies{},
+		CubbyholePrefix: "logical/cubbyhole/",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range n {
-		id := fmt.Sprintf("auth/kubernetes/login/h%064s", hex.EncodeToString([]byte(fmt.Sprint(i))))
-		op, _ := m.RecordToken(id, now, time.Time{}, now.Add(time.Duration(i+3600)*time.Second), true)
-		if ops = append(ops, op); len(ops) == 1000 || i == n-1 {
-			if err := store.Apply(t.Context(), ops...); err != nil {
-				t.Fatal(err)
-			}
-			ops = nil
+		_, _, err := tokens.Issue(t.Context(), &engines.Login{Policies: []string{"p"}, TTL: time.Duration(i+3600) * time.Second},
+			token.IssueAt{Mount: "auth/kubernetes/", Path: "auth/kubernetes/login", TTLs: ttls{}})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

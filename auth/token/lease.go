@@ -1,0 +1,98 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Lease is what a token's record says of its lease.
+type Lease struct {
+	// ID is the path at which the token was made and the token's Entry.ID.
+	ID     string
+	Issued time.Time
+	// Renewed is zero before the first renewal.
+	Renewed time.Time
+	// Expires is zero for a lease that never ends.
+	Expires   time.Time
+	Renewable bool
+}
+
+func (e *Entry) lease() Lease {
+	return Lease{
+		ID: e.LeaseID(), Issued: e.Life.Created, Renewed: e.Life.Renewed, Expires: e.Life.Expires,
+		Renewable: e.Life.Renewable && !e.Spent(),
+	}
+}
+
+// Lease returns the lease with that id as it is stored, ErrBadToken when no token has it, or ErrCorrupt.
+func (s *Store) Lease(ctx context.Context, leaseID string) (Lease, error) {
+	id, ok := idOfLease(leaseID)
+	if !ok {
+		return Lease{}, ErrBadToken
+	}
+	e, err := s.read(ctx, id)
+	if err != nil {
+		return Lease{}, err
+	}
+	if e.LeaseID() != leaseID {
+		return Lease{}, ErrBadToken
+	}
+	return e.lease(), nil
+}
+
+// EachLease calls visit with the lease of every stored token that has one. A record that cannot be read is
+// logged and passed over.
+func (s *Store) EachLease(ctx context.Context, visit func(Lease)) error {
+	return s.each(ctx, entryFolder, func(id string) error {
+		e, err := s.read(ctx, id)
+		switch {
+		case errors.Is(err, ErrBadToken):
+		case errors.Is(err, ErrCorrupt):
+			s.log.Error("token record is unreadable", slog.String("id", id))
+		case err != nil:
+			return err
+		case e.LeaseID() != "":
+			visit(e.lease())
+		}
+		return nil
+	})
+}
+
+// ExpireLease lets the token whose lease that is end now, durably: it cannot be used any more, and its lease
+// is due. An unknown token is not an error.
+func (s *Store) ExpireLease(ctx context.Context, leaseID string) error {
+	id, ok := idOfLease(leaseID)
+	if !ok {
+		return nil
+	}
+	lock := s.lock(id)
+	lock.Lock()
+	defer lock.Unlock()
+	e, err := s.readLocked(ctx, id)
+	if errors.Is(err, ErrBadToken) || (err == nil && e.LeaseID() != leaseID) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	over := *e
+	over.endBy(s.now())
+	if err := s.putLocked(ctx, &over); err != nil {
+		return err
+	}
+	s.watch(&over)
+	return nil
+}
+
+// RevokeLease revokes the token whose lease that is, with its lease and all that hangs on it. When due is not
+// nil it is asked once the token can be neither used nor renewed, and calls the revocation off by saying no.
+// An unknown token is not an error.
+func (s *Store) RevokeLease(ctx context.Context, leaseID string, due func(context.Context) (bool, error)) error {
+	id, ok := idOfLease(leaseID)
+	if !ok {
+		return nil
+	}
+	return s.end(ctx, id, endOptions{due: due})
+}
