@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
@@ -143,12 +142,8 @@ metadata: {name: $NS}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:auth-delegator}
 subjects: [{kind: ServiceAccount, name: delegator, namespace: $NS}]
 `)
-	ca, err := os.ReadFile(s.cluster.CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.do("auth/kubernetes/config", map[string]any{
-		"kubernetes_host": s.cluster.Host(), "kubernetes_ca_cert": string(ca), "disable_local_ca_jwt": true,
+		"kubernetes_host": s.cluster.Host(), "kubernetes_ca_cert": s.caOf(s.cluster), "disable_local_ca_jwt": true,
 	})
 	s.do("auth/kubernetes/role/both", map[string]any{
 		"bound_service_account_names": "app,delegator", "bound_service_account_namespaces": "test*", "token_policies": "app",

@@ -250,13 +250,19 @@ func fileSum(name string) (string, error) {
 // configure points the mount auth/name at a cluster.
 func (s *stage) configure(name string, c *cluster.Cluster, reviewer string) {
 	s.Helper()
+	s.do("auth/"+name+"/config", map[string]any{
+		"kubernetes_host": c.Host(), "kubernetes_ca_cert": s.caOf(c), "token_reviewer_jwt": reviewer,
+	})
+}
+
+// caOf is the certificate of a cluster's authority.
+func (s *stage) caOf(c *cluster.Cluster) string {
+	s.Helper()
 	ca, err := os.ReadFile(c.CAFile())
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.do("auth/"+name+"/config", map[string]any{
-		"kubernetes_host": c.Host(), "kubernetes_ca_cert": string(ca), "token_reviewer_jwt": reviewer,
-	})
+	return string(ca)
 }
 
 // do writes to path of the server as root.
