@@ -235,7 +235,7 @@ func (m *method) begin(ctx context.Context, s *setup, r *role, w *flow) (map[str
 	data := map[string]any{"auth_url": s.provider.oauth(f, w.redirect, r.OIDC.Scopes).AuthCodeURL(state, options...)}
 	if w.mode == callbackDirect {
 		w.poll.interval = r.OIDC.interval()
-		data["state"], data["poll_interval"] = w.state, int64(w.poll.interval/time.Second)
+		data["state"], data["poll_interval"] = w.state, inSeconds(w.poll.interval)
 	}
 	return data, m.flows.add(w)
 }

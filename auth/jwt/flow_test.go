@@ -375,7 +375,7 @@ func TestDeviceMode(t *testing.T) {
 	begin := func() string {
 		data := v.must("oidc/auth_url", claims{"role": "r", "client_nonce": "n"}).Data
 		state, _ := data["state"].(string)
-		want := claims{"auth_url": o.URL + "/activate", "user_code": "ABCD", "poll_interval": int64(5), "state": state}
+		want := claims{"auth_url": o.URL + "/activate", "user_code": "ABCD", "poll_interval": "5", "state": state}
 		if diff := cmp.Diff(want, data); diff != "" {
 			t.Errorf("auth_url (-want +got):\n%s", diff)
 		}

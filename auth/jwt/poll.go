@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,9 @@ func (f *flowSettings) interval() time.Duration {
 	}
 	return defaultInterval
 }
+
+// inSeconds is how a client is told the interval: OpenBao's command line takes a string alone.
+func inSeconds(interval time.Duration) string { return strconv.FormatInt(int64(interval/time.Second), 10) }
 
 // polling is what a flow knows whose client polls.
 type polling struct {
@@ -177,7 +181,7 @@ func (m *method) beginDevice(ctx context.Context, s *setup, r *role, w *flow) (m
 	}
 	return map[string]any{
 		"auth_url": address, "user_code": answer.UserCode, "state": w.state,
-		"poll_interval": int64(interval / time.Second),
+		"poll_interval": inSeconds(interval),
 	}, nil
 }
 
