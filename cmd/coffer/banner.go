@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"coffer/server/config"
+	"coffer/server/loglevel"
 )
 
 // banner prints what is about to run, in the form of Vault's.
@@ -19,7 +20,7 @@ func (p *process) banner(cfg *config.Config, open endpoints, locked bool) {
 	for i, e := range open {
 		line(fmt.Sprintf("Listener %d", i+1), e.describe(cfg.Listeners[i]))
 	}
-	line("Log Level", levelName(cfg.Log.Level))
+	line("Log Level", loglevel.Name(cfg.Log.Level))
 	line("Mlock", fmt.Sprintf("supported: %t, enabled: %t", mlockSupported, locked))
 	line("Storage", string(cfg.Storage.Kind)+pathOf(cfg.Storage))
 	line("Version", versionLine())

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"coffer/server/config"
+	"coffer/server/loglevel"
 )
 
 // moduleKey is the attribute that names the part of the server a line comes from; it is printed in front
@@ -138,21 +139,6 @@ func (l *lockedWriter) Write(line []byte) (int, error) {
 	return l.w.Write(line)
 }
 
-func levelName(level slog.Level) string {
-	switch {
-	case level < slog.LevelDebug:
-		return "trace"
-	case level < slog.LevelInfo:
-		return "debug"
-	case level < slog.LevelWarn:
-		return "info"
-	case level < slog.LevelError:
-		return "warn"
-	default:
-		return "error"
-	}
-}
-
 // vaultKeys gives JSON lines the keys of Vault's log.
 func vaultKeys(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) > 0 {
@@ -163,7 +149,7 @@ func vaultKeys(groups []string, a slog.Attr) slog.Attr {
 		return slog.String("@timestamp", a.Value.Time().UTC().Format("2006-01-02T15:04:05.000000Z07:00"))
 	case slog.LevelKey:
 		if level, ok := a.Value.Any().(slog.Level); ok {
-			return slog.String("@level", levelName(level))
+			return slog.String("@level", loglevel.Name(level))
 		}
 	case slog.MessageKey:
 		a.Key = "@message"
@@ -208,7 +194,7 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	line.WriteString(when.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 	// Padded, so that messages stand below each other.
-	level := "[" + strings.ToUpper(levelName(r.Level)) + "]"
+	level := "[" + strings.ToUpper(loglevel.Name(r.Level)) + "]"
 	line.WriteString(" " + level + strings.Repeat(" ", max(1, 8-len(level))))
 	if module != "" {
 		line.WriteString(module + ": ")

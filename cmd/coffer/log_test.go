@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"coffer/server/config"
+	"coffer/server/loglevel"
 )
 
 // secretValue redacts itself, as keys and tokens do.
@@ -38,11 +39,11 @@ func TestTextLog(t *testing.T) {
 			`[INFO]  x: a="b\n2026-01-01 [INFO] y"`},
 		{"new line in a message", func(l *slog.Logger) { l.Info("x\ny\x1b[31m") }, `[INFO]  x\ny\x1b[31m`},
 		{"new line in a key", func(l *slog.Logger) { l.Info("x", "a\nb", 1) }, `[INFO]  x: "a\nb"=1`},
-		{"trace", func(l *slog.Logger) { l.Log(t.Context(), config.LevelTrace, "x") }, `[TRACE] x`},
+		{"trace", func(l *slog.Logger) { l.Log(t.Context(), loglevel.Trace, "x") }, `[TRACE] x`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
-			log, err := newLogging(config.Log{Level: config.LevelTrace, Format: config.LogText}, &out)
+			log, err := newLogging(config.Log{Level: loglevel.Trace, Format: config.LogText}, &out)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,11 +61,11 @@ func TestTextLog(t *testing.T) {
 
 func TestJSONLog(t *testing.T) {
 	var out bytes.Buffer
-	log, err := newLogging(config.Log{Level: config.LevelTrace, Format: config.LogJSON}, &out)
+	log, err := newLogging(config.Log{Level: loglevel.Trace, Format: config.LogJSON}, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log.With("module", "core").Log(t.Context(), config.LevelTrace, "hello", "token", secretValue{}, "n", 3)
+	log.With("module", "core").Log(t.Context(), loglevel.Trace, "hello", "token", secretValue{}, "n", 3)
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatal(err)

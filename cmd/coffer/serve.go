@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"coffer/server/config"
+	"coffer/server/loglevel"
 )
 
 // gracePeriod is how long requests may still run after the server was told to stop.
@@ -181,7 +182,7 @@ func (p *process) reload(opts *serverOptions, svc service, open endpoints, log *
 		log.Error("reload failed in part; what failed stays as it was", "error", err)
 		return
 	}
-	log.Info("reloaded log level, log file, certificates and audit devices", "log_level", levelName(cfg.Log.Level))
+	log.Info("reloaded log level, log file, certificates and audit devices", "log_level", loglevel.Name(cfg.Log.Level))
 }
 
 // writePIDFile writes the process id to path, unless that is "", and returns what removes the file.

@@ -25,6 +25,7 @@ import (
 	"coffer/server/config"
 	"coffer/server/core"
 	"coffer/server/lockout"
+	"coffer/server/loglevel"
 	"coffer/server/mounts"
 	"coffer/storage"
 	"coffer/storage/bolt"
@@ -151,7 +152,7 @@ func sanitized(cfg *config.Config) map[string]any {
 		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second),
 		"max_lease_ttl":     int64(cfg.Leases.MaxTTL / time.Second),
 		"disable_mlock":     cfg.DisableMlock, "raw_storage_endpoint": cfg.RawStorageEndpoint,
-		"log_level": levelName(cfg.Log.Level), "log_format": string(cfg.Log.Format),
+		"log_level": loglevel.Name(cfg.Log.Level), "log_format": string(cfg.Log.Format),
 		"listeners": listeners, "storage": map[string]any{"type": string(cfg.Storage.Kind)}, "pid_file": cfg.PIDFile,
 	}
 	if cfg.Seal.Type != seal.TypeShamir {

@@ -27,9 +27,6 @@ const (
 	DefaultMaxRequestDuration = 90 * time.Second
 )
 
-// LevelTrace is the log level "trace", one step below slog.LevelDebug.
-const LevelTrace = slog.LevelDebug - 4
-
 // Config is a whole, valid configuration. Paths are as written: relative ones start at the working
 // directory of the process.
 type Config struct {

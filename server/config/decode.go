@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"coffer/barrier/seal"
+	"coffer/server/loglevel"
 )
 
 // maxTTL is the longest duration that Vault accepts for a lease: about a hundred years.
@@ -80,20 +81,11 @@ var (
 
 // ParseLogLevel reads a level as Vault's -log-level takes it, in any case.
 func ParseLogLevel(text string) (slog.Level, error) {
-	switch strings.ToLower(strings.TrimSpace(text)) {
-	case "trace":
-		return LevelTrace, nil
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info", "notice":
-		return slog.LevelInfo, nil
-	case "warn", "warning":
-		return slog.LevelWarn, nil
-	case "error", "err":
-		return slog.LevelError, nil
-	default:
+	level, ok := loglevel.Parse(strings.TrimSpace(text))
+	if !ok {
 		return 0, errLogLevel
 	}
+	return level, nil
 }
 
 // ParseLogFormat reads a format as Vault's -log-format takes it, in any case.

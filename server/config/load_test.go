@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"coffer/server/loglevel"
 )
 
 func noEnv(string) string { return "" }
@@ -150,7 +152,7 @@ func TestLoadEveryKey(t *testing.T) {
 		Cluster: Cluster{
 			Name: "home", APIAddr: "https://vault.example.com:8200", ClusterAddr: "https://vault.example.com:8201",
 		},
-		Log:       Log{Level: LevelTrace, Format: LogJSON, File: "logs/"},
+		Log:       Log{Level: loglevel.Trace, Format: LogJSON, File: "logs/"},
 		Leases:    Leases{DefaultTTL: time.Hour, MaxTTL: 2 * time.Hour},
 		Telemetry: Telemetry{PrometheusRetention: 24 * time.Hour, DisableHostname: true, MetricsPrefix: "coffer"},
 		UserLockouts: map[string]UserLockout{

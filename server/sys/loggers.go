@@ -3,16 +3,13 @@ package sys
 import (
 	"context"
 	"log/slog"
-	"strings"
 
 	"coffer/engines"
+	"coffer/server/loglevel"
 )
 
 // loggerName is the one logger there is.
 const loggerName = "core"
-
-// levelTrace is the log level "trace", one step below slog.LevelDebug.
-const levelTrace = slog.LevelDebug - 4
 
 func (e *engine) loggerRoutes() []engines.Route {
 	return []engines.Route{
@@ -23,42 +20,19 @@ func (e *engine) loggerRoutes() []engines.Route {
 	}
 }
 
-func levelName(level slog.Level) string {
-	switch {
-	case level < slog.LevelDebug:
-		return "trace"
-	case level < slog.LevelInfo:
-		return "debug"
-	case level < slog.LevelWarn:
-		return "info"
-	case level < slog.LevelError:
-		return "warn"
-	default:
-		return "error"
-	}
-}
-
 func parseLevel(text string) (slog.Level, error) {
-	switch strings.ToLower(text) {
-	case "":
+	if text == "" {
 		return 0, engines.Invalid("level is required")
-	case "trace":
-		return levelTrace, nil
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info", "notice":
-		return slog.LevelInfo, nil
-	case "warn", "warning":
-		return slog.LevelWarn, nil
-	case "err", "error":
-		return slog.LevelError, nil
-	default:
+	}
+	level, ok := loglevel.Parse(text)
+	if !ok {
 		return 0, engines.Invalid("invalid level provided: unknown log level: %s", text)
 	}
+	return level, nil
 }
 
 func (e *engine) readLoggers(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
-	return read(map[string]any{loggerName: levelName(e.LogLevel.Level())})
+	return read(map[string]any{loggerName: loglevel.Name(e.LogLevel.Level())})
 }
 
 type levelParams struct {
