@@ -41,7 +41,9 @@ func (f *flowSettings) interval() time.Duration {
 }
 
 // inSeconds is how a client is told the interval: OpenBao's command line takes a string alone.
-func inSeconds(interval time.Duration) string { return strconv.FormatInt(int64(interval/time.Second), 10) }
+func inSeconds(interval time.Duration) string {
+	return strconv.FormatInt(int64(interval/time.Second), 10)
+}
 
 // polling is what a flow knows whose client polls.
 type polling struct {
