@@ -231,7 +231,7 @@ func pollForToken(t *testing.T, s *servers.Server, state any) []byte {
 	return nil
 }
 
-// TestLoginWithOIDCDirect has the provider send the browser to coffer itself.
+// TestLoginWithOIDCDirect has the provider send the browser to coffer itself, which asks whether the login is wanted.
 func TestLoginWithOIDCDirect(t *testing.T) {
 	front := freeLoopbackPort(t)
 	callback := fmt.Sprintf("http://127.0.0.1:%s/v1/auth/oidc/oidc/callback", front)
@@ -251,8 +251,17 @@ func TestLoginWithOIDCDirect(t *testing.T) {
 	t.Cleanup(func() { _ = proxy.Close() })
 	data, _, _ := post(t, s, "auth/oidc/oidc/auth_url", map[string]any{"redirect_uri": callback, "client_nonce": "n"})
 	address, _ := data["auth_url"].(string)
-	if page := enterPassword(t, address); !strings.Contains(page, "You are logged in") {
-		t.Errorf("the browser ends at\n%.300s", page)
+	page := enterPassword(t, address)
+	_, rest, asked := strings.Cut(page, `name="question" value="`)
+	question, _, _ := strings.Cut(rest, `"`)
+	if !asked || !strings.Contains(page, "127.0.0.1") || !strings.Contains(page, "test-user2") {
+		t.Fatalf("the browser ends at\n%.2000s", page)
+	}
+	state, _ := data["state"].(string)
+	page, _ = visit(t, browser(t), http.MethodPost, callback,
+		url.Values{"state": {state}, "question": {question}, "answer": {"yes"}})
+	if !strings.Contains(page, "You are logged in") {
+		t.Errorf("the browser ends at\n%.2000s", page)
 	}
 	checkOIDCToken(t, pollForToken(t, s, data["state"]))
 }

@@ -24,6 +24,9 @@ type callbackParams struct {
 type callbackPostParams struct {
 	callbackParams
 	IDToken string `param:"id_token" help:"ID token, when that was asked for."`
+	// Of the page that asks whether a login of mode "direct" is wanted.
+	Question string `param:"question" help:"What the page was given."`
+	Answer   string `param:"answer" help:"yes or no."`
 }
 
 // noCode says that the code came with a form before.
@@ -31,7 +34,8 @@ const noCode = "no_code"
 
 var errState = engines.Invalid(loginFailed + "Expired or missing OAuth state.")
 
-// callback ends a login. In mode "direct" it is the browser that asks, and it is shown a page; the client polls.
+// callback ends a login. In mode "direct" it is the browser that comes here, and the person at it is asked; the client
+// polls.
 func (m *method) callback(ctx context.Context, req *engines.Request, p callbackParams) (*engines.Response, error) {
 	s, err := m.setup(ctx)
 	if errors.Is(err, errUnconfigured) {
@@ -183,12 +187,15 @@ func (m *method) callbackPost(
 	if err != nil {
 		return nil, err
 	}
+	if p.Question != "" {
+		return m.confirmDirect(p)
+	}
 	if s.config.OIDC.ResponseMode != responseFormPost {
 		return &engines.Response{Status: http.StatusMethodNotAllowed, Raw: &engines.Raw{ContentType: "application/json"}}, nil
 	}
 	state, _, _ := strings.Cut(p.State, namespaceMark)
 	if len(p.Code)+len(p.IDToken) > maxToken {
-		return page(http.StatusBadRequest, "The provider's answer is too long.", "")
+		return page(http.StatusBadRequest, "The provider's answer is too long.")
 	}
 	redirect, direct := "", false
 	found := m.flows.with(state, func(w *flow) {
@@ -200,15 +207,15 @@ func (m *method) callbackPost(
 	})
 	switch {
 	case !found:
-		return page(http.StatusBadRequest, "This login has expired or was never begun.", "")
+		return page(http.StatusBadRequest, expired)
 	case direct:
 		return m.callbackDirect(ctx, s, state, noCode)
 	}
 	mount := mountOf(redirect)
 	if mount == "" {
-		return page(http.StatusBadRequest, "The redirect is not one of this server's.", "")
+		return page(http.StatusBadRequest, "The redirect is not one of this server's.")
 	}
-	return page(http.StatusOK, "Continue to complete the login.",
+	return pageTo("Continue to complete the login.",
 		"/ui/vault/auth/"+mount+"/oidc/callback?code="+noCode+"&state="+state)
 }
 

@@ -314,6 +314,34 @@ func (v *mounted) poll(state, nonce string) (*engines.Login, error) {
 	return resp.Login, nil
 }
 
+// asked ends a login as the browser does, and returns what is hidden in the page that asks whether it is wanted.
+func (v *mounted) asked(q url.Values) (question string) {
+	v.t.Helper()
+	resp, err := v.end(q, nil)
+	if err != nil || resp.Login != nil || resp.Raw == nil || resp.Status != 200 {
+		v.t.Fatalf("the browser gets %+v, %v; want a page", resp, err)
+	}
+	body := string(resp.Raw.Body)
+	for _, want := range []string{"alice@example.org", "<b>r</b>", "10.0.0.1", `value="` + q.Get("state") + `"`} {
+		if !strings.Contains(body, want) {
+			v.t.Errorf("no %q in\n%s", want, body)
+		}
+	}
+	_, rest, _ := strings.Cut(body, `name="question" value="`)
+	question, _, _ = strings.Cut(rest, `"`)
+	return question
+}
+
+// answer is the form of the page that asks.
+func (v *mounted) answer(state, question, answer string) *engines.Response {
+	v.t.Helper()
+	resp, err := v.call(engines.Update, "oidc/callback", claims{"state": state, "question": question, "answer": answer})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return resp
+}
+
 func TestDirectMode(t *testing.T) {
 	o := newOP(t)
 	v := withOP(t, o)
@@ -338,12 +366,24 @@ func TestDirectMode(t *testing.T) {
 	if _, err := v.poll(state, "n"); err == nil || err.Error() != "slow_down" {
 		t.Errorf("poll at once: %v", err)
 	}
-	resp, err := v.end(q, nil)
-	if err != nil || resp.Login != nil || resp.Raw == nil || resp.Status != 200 {
-		t.Fatalf("the browser gets %+v, %v; want a page", resp, err)
-	}
+	question := v.asked(q)
 	if again, err := v.end(q, nil); err != nil || again.Status != 400 {
 		t.Errorf("the browser comes again: %+v, %v", again, err)
+	}
+	v.pass(time.Minute)
+	if _, err := v.poll(state, "n"); err == nil || err.Error() != "authorization_pending" {
+		t.Errorf("poll before the person has answered: %v", err)
+	}
+	for _, wrong := range []string{state, "n", question + "x"} {
+		if resp := v.answer(state, wrong, "yes"); resp.Status != 400 {
+			t.Errorf("answered by who has not seen the page: %d", resp.Status)
+		}
+	}
+	if resp := v.answer(state, question, "yes"); resp.Status != 200 {
+		t.Errorf("answered yes: %d %s", resp.Status, resp.Raw.Body)
+	}
+	if resp := v.answer(state, question, "no"); resp.Status != 400 {
+		t.Errorf("answered twice: %d", resp.Status)
 	}
 	v.pass(time.Minute)
 	for _, nonce := range []string{"", "m"} {
@@ -357,6 +397,15 @@ func TestDirectMode(t *testing.T) {
 	}
 	if _, err := v.poll(state, "n"); err == nil {
 		t.Error("the token is there twice")
+	}
+	for _, answer := range []string{"no", ""} {
+		q, state = begin()
+		if resp := v.answer(state, v.asked(q), answer); resp.Status != 200 {
+			t.Errorf("answered %q: %d", answer, resp.Status)
+		}
+		if _, err := v.poll(state, "n"); !errors.Is(err, errNotConfirmed) {
+			t.Errorf("poll for a login that was answered with %q: %v", answer, err)
+		}
 	}
 	q, state = begin()
 	o.set(func() { o.claims = claims{"email": nil} })

@@ -52,9 +52,9 @@ type polling struct {
 	next time.Time
 	// device is the code by which the provider knows a login of mode "device".
 	device string
-	// busy is set while a request works for this flow.
-	busy bool
-	// outcome of a login of mode "direct", once the browser was here.
+	// direct is what a login of mode "direct" knows more.
+	direct directLogin
+	// outcome of a login of mode "direct", once the browser has confirmed it.
 	outcome *outcome
 }
 
@@ -127,32 +127,6 @@ func (p *polling) admit(now time.Time) error {
 	}
 	p.next = now.Add(p.interval)
 	return nil
-}
-
-// callbackDirect ends a login for the browser and keeps the outcome for the client.
-func (m *method) callbackDirect(ctx context.Context, s *setup, state, code string) (*engines.Response, error) {
-	var w *flow
-	m.flows.with(state, func(f *flow) {
-		if !f.poll.busy {
-			f.poll.busy, w = true, f
-		}
-	})
-	if w == nil || s.provider == nil || !s.config.OIDC.hasFlow() {
-		return page(http.StatusBadRequest, "This login has expired or was never begun.", "")
-	}
-	done := &outcome{}
-	r, err := m.flowRole(ctx, w)
-	if err == nil {
-		done.login, err = m.complete(ctx, s, r, w, code)
-	}
-	done.err = err
-	// It stays busy: a second visit of the browser must not put another login in its place.
-	m.flows.with(state, func(f *flow) { f.poll.outcome = done })
-	if err != nil {
-		m.logger.Warn("a login failed", "role", w.role, "reason", err)
-		return page(http.StatusBadRequest, "The login failed. The client that began it knows the reason.", "")
-	}
-	return page(http.StatusOK, "You are logged in. You can close this window.", "")
 }
 
 // beginDevice asks the provider for the code that the user enters. Its errors are for the log.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"coffer/engines"
@@ -133,9 +134,19 @@ func isEmpty(r *engines.Response) bool {
 	return !r.HasData() && r.Auth == nil && r.Wrap == nil && r.Secret == nil && len(r.Warnings) == 0 && r.Status == 0
 }
 
+// pagePolicy is what a browser may do with a page: show it, style and all, and send its form back here. Nobody may put
+// it in a frame, where people would press buttons that they do not see.
+const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; " +
+	"frame-ancestors 'none'"
+
 func writeRaw(w http.ResponseWriter, resp *engines.Response) {
 	if resp.Raw.ContentType != "" {
 		w.Header().Set("Content-Type", resp.Raw.ContentType)
+	}
+	if strings.HasPrefix(resp.Raw.ContentType, "text/html") {
+		w.Header().Set("Content-Security-Policy", pagePolicy)
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("X-Frame-Options", "DENY")
 	}
 	if resp.Raw.CacheControl != "" {
 		w.Header().Set("Cache-Control", resp.Raw.CacheControl)

@@ -1,0 +1,91 @@
+package jwt
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/netip"
+
+	"coffer/engines"
+)
+
+// directLogin is a login whose browser comes back here, not to the client. Whoever began it may have sent its address
+// to somebody else, whose browser the provider knows already: so the person at the browser is asked who began it
+// before the client that polls gets his token.
+type directLogin struct {
+	// busy is set once a browser was here: a second visit must not put another login in its place.
+	busy bool
+	// question is what only the page that asks knows; "" while nothing is asked.
+	question string
+	// asked is the login that the answer is for.
+	asked *engines.Login
+}
+
+// Answers of the page that asks.
+const (
+	answerYes = "yes"
+	answerNo  = "no"
+)
+
+var errNotConfirmed = engines.Invalid(loginFailed + "It was not confirmed in the browser.")
+
+// callbackDirect asks the person at the browser whether it was he who began the login.
+func (m *method) callbackDirect(ctx context.Context, s *setup, state, code string) (*engines.Response, error) {
+	var w *flow
+	m.flows.with(state, func(f *flow) {
+		if !f.poll.direct.busy {
+			f.poll.direct.busy, w = true, f
+		}
+	})
+	if w == nil || s.provider == nil || !s.config.OIDC.hasFlow() {
+		return page(http.StatusBadRequest, expired)
+	}
+	r, err := m.flowRole(ctx, w)
+	var login *engines.Login
+	if err == nil {
+		login, err = m.complete(ctx, s, r, w, code)
+	}
+	if err != nil {
+		m.flows.with(state, func(f *flow) { f.poll.outcome = &outcome{err: err} })
+		m.logger.Warn("a login failed", "role", w.role, "reason", err)
+		return page(http.StatusBadRequest, "The login failed. The client that began it knows the reason.")
+	}
+	question := rand.Text()
+	m.flows.with(state, func(f *flow) { f.poll.direct.question, f.poll.direct.asked = question, login })
+	return ask(confirmation{
+		User: login.Alias, Role: w.role, From: w.from, State: state, Question: question, Yes: answerYes, No: answerNo,
+	})
+}
+
+// confirmDirect takes the answer of the page that asks.
+func (m *method) confirmDirect(p callbackPostParams) (*engines.Response, error) {
+	known := false
+	m.flows.with(p.State, func(f *flow) {
+		d := &f.poll.direct
+		if known = d.question != "" && same(d.question, p.Question); !known {
+			return
+		}
+		f.poll.outcome = &outcome{err: errNotConfirmed}
+		if p.Answer == answerYes {
+			f.poll.outcome = &outcome{login: d.asked}
+		}
+		d.question, d.asked = "", nil
+	})
+	switch {
+	case !known:
+		return page(http.StatusBadRequest, expired)
+	case p.Answer == answerYes:
+		return page(http.StatusOK, "You are logged in. You can close this window.")
+	default:
+		return page(http.StatusOK, "The login was refused. Nobody has got a token.")
+	}
+}
+
+// confirmation is what the page that asks shows and sends back.
+type confirmation struct {
+	User, Role string
+	// From is where the login began, or the network of that client.
+	From            netip.Addr
+	State, Question string
+	Yes, No         string
+}
