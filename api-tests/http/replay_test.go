@@ -124,7 +124,9 @@ func start(t *testing.T, kind servers.Kind, s *script) *runner {
 		}
 	}
 	if s.plugin != "" && kind == servers.Vault {
-		registerPlugin(t, server, s.plugin)
+		if err := server.RegisterPlugin(ctx, plugin(t, s.plugin), s.plugin); err != nil {
+			t.Fatal(err)
+		}
 	}
 	vars.set("addr", server.Addr())
 	vars.set("hostport", server.HostPort())
@@ -151,7 +153,11 @@ func options(t *testing.T, kind servers.Kind, s *script, vars *variables) (serve
 		opts.Config += sealStanza(t, kind)
 	}
 	if s.plugin != "" && kind == servers.Vault {
-		opts.Config += fmt.Sprintf("plugin_directory = %q\n", filepath.Dir(pluginFile(t, s.plugin)))
+		config, err := servers.PluginConfig(t.Context(), plugin(t, s.plugin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Config += config
 	}
 	if !s.tls {
 		return opts, nil

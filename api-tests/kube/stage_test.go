@@ -3,8 +3,6 @@ package kube
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -142,11 +140,11 @@ func stageOn(t *testing.T, w world, opts servers.Options) *stage {
 	name := strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()) + "-" + rand.Text()[:6]
 	s := &stage{T: t, world: w, ns: strings.ToLower(name)}
 	if kind(t) == servers.Vault {
-		plugin, err := servers.Binary(t.Context(), servers.KubernetesAuth)
+		config, err := servers.PluginConfig(t.Context(), servers.KubernetesAuth)
 		if err != nil {
 			t.Fatal(err)
 		}
-		opts.Config = fmt.Sprintf("plugin_directory = %q", filepath.Dir(plugin))
+		opts.Config = config
 	}
 	s.server = servers.ForTest(t, kind(t), opts)
 	s.apply(`
@@ -230,21 +228,9 @@ func (s *stage) registerPlugin() {
 	if s.server.Kind != servers.Vault {
 		return
 	}
-	plugin, err := servers.Binary(s.Context(), servers.KubernetesAuth)
-	if err != nil {
+	if err := s.server.RegisterPlugin(s.Context(), servers.KubernetesAuth, "kubernetes"); err != nil {
 		s.Fatal(err)
 	}
-	sum, err := fileSum(plugin)
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.do("sys/plugins/catalog/auth/kubernetes", map[string]any{"sha256": sum, "command": filepath.Base(plugin)})
-}
-
-func fileSum(name string) (string, error) {
-	content, err := os.ReadFile(name)
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:]), err
 }
 
 // configure points the mount auth/name at a cluster.
