@@ -30,7 +30,7 @@ func TestConn(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	c, err := dial(t.Context(), strings.TrimPrefix(server.URL, "http://"))
+	c, err := overTCP(strings.TrimPrefix(server.URL, "http://"))(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestConn(t *testing.T) {
 func TestDriveCountsAndFails(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
-	address := strings.TrimPrefix(server.URL, "http://")
+	to := overTCP(strings.TrimPrefix(server.URL, "http://"))
 	get := request("GET", "x", "", "")
 	steps := func(int) step {
 		return func(c *conn, _ int) error { _, err := c.expect(get, 200); return err }
@@ -68,12 +68,12 @@ func TestDriveCountsAndFails(t *testing.T) {
 	// On a busy machine a short measurement may end before its first step does.
 	perSecond, err := 0.0, error(nil)
 	for duration := 50 * time.Millisecond; err == nil && perSecond == 0 && duration < time.Minute; duration *= 2 {
-		perSecond, err = drive(t.Context(), address, 2, duration, steps)
+		perSecond, err = drive(t.Context(), to, 2, duration, steps)
 	}
 	if err != nil || perSecond <= 0 {
 		t.Errorf("drive = %v, %v", perSecond, err)
 	}
-	_, err = drive(t.Context(), address, 2, time.Minute, func(int) step {
+	_, err = drive(t.Context(), to, 2, time.Minute, func(int) step {
 		return func(c *conn, _ int) error { _, err := c.expect(get, 500); return err }
 	})
 	if !errors.Is(err, errAnswer) {
@@ -105,6 +105,12 @@ func TestJudge(t *testing.T) {
 		{"triple", "vault", []float64{100}},
 		{"start", "coffer", []float64{151}},
 		{"size", "coffer", []float64{45}},
+		{"kube", "coffer", []float64{499}},
+		{"kube", "vault", []float64{100}},
+		{"apiserver", "coffer", []float64{50}},
+		{"apiserver", "bare", []float64{200}},
+		{"expiry: data", "coffer", []float64{10.1}},
+		{"expiry: data", "vault", []float64{2}},
 	} {
 		for _, v := range f.values {
 			found.add(f.row, f.target, v)
@@ -112,6 +118,7 @@ func TestJudge(t *testing.T) {
 	}
 	want := map[string]string{
 		"read": "pass", "write16": "MISS", "triple": "not measured", "start": "MISS", "size": "pass",
+		"kube": "MISS", "apiserver": "no budget", "expiry: data": "MISS",
 	}
 	r := judge(found, options{})
 	if len(r.Lines) != len(want) {
@@ -128,8 +135,15 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(out.String(), "5.00 × Vault, 83 % of bare") {
-		t.Errorf("the medians' ratios are missing:\n%s", out.String())
+	for _, ratio := range []string{"5.00 × Vault, 83 % of bare", "25 % of bare"} {
+		if !strings.Contains(out.String(), ratio) {
+			t.Errorf("the medians' ratio %q is missing:\n%s", ratio, out.String())
+		}
+	}
+	for printed := range strings.Lines(out.String()) {
+		if strings.Contains(printed, "growth") && strings.Contains(printed, "× Vault") {
+			t.Errorf("a ratio of growths means nothing: %q", printed)
+		}
 	}
 }
 

@@ -24,13 +24,21 @@ type conn struct {
 	body []byte
 }
 
-func dial(ctx context.Context, address string) (*conn, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
+func newConn(c net.Conn) *conn { return &conn{Conn: c, r: bufio.NewReaderSize(c, 16<<10)} }
+
+// dialer opens a connection to one address.
+type dialer func(context.Context) (*conn, error)
+
+// overTCP reaches address in the clear.
+func overTCP(address string) dialer {
+	return func(ctx context.Context) (*conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return newConn(c), nil
 	}
-	return &conn{Conn: c, r: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
 // request is the bytes of one request.
@@ -144,7 +152,7 @@ type step func(c *conn, i int) error
 
 // drive runs steps on the given number of connections until stop says so, and returns how many were done in how long.
 // next makes the steps of one connection. Steps of the first tenth of the duration warm up and do not count.
-func drive(ctx context.Context, address string, conns int, duration time.Duration, next func(worker int) step) (
+func drive(ctx context.Context, to dialer, conns int, duration time.Duration, next func(worker int) step) (
 	perSecond float64, err error,
 ) {
 	ctx, cancel := context.WithTimeout(ctx, duration+time.Minute)
@@ -154,7 +162,7 @@ func drive(ctx context.Context, address string, conns int, duration time.Duratio
 	counts, errs := make([]int, conns), make([]error, conns)
 	var wg sync.WaitGroup
 	for w := range conns {
-		c, err := dial(ctx, address)
+		c, err := to(ctx)
 		if err != nil {
 			return 0, err
 		}

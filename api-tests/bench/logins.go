@@ -72,7 +72,7 @@ func measureFlood(ctx context.Context, o options, f *field, found results) error
 		var flood sync.WaitGroup
 		flood.Go(func() {
 			// It ends with an error, because its connections are closed under it.
-			_, _ = drive(flooding, t.address, loggers, time.Hour, userpassSteps(t))
+			_, _ = drive(flooding, overTCP(t.address), loggers, time.Hour, userpassSteps(t))
 		})
 		busy, err := slowest(ctx, o, t)
 		stop()
@@ -90,7 +90,7 @@ func measureFlood(ctx context.Context, o options, f *field, found results) error
 func slowest(ctx context.Context, o options, t *target) (time.Duration, error) {
 	var times []time.Duration
 	read := readSteps(t)(0)
-	_, err := drive(ctx, t.address, 1, o.duration, func(int) step {
+	_, err := drive(ctx, overTCP(t.address), 1, o.duration, func(int) step {
 		return func(c *conn, i int) error {
 			start := time.Now()
 			err := read(c, i)

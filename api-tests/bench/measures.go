@@ -160,7 +160,7 @@ func repeat(ctx context.Context, address string, count int, do func(*conn) error
 	)
 	left.Store(int64(count))
 	for w := range conns {
-		c, err := dial(ctx, address)
+		c, err := overTCP(address)(ctx)
 		if err != nil {
 			return err
 		}
@@ -174,45 +174,6 @@ func repeat(ctx context.Context, address string, count int, do func(*conn) error
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// measureFlat looks at the data and the memory of a fresh server after 1,000 short-lived tokens and after many more:
-// External Secrets Operator makes one at every reconcile, for ever. Vault gets a tenth of them.
-func measureFlat(ctx context.Context, o options, f *field, found results) error {
-	const first = 1000
-	return withFresh(ctx, f, func(t *target, s *servers.Server) error {
-		login, err := enableAppRole(ctx, s)
-		if err != nil {
-			return err
-		}
-		more := o.triples - first
-		if s.Kind == servers.Vault {
-			more /= 10
-		}
-		var data, memory [2]float64
-		for i, count := range [...]int{first, more} {
-			if err := repeat(ctx, s.HostPort(), count, func(c *conn) error { return triple(c, login) }); err != nil {
-				return err
-			}
-			if err := wait(ctx, settle); err != nil {
-				return err
-			}
-			size, err := s.DataSize()
-			if err != nil {
-				return err
-			}
-			rss, err := s.RSS()
-			if err != nil {
-				return err
-			}
-			data[i], memory[i] = float64(size), float64(rss)
-		}
-		fmt.Fprintf(os.Stderr, "bench: flat %-7s data %.1f to %.1f MB, memory %.1f to %.1f MB\n", t.name,
-			data[0]/megabyte, data[1]/megabyte, memory[0]/megabyte, memory[1]/megabyte)
-		found.add("flat: data", t.name, 100*(data[1]/data[0]-1))
-		found.add("flat: memory", t.name, 100*(memory[1]/memory[0]-1))
-		return nil
-	})
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -135,15 +135,18 @@ func measureThroughput(ctx context.Context, o options, f *field, found results, 
 				if t.server == nil && !sc.bare {
 					continue
 				}
-				perSecond, err := drive(ctx, t.address, sc.conns, o.duration, sc.steps(t))
+				perSecond, err := drive(ctx, overTCP(t.address), sc.conns, o.duration, sc.steps(t))
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", sc.name, t.name, err)
 				}
 				found.add(sc.name, t.name, perSecond)
-				fmt.Fprintf(os.Stderr, "bench: round %d/%d %-8s %-7s %8.0f/s\n",
-					round+1, o.rounds, sc.name, t.name, perSecond)
+				progress(o, round, sc.name, t.name, perSecond)
 			}
 		}
 	}
 	return nil
+}
+
+func progress(o options, round int, row, target string, perSecond float64) {
+	fmt.Fprintf(os.Stderr, "bench: round %d/%d %-9s %-7s %8.0f/s\n", round+1, o.rounds, row, target, perSecond)
 }

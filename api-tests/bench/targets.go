@@ -112,9 +112,12 @@ func startServer(ctx context.Context, name string) (*target, error) {
 	return &target{name: name, address: s.HostPort(), token: s.RootToken, login: login, server: s, stop: s.Close}, nil
 }
 
+// shortLife is how long the token of a login lives that is revoked at once.
+const shortLife = "1m"
+
 // enableAppRole makes a role whose tokens live shortly, and returns the request that logs in by it.
 func enableAppRole(ctx context.Context, s *servers.Server) (login []byte, err error) {
-	role := map[string]any{"token_policies": "default", "token_ttl": "1m"}
+	role := map[string]any{"token_policies": "default", "token_ttl": shortLife}
 	if _, err := s.Must(ctx, http.MethodPost, "sys/auth/approle", map[string]any{"type": "approle"}); err != nil {
 		return nil, err
 	}
@@ -135,7 +138,14 @@ func enableAppRole(ctx context.Context, s *servers.Server) (login []byte, err er
 
 // readyServer is an unsealed server with a KV version 2 engine at secret/.
 func readyServer(ctx context.Context, kind servers.Kind) (*servers.Server, error) {
-	s, err := servers.Start(ctx, kind, servers.Options{LogLevel: "warn"})
+	opts := servers.Options{LogLevel: "warn"}
+	if kind == servers.Vault {
+		var err error
+		if opts.Config, err = servers.PluginConfig(ctx, servers.KubernetesAuth); err != nil {
+			return nil, err
+		}
+	}
+	s, err := servers.Start(ctx, kind, opts)
 	if err != nil {
 		return nil, err
 	}
