@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"context"
 	"encoding/json"
 	"net/netip"
 	"time"
@@ -121,6 +122,10 @@ type Login struct {
 	// Spend are changes of the method's storage that the login costs, for example a use of a secret id. They
 	// are committed together with the token: both, or neither.
 	Spend []storage.Op
+	// StillGood, if set, is asked before the token of a login that had to wait for a second factor is made: nil while
+	// the method would grant the login as it stands, or an error that refuses it. It changes and spends nothing. Without
+	// it such a login is good as long as it may wait.
+	StillGood func(context.Context) error
 	// Release, if set, is called once when the server is done with the login, whatever became of it.
 	Release func()
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -56,7 +57,13 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	login.Metadata = metadata
 	login.Alias, login.AliasMetadata = role.RoleID, metadata
 	login.Internal = map[string]any{roleKey: role.Name}
+	login.StillGood = auth.All(login.StillGood, e.unchanged(role))
 	return &engines.Response{Login: login}, nil
+}
+
+// unchanged is a check that a role is what it was.
+func (e *engine) unchanged(r *role) func(context.Context) error {
+	return auth.Unchanged(r, errNoRole, func(ctx context.Context) (*role, error) { return e.roleOfID(ctx, r.RoleID) })
 }
 
 // admit checks where the login comes from.
@@ -86,6 +93,9 @@ func (e *engine) prove(
 		return refused(err)
 	}
 	if s.NumUses == 0 {
+		// Of one with limited uses nobody can tell whether it was destroyed or others have spent it.
+		login.StillGood = auth.Unchanged(s, errNoSecretID,
+			func(ctx context.Context) (*secretID, error) { return e.secretID(ctx, at) })
 		return s.permit(r, role, login)
 	}
 	// Who uses a limited secret id waits for the others to have spent theirs.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 	"coffer/storage/memory"
@@ -127,6 +128,40 @@ func TestRenewalIsBoundToTheKey(t *testing.T) {
 	login.Internal = map[string]any{}
 	if err := m.renew(t, login, as(alice)); err == nil {
 		t.Error("renewed a token without the record of its login")
+	}
+}
+
+func TestLoginIsNotGoodAnyMore(t *testing.T) {
+	ca, other := issue(t, nil, 1, "ca", authority), issue(t, nil, 2, "other", authority)
+	alice := issue(t, ca, 10, "alice")
+	for name, change := range map[string]func(*mount){
+		"policies": func(m *mount) { m.write(t, "certs/web", map[string]any{"token_policies": "q"}) },
+		"trust":    func(m *mount) { m.write(t, "certs/web", map[string]any{"certificate": other.pem()}) },
+		"revoked":  func(m *mount) { m.write(t, "crls/x", map[string]any{"crl": crl(t, ca, epoch.Add(time.Hour), 10)}) },
+		"another role": func(m *mount) {
+			m.write(t, "certs/a", map[string]any{"certificate": alice.pem()})
+		},
+		"deleted": func(m *mount) {
+			if _, err := m.call(t.Context(), engines.Delete, "certs/web", nil, engines.Client{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMount(t, nil, nil)
+			m.write(t, "certs/web", map[string]any{"certificate": ca.pem(), "token_policies": "p"})
+			login, err := m.login(t, "", as(alice))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := login.StillGood(t.Context()); err != nil {
+				t.Errorf("nothing changed: %v", err)
+			}
+			change(m)
+			if err := login.StillGood(t.Context()); !errors.Is(err, auth.ErrChanged) {
+				t.Errorf("%v, want ErrChanged", err)
+			}
+		})
 	}
 }
 

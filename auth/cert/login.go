@@ -58,7 +58,24 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 		login.AliasMetadata = login.Metadata
 	}
 	login.Internal = map[string]any{"role": matched.role.Name, "key": keyOf(client)}
+	state := r.Client.TLS
+	login.StillGood = auth.Unchanged(matched.role, errNotTrusted, func(ctx context.Context) (*role, error) {
+		return e.again(ctx, state, p)
+	})
 	return &engines.Response{Login: login}, nil
+}
+
+// again finds the role that trusts the certificate of a login that waited, as things are now.
+func (e *engine) again(ctx context.Context, state *tls.ConnectionState, p loginParams) (*role, error) {
+	c, err := e.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	matched, err := e.verify(ctx, state, strings.ToLower(p.Name), c)
+	if err != nil {
+		return nil, err
+	}
+	return matched.role, nil
 }
 
 // keyOf names the public key of a certificate. Renewals are bound to it.

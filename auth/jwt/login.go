@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -123,6 +124,9 @@ func (m *method) identify(
 	login.DisplayName, login.Alias, login.GroupAliases = user, user, groups
 	login.Metadata, login.AliasMetadata = metadata, metadata
 	login.Internal = map[string]any{internalRole: name}
+	login.StillGood = auth.All(
+		auth.Unchanged(s.config, errUnconfigured, m.loadConfig),
+		auth.Unchanged(r, errNoRole, func(ctx context.Context) (*role, error) { return m.role(ctx, name) }))
 	return login, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -22,7 +23,7 @@ func withKeys(t *testing.T, keys ...string) *mounted {
 		texts = append(texts, publicPEM(t, key))
 	}
 	v.must("config", claims{"jwt_validation_pubkeys": texts})
-	v.must("role/r", claims{"role_type": "jwt", "user_claim": "sub", "bound_subject": "me"})
+	v.must("role/r", claims{"role_type": "jwt", "user_claim": "sub", "bound_subject": "me", "token_policies": "q"})
 	return v
 }
 
@@ -147,6 +148,10 @@ func TestLoginCarriesTheClaims(t *testing.T) {
 	metadata := map[string]string{"role": "all", "email": "m@x", "nick": "m"}
 	want := &engines.Login{DisplayName: "me", Alias: "me", GroupAliases: []string{"one", "two"}, Metadata: metadata,
 		AliasMetadata: metadata, Policies: []string{"p"}, TTL: time.Minute, Internal: map[string]any{"role": "all"}}
+	if err := got.StillGood(t.Context()); err != nil {
+		t.Error(err)
+	}
+	got.StillGood = nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("login (-want +got):\n%s", diff)
 	}
@@ -184,6 +189,42 @@ func TestRenewal(t *testing.T) {
 	}
 	if _, err := v.method.RenewLogin(t.Context(), &engines.Renewal{}); !errors.Is(err, engines.ErrInvalid) {
 		t.Errorf("renewal of another's token: %v, want ErrInvalid", err)
+	}
+}
+
+func TestLoginIsNotGoodAnyMore(t *testing.T) {
+	for name, change := range map[string]func(*mounted) error{
+		"role deleted": func(v *mounted) error {
+			_, err := v.call(engines.Delete, "role/r", nil)
+			return err
+		},
+		"role changed": func(v *mounted) error {
+			_, err := v.call(engines.Update, "role/r", claims{"role_type": "jwt", "user_claim": "sub", "bound_subject": "me", "token_policies": "q"})
+			return err
+		},
+		"other keys": func(v *mounted) error {
+			_, err := v.call(engines.Update, "config", claims{"jwt_validation_pubkeys": publicPEM(t, "ec")})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := withKeys(t, "rsa")
+			v.must("role/r", claims{"role_type": "jwt", "user_claim": "sub", "bound_subject": "me", "token_policies": "p"})
+			login, err := v.login("r", "rsa", claims{"sub": "me"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.must("role/other", claims{"role_type": "jwt", "user_claim": "sub", "bound_subject": "x"})
+			if err := login.StillGood(t.Context()); err != nil {
+				t.Errorf("nothing changed: %v", err)
+			}
+			if err := change(v); err != nil {
+				t.Fatal(err)
+			}
+			if err := login.StillGood(t.Context()); !errors.Is(err, auth.ErrChanged) {
+				t.Errorf("%v, want ErrChanged", err)
+			}
+		})
 	}
 }
 

@@ -79,6 +79,9 @@ func (m *method) login(ctx context.Context, req *engines.Request, p loginParams)
 	if err != nil {
 		return nil, a.report(ctx, req, err)
 	}
+	login.StillGood = auth.All(
+		auth.Unchanged(r, errNoRole, func(ctx context.Context) (*role, error) { return m.role(ctx, p.Role) }),
+		func(ctx context.Context) error { return a.again(ctx, req) })
 	return &engines.Response{Login: login}, nil
 }
 
@@ -144,6 +147,15 @@ func (a *attempt) run(ctx context.Context, req *engines.Request) (*engines.Login
 		return nil, err
 	}
 	return a.grant(annotations), nil
+}
+
+// again does the checks once more, for a login that waited: the ServiceAccount may have been deleted.
+func (a *attempt) again(ctx context.Context, req *engines.Request) error {
+	b := &attempt{method: a.method, role: a.role, name: a.name, token: a.token}
+	if _, err := b.run(ctx, req); err != nil {
+		return b.report(ctx, req, err)
+	}
+	return nil
 }
 
 // read decodes the token and checks everything that needs no API server.

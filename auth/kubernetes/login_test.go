@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -41,6 +42,7 @@ func TestLogin(t *testing.T) {
 	for name, value := range meta {
 		want.Metadata[name] = value
 	}
+	resp.Login.StillGood = nil // see below
 	if diff := cmp.Diff(want, resp.Login, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("login (-want +got):\n%s", diff)
 	}
@@ -49,5 +51,43 @@ func TestLogin(t *testing.T) {
 	}
 	if diff := cmp.Diff([][]string{{"vault"}}, a.asked); diff != "" {
 		t.Errorf("audiences (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoginIsNotGoodAnyMore(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*mount, *api)
+		want   string
+	}{
+		{"nothing", func(*mount, *api) {}, ""},
+		{"another role", func(m *mount, _ *api) { m.must(t, "role/other", bound(object{})) }, ""},
+		{"the role's policies", func(m *mount, _ *api) { m.must(t, "role/app", object{"token_policies": "q"}) },
+			auth.ErrChanged.Error()},
+		{"the role deleted", func(m *mount, _ *api) { m.do(t, engines.Delete, "role/app", nil) }, auth.ErrChanged.Error()},
+		{"the ServiceAccount deleted", func(_ *mount, a *api) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			clear(a.tokens)
+		}, errDenied.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newAPI(t)
+			m := configured(t, a, nil)
+			jwt := signed(t, jose.ES256, newKey(t), esoToken().claims())
+			a.knows(jwt, "prod", "eso", "u-1")
+			resp, err := m.call(t.Context(), engines.Update, "login", object{"role": "app", "jwt": jwt})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.change(m, a)
+			got := ""
+			if err := resp.Login.StillGood(t.Context()); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jimlambrt/gldap"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -324,6 +325,42 @@ func TestRenewals(t *testing.T) {
 		if got := renew(step.internal); got != step.want {
 			t.Errorf("%s: got %q, want %q", step.name, got, step.want)
 		}
+	}
+}
+
+// TestLoginIsNotGoodAnyMore: the directory is asked again for a login that waited.
+func TestLoginIsNotGoodAnyMore(t *testing.T) {
+	for _, tt := range []struct {
+		name, path string
+		params     map[string]any
+		want       string
+	}{
+		{"nothing", "groups/none", map[string]any{"policies": "p"}, ""},
+		{"policies of a group", "groups/dev", map[string]any{"policies": "more"}, auth.ErrChanged.Error()},
+		{"policies of the user", "users/alice", map[string]any{"policies": "more"}, auth.ErrChanged.Error()},
+		{"groups of the user", "users/alice", map[string]any{"groups": "more"}, auth.ErrChanged.Error()},
+		{"networks", "config", map[string]any{"token_bound_cidrs": "10.0.0.0/8"}, auth.ErrChanged.Error()},
+		{"nobody", "config", map[string]any{"userfilter": "(uid=nobody)"}, refused},
+		{"the directory is away", "config", map[string]any{"url": "ldap://127.0.0.1:1"}, trouble},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDirectory(t, nil)
+			m := newMount(t, nil)
+			m.write(t, "config", searching(d, nil))
+			m.write(t, "groups/dev", map[string]any{"policies": "developers"})
+			login, err := m.login(t.Context(), "alice", "wonderland")
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.write(t, tt.path, tt.params)
+			got := ""
+			if err := login.StillGood(t.Context()); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

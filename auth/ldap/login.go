@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode"
@@ -67,7 +68,29 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	if err != nil {
 		return nil, err
 	}
+	granted := *login
+	login.StillGood = func(ctx context.Context) error { return e.again(ctx, p, &granted) }
 	return &engines.Response{Data: map[string]any{}, Login: login}, nil
+}
+
+// again asks the directory once more, for a login that waited: it must grant the same.
+func (e *engine) again(ctx context.Context, p loginParams, granted *engines.Login) error {
+	c, err := e.config(ctx)
+	if err != nil {
+		return err
+	}
+	now, err := e.authenticate(ctx, c, p.Username, p.Password)
+	if err != nil {
+		return err
+	}
+	before := *granted
+	for _, login := range []*engines.Login{now, &before} {
+		login.GroupAliases = slices.Sorted(slices.Values(login.GroupAliases)) // the directory has no order
+	}
+	if !reflect.DeepEqual(now, &before) {
+		return auth.ErrChanged
+	}
+	return nil
 }
 
 // RenewLogin implements engines.LoginRenewer: it asks the directory again, so that a token of somebody who has

@@ -53,6 +53,7 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	login := u.Token.Login()
 	login.DisplayName, login.Alias = u.Name, u.Name
 	login.Metadata = map[string]string{nameKey: u.Name}
+	login.StillGood = auth.Unchanged(u, errNoUser, func(ctx context.Context) (*user, error) { return e.user(ctx, u.Name) })
 	return &engines.Response{Login: login}, nil
 }
 

@@ -64,7 +64,7 @@ func (r *run) admit(ctx context.Context, l *engines.Login) (*engines.Auth, []str
 		return s.issue(ctx, l, r.mount, r.call.Path)
 	}
 	id := s.mfa.Wait(mfa.Waiting{
-		Login: l, Mount: r.mount.Entry.Path, Accessor: r.mount.Entry.Accessor, Path: r.call.Path,
+		Login: l, Method: r.mount.Engine(), Accessor: r.mount.Entry.Accessor, Path: r.call.Path,
 	})
 	requirement, err := s.mfa.Requirement(ctx, demand, id)
 	if err != nil {
@@ -81,12 +81,13 @@ func (s *session) demandOf(ctx context.Context, l *engines.Login, at *mounts.Ent
 	}
 	subject := mfa.Subject{Accessor: at.Accessor, Type: at.Type}
 	if l.Alias != "" {
-		subject.EntityID, subject.Groups, err = s.identity.Who(ctx, token.Alias{
+		who, err := s.identity.Who(ctx, token.Alias{
 			MountAccessor: at.Accessor, Name: l.Alias, Metadata: l.AliasMetadata, Groups: l.GroupAliases,
 		})
 		if err != nil {
 			return nil, "", err
 		}
+		subject.EntityID, subject.Merged, subject.Groups = who.ID, who.Merged, who.Groups
 	}
 	demand, err := s.mfa.DemandOf(ctx, subject)
 	return demand, subject.EntityID, err
@@ -125,7 +126,15 @@ type secondFactors struct{ *session }
 var (
 	errNoRequest = engines.Invalid("invalid request ID")
 	errNoDemand  = engines.Failed("found nil or empty MFAEnforcement configuration")
+	// errNoMethod refuses a login whose auth method was disabled, moved or set up anew.
+	errNoMethod = engines.Failed("failed to find MFAEnforcement configuration")
 )
+
+// withdrawnError is the refusal of a login that its auth method would not grant any more: it does not wait on.
+type withdrawnError struct{ error }
+
+// Unwrap is what the client is told.
+func (e withdrawnError) Unwrap() error { return e.error }
 
 // Validate implements sys.SecondFactors. A login whose factors are refused waits on.
 func (f secondFactors) Validate(ctx context.Context, id string, payload map[string]any) (*engines.Response, error) {
@@ -138,7 +147,8 @@ func (f secondFactors) Validate(ctx context.Context, id string, payload map[stri
 		return nil, errNoRequest
 	}
 	resp, err := f.complete(ctx, w, factors)
-	if err != nil {
+	var withdrawn withdrawnError
+	if err != nil && !errors.As(err, &withdrawn) {
 		f.mfa.Return(w)
 	}
 	return resp, err
@@ -146,8 +156,8 @@ func (f secondFactors) Validate(ctx context.Context, id string, payload map[stri
 
 func (f secondFactors) complete(ctx context.Context, w *mfa.Waiting, factors mfa.Factors) (*engines.Response, error) {
 	at, _, ok := f.mounts.Route(w.Path)
-	if !ok || at.Entry.Accessor != w.Accessor {
-		return nil, errNoRequest // the auth method is gone, and what it said counts no more
+	if !ok || at.Entry.Accessor != w.Accessor || at.Engine() != w.Method {
+		return nil, withdrawnError{errNoMethod}
 	}
 	// Who he is, what is asked of him and whether he may come in is looked at as it is now.
 	demand, entity, err := f.demandOf(ctx, w.Login, &at.Entry)
@@ -160,9 +170,26 @@ func (f secondFactors) complete(ctx context.Context, w *mfa.Waiting, factors mfa
 	if err := f.mfa.Satisfy(ctx, demand, entity, factors); err != nil {
 		return nil, err
 	}
+	if err := stillGood(ctx, w.Login); err != nil {
+		f.logger.Info("a login that waited for its second factor was not finished", "mount", at.Entry.Path, "error", err)
+		return nil, err
+	}
 	auth, warnings, err := f.issue(ctx, w.Login, at, w.Path)
 	if err != nil {
 		return nil, err
 	}
 	return &engines.Response{Auth: auth, Warnings: warnings}, nil
+}
+
+// stillGood asks the auth method whether it would grant a login that waited as it stands. It is asked last, of those
+// alone who have both factors: it may be costly.
+func stillGood(ctx context.Context, l *engines.Login) error {
+	if l.StillGood == nil {
+		return nil
+	}
+	err := l.StillGood(ctx)
+	if errors.Is(err, engines.ErrDenied) || errors.Is(err, engines.ErrInvalid) {
+		return withdrawnError{err}
+	}
+	return err
 }

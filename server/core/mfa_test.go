@@ -88,6 +88,12 @@ func (f *factor) validate(request, code string) error {
 	return err
 }
 
+// tokens are the accessors of all tokens.
+func (f *factor) tokens() string {
+	f.t.Helper()
+	return fmt.Sprint(must(f.t, f.c, f.root, engines.List, "auth/token/accessors/", nil).Data["keys"])
+}
+
 func (f *factor) denied(what string, err error) {
 	f.t.Helper()
 	if !errors.Is(err, engines.ErrDenied) {
@@ -214,9 +220,164 @@ func TestSecondFactorLooksAgainWhoMayComeIn(t *testing.T) {
 			map[string]any{"method_id": f.method, "entity_id": f.entity})
 		f.denied("its secret destroyed", f.validate(id, f.code()))
 
-		must(t, f.c, f.root, engines.Delete, "sys/auth/userpass", nil)
+		sealNow(t, f.c)
+	})
+}
+
+// TestLoginThatWaitedIsRefusedWhenWhatItRestsOnHasChanged: the auth method is asked again, and nothing is left of the
+// login.
+func TestLoginThatWaitedIsRefusedWhenWhatItRestsOnHasChanged(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(f *factor)
+		kind   error
+	}{
+		{"deleted", func(f *factor) { must(f.t, f.c, f.root, engines.Delete, "auth/userpass/users/ann", nil) }, engines.ErrDenied},
+		{"another password", func(f *factor) {
+			must(f.t, f.c, f.root, engines.Update, "auth/userpass/users/ann/password", map[string]any{"password": "new"})
+		}, engines.ErrDenied},
+		{"other policies", func(f *factor) {
+			must(f.t, f.c, f.root, engines.Update, "auth/userpass/users/ann", map[string]any{"token_policies": "fewer"})
+		}, engines.ErrDenied},
+		{"other networks", func(f *factor) {
+			must(f.t, f.c, f.root, engines.Update, "auth/userpass/users/ann", map[string]any{"token_bound_cidrs": "10.0.0.0/8"})
+		}, engines.ErrDenied},
+		{"the entity deleted", func(f *factor) {
+			must(f.t, f.c, f.root, engines.Delete, "identity/entity/id/"+f.entity, nil)
+		}, engines.ErrDenied},
+		{"the method disabled", func(f *factor) { must(f.t, f.c, f.root, engines.Delete, "sys/auth/userpass", nil) },
+			engines.ErrFailed},
+		{"the method disabled and enabled", func(f *factor) {
+			must(f.t, f.c, f.root, engines.Delete, "sys/auth/userpass", nil)
+			must(f.t, f.c, f.root, engines.Update, "sys/auth/userpass", map[string]any{"type": "userpass"})
+			addUser(f.t, f.c, f.root, "ann")
+		}, engines.ErrFailed},
+		{"the method moved", func(f *factor) {
+			must(f.t, f.c, f.root, engines.Update, "sys/remount", map[string]any{"from": "auth/userpass", "to": "auth/moved"})
+			synctest.Wait()
+		}, engines.ErrFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFactor(t)
+				f.enforce("auth_method_types", "userpass")
+				id := f.request("ann")
+				tt.change(f)
+				before := f.tokens()
+				if err := f.validate(id, f.code()); !errors.Is(err, tt.kind) {
+					t.Errorf("with the right code: %v", err)
+				}
+				if after := f.tokens(); after != before {
+					t.Errorf("tokens before: %s, after: %s", before, after)
+				}
+				sealNow(t, f.c)
+			})
+		})
+	}
+}
+
+// TestLoginThatWasWithdrawnWaitsNoMore: what changed back does not bring it back.
+func TestLoginThatWasWithdrawnWaitsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFactor(t)
+		f.enforce("auth_method_types", "userpass")
+		id := f.request("ann")
+		must(t, f.c, f.root, engines.Update, "auth/userpass/users/ann", map[string]any{"token_policies": "fewer"})
+		f.denied("changed", f.validate(id, f.code()))
+		must(t, f.c, f.root, engines.Update, "auth/userpass/users/ann", map[string]any{"token_policies": ""})
+		time.Sleep(time.Minute)
 		if err := f.validate(id, f.code()); !errors.Is(err, engines.ErrInvalid) {
-			t.Errorf("its auth method gone: %v", err)
+			t.Errorf("changed back: %v", err)
+		}
+		// Somebody else's change is none of ann's business.
+		id = f.request("ann")
+		addUser(t, f.c, f.root, "bob")
+		if err := f.validate(id, f.code()); err != nil {
+			t.Error(err)
+		}
+		sealNow(t, f.c)
+	})
+}
+
+// TestRoleThatChangedWithdrawsItsWaitingLogins: of a secret id only one without limit can have been destroyed, for one
+// with few uses is gone when it is spent.
+func TestRoleThatChangedWithdrawsItsWaitingLogins(t *testing.T) {
+	for _, tt := range []struct {
+		name, uses string
+		change     func(f *factor, secretID any)
+		ok         bool
+	}{
+		{"nothing", "0", func(*factor, any) {}, true},
+		{"the last use", "1", func(*factor, any) {}, true},
+		{"one use of two", "2", func(*factor, any) {}, true},
+		{"role deleted", "0", func(f *factor, _ any) {
+			must(f.t, f.c, f.root, engines.Delete, "auth/approle/role/r", nil)
+		}, false},
+		{"policies", "1", func(f *factor, _ any) {
+			must(f.t, f.c, f.root, engines.Update, "auth/approle/role/r", map[string]any{"token_policies": "fewer"})
+		}, false},
+		{"role id", "1", func(f *factor, _ any) {
+			must(f.t, f.c, f.root, engines.Update, "auth/approle/role/r/role-id", map[string]any{"role_id": "other"})
+		}, false},
+		{"secret id destroyed", "0", func(f *factor, id any) {
+			must(f.t, f.c, f.root, engines.Update, "auth/approle/role/r/secret-id/destroy", map[string]any{"secret_id": id})
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFactor(t)
+				must(t, f.c, f.root, engines.Update, "auth/approle/role/r", map[string]any{"role_id": "r"})
+				accessor := must(t, f.c, f.root, engines.Read, "sys/auth/approle", nil).Data["accessor"]
+				f.write("identity/entity-alias",
+					map[string]any{"name": "r", "canonical_id": f.entity, "mount_accessor": accessor}, "id")
+				f.enforce("auth_method_types", "approle")
+				secretID := must(t, f.c, f.root, engines.Update, "auth/approle/role/r/secret-id",
+					map[string]any{"num_uses": tt.uses}).Data["secret_id"]
+				auth := must(t, f.c, "", engines.Update, "auth/approle/login",
+					map[string]any{"role_id": "r", "secret_id": secretID}).Auth
+				tt.change(f, secretID)
+				if err := f.validate(auth.MFA.RequestID, f.code()); (err == nil) != tt.ok {
+					t.Error(err)
+				} else if err != nil {
+					f.denied(tt.name, err)
+				}
+				sealNow(t, f.c)
+			})
+		})
+	}
+}
+
+// TestSecondFactorIsAskedForAfterAMerge: whom an enforcement names does not escape it by becoming part of another
+// entity, nor of one that becomes part of a third.
+func TestSecondFactorIsAskedForAfterAMerge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFactor(t)
+		f.enforce("identity_entity_ids", f.entity)
+		merge := func(from, name string) string {
+			to := f.write("identity/entity", map[string]any{"name": name}, "id")
+			must(t, f.c, f.root, engines.Update, "identity/entity/merge",
+				map[string]any{"from_entity_ids": []any{from}, "to_entity_id": to})
+			return to
+		}
+		waits := f.request("ann")
+		second := merge(f.entity, "second")
+		f.denied("who logged in before the merge", f.validate(waits, f.code()))
+		if f.request("ann") == "" {
+			t.Error("not asked after the merge")
+		}
+		addUser(t, f.c, f.root, "bob")
+		if f.request("bob") != "" {
+			t.Error("somebody else is asked")
+		}
+		third := merge(second, "third")
+		f.url = f.write("identity/mfa/method/totp/admin-generate", map[string]any{"method_id": f.method, "entity_id": third}, "url")
+		id := f.request("ann")
+		if id == "" {
+			t.Fatal("not asked after the second merge")
+		}
+		time.Sleep(time.Minute)
+		if err := f.validate(id, f.code()); err != nil {
+			t.Errorf("with the code of the entity that is left: %v", err)
 		}
 		sealNow(t, f.c)
 	})

@@ -8,36 +8,45 @@ import (
 	"coffer/auth/token"
 )
 
-// Who tells whose login an alias names and which groups he would be in after it, directly or not, without changing
-// anything. The id is "" for an alias that is new. It refuses the login of a disabled entity.
-func (s *Store) Who(ctx context.Context, a token.Alias) (id string, groups []string, err error) {
+// Someone is whom an alias names, as a login with it would find him.
+type Someone struct {
+	// ID is his entity's, "" for an alias that is new.
+	ID string
+	// Merged are the ids of entities that were merged into his.
+	Merged []string
+	// Groups are the ids of the groups he would be in after the login, directly or not.
+	Groups []string
+}
+
+// Who tells whose login an alias names, without changing anything. It refuses the login of a disabled entity.
+func (s *Store) Who(ctx context.Context, a token.Alias) (who Someone, err error) {
 	disabled := false
 	err = s.view(ctx, func(x *index) {
 		if e := x.entityOfLogin(factors{a.MountAccessor, folded(a.Name)}); e != nil {
-			id, disabled = e.ID, e.Disabled
+			who.ID, who.Merged, disabled = e.ID, slices.Clone(e.Merged), e.Disabled
 		}
-		direct := maps.Clone(x.memberships[id])
+		direct := maps.Clone(x.memberships[who.ID])
 		if direct == nil {
 			direct = make(idSet)
 		}
-		for _, group := range x.groupMoves(id, a) {
+		for _, group := range x.groupMoves(who.ID, a) {
 			if _, in := direct[group]; in {
 				delete(direct, group)
 			} else {
 				direct[group] = struct{}{}
 			}
 		}
-		groups = slices.Sorted(maps.Keys(x.above(slices.Sorted(maps.Keys(direct)))))
+		who.Groups = slices.Sorted(maps.Keys(x.above(slices.Sorted(maps.Keys(direct)))))
 	})
 	if err == nil && disabled {
 		err = errDisabledLogin
 	}
-	return id, groups, err
+	return who, err
 }
 
-// HasEntity reports whether there is an entity with that id.
+// HasEntity reports whether there is an entity with that id itself; one that was merged into another is none.
 func (s *Store) HasEntity(ctx context.Context, id string) (known bool, err error) {
-	err = s.view(ctx, func(x *index) { known = x.entity(id) != nil })
+	err = s.view(ctx, func(x *index) { known = x.entities[id] != nil })
 	return known, err
 }
 

@@ -161,6 +161,8 @@ func (s *Store) deleteEnforcement(ctx context.Context, _ *engines.Request, p nam
 type Subject struct {
 	// EntityID is "" for somebody identity does not know yet.
 	EntityID string
+	// Merged are the ids of entities that became part of his: what was asked of them is asked of him.
+	Merged []string
 	// Groups are the ids of all groups the entity is in, directly or not.
 	Groups []string
 	// Accessor and Type are the auth method's.
@@ -169,8 +171,11 @@ type Subject struct {
 
 func (e *enforcement) covers(w *Subject) bool {
 	return (w.EntityID != "" && slices.Contains(e.Entities, w.EntityID)) || slices.Contains(e.Accessors, w.Accessor) ||
-		slices.Contains(e.Types, w.Type) ||
-		slices.ContainsFunc(w.Groups, func(id string) bool { return slices.Contains(e.Groups, id) })
+		slices.Contains(e.Types, w.Type) || overlap(w.Merged, e.Entities) || overlap(w.Groups, e.Groups)
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(id string) bool { return slices.Contains(b, id) })
 }
 
 // Demand is what a login has to show: one factor of each enforcement.

@@ -18,7 +18,7 @@ import (
 
 // Identities tells who there is.
 type Identities interface {
-	// HasEntity reports whether there is an entity with that id, disabled or not.
+	// HasEntity reports whether there is an entity with that id, disabled or not, and not merged into another.
 	HasEntity(ctx context.Context, id string) (bool, error)
 	// HasGroup reports whether there is a group with that id.
 	HasGroup(ctx context.Context, id string) (bool, error)

@@ -21,8 +21,10 @@ const (
 type Waiting struct {
 	// Login is what the auth method granted, without what it does at once: Spend and Release are nil.
 	Login *engines.Login
-	// Mount is the auth method's path, Accessor its mount accessor; Path is that of the request.
-	Mount, Accessor, Path string
+	// Method is the auth method that granted it, a pointer.
+	Method engines.Engine
+	// Accessor is the method's mount accessor, Path that of the request.
+	Accessor, Path string
 
 	id      string
 	expires time.Time
