@@ -34,9 +34,9 @@
 // bytes), ${unmask:encoded:otp} (the token of generate-root, from two variables), ${patch:name:text} (variable name,
 // its end overwritten with text) and ${spoil:name} (variable name, a key in hex, with another beginning) compute, and
 // so do ${now:-60} (Unix time, a minute ago), ${query:name:state} (a parameter of the URL in a variable) and
-// ${pubkey:rsa} (the PEM of a key that signs tokens, for use inside JSON) and ${totp:name:-1} (the code of the otpauth URL
-// in a variable, one period ago). ${idp} is the address of a small OpenID
-// provider: see startProvider.
+// ${pubkey:rsa} (the PEM of a key that signs tokens, for use inside JSON), ${account:rsa} (a service account's key at
+// Google, for use inside JSON) and ${totp:name:-1} (the code of the otpauth URL in a variable, one period ago). ${idp} is
+// the address of a small OpenID provider: see startProvider.
 //
 // Directives start with "> ":
 //

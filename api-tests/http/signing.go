@@ -60,6 +60,31 @@ func publicPEM(name string) (string, error) {
 	return strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", `\n`), nil
 }
 
+// serviceAccount is the key of a service account at Google that signs with the key of that name, as it stands inside a
+// JSON text.
+func serviceAccount(name string) (string, error) {
+	keys, err := signingKeys()
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(keys[name])
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(map[string]string{
+		"type": "service_account", "client_email": "reader@project.example", "token_uri": "https://oauth2.googleapis.com/token",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+	})
+	if err != nil {
+		return "", err
+	}
+	text, err = json.Marshal(string(text))
+	if err != nil {
+		return "", err
+	}
+	return string(text[1 : len(text)-1]), nil
+}
+
 // signJWT makes a token of the claims. The key is a name of signingKeys, with "/" and an algorithm where it is not the
 // usual one: rsa/PS256. rsa/none leaves the signature out, rsa/HS256 takes the public key's text as a shared secret.
 func signJWT(key, claims string) (string, error) {

@@ -99,6 +99,8 @@ func (v *variables) compute(expression string) (string, error) {
 			v.set(expression, strings.ReplaceAll(text, `\n`, "\n")) // So that answers show the name.
 		}
 		return text, err
+	case "account":
+		return serviceAccount(args)
 	case "query":
 		name, parameter, _ := strings.Cut(args, ":")
 		address, err := url.Parse(v.values[name])

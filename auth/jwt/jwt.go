@@ -19,7 +19,7 @@ import (
 func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	return &method{
 		ctx: ctx, storage: cfg.Storage, logger: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs, locks: keylock.New(),
-		flows: newFlows(cfg.Now),
+		flows: newFlows(cfg.Now), google: defaultGoogle(),
 	}, nil
 }
 
@@ -33,6 +33,7 @@ type method struct {
 	ttls    engines.TTLs
 	locks   *keylock.Set
 	flows   *flows
+	google  googleAPI
 
 	mu sync.Mutex
 	// ready is the stored configuration put to work; nil until it is needed. Guarded by mu.

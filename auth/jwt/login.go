@@ -102,12 +102,17 @@ func (m *method) identify(
 	if err != nil {
 		return nil, engines.Invalid("%v", err)
 	}
+	if s.google != nil {
+		if err := s.google.addInfo(ctx, user, claims); err != nil {
+			return nil, engines.Invalid("failed to fetch user info: %v", err)
+		}
+	}
 	metadata, err := r.metadata(claims)
 	if err != nil {
 		return nil, engines.Invalid("%v", err)
 	}
 	metadata[reservedMetadata] = name
-	if err := m.specialGroups(ctx, s, r, claims, access); err != nil {
+	if err := s.specialGroups(ctx, r, user, claims, access); err != nil {
 		return nil, engines.Invalid("failed to fetch groups: %v", err)
 	}
 	groups, err := r.groups(claims)

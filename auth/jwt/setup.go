@@ -22,6 +22,8 @@ type setup struct {
 	keys []keySet
 	// provider is nil without a discovery URL.
 	provider *provider
+	// google is nil unless provider_config names Google Workspace.
+	google *google
 }
 
 func (m *method) asker(c *client) asker {
@@ -71,7 +73,25 @@ func (m *method) newSetup(c *config) (*setup, error) {
 			s.keys = append(s.keys, keys)
 		}
 	}
-	return s, nil
+	var err error
+	s.google, err = m.newDirectory(c)
+	return s, err
+}
+
+// newDirectory is how to ask Google's directory, nil where that is not wanted.
+func (m *method) newDirectory(c *config) (*google, error) {
+	if c.Provider["provider"] != providerGSuite {
+		return nil, nil //nolint:nilnil // most configurations have none
+	}
+	settings, err := parseGSuite(c.Provider)
+	if err != nil {
+		return nil, initializing(err)
+	}
+	client, err := newClient(m.google.roots, nil)
+	if err != nil {
+		return nil, err
+	}
+	return newGoogle(m.asker(client), settings, m.google.directory), nil
 }
 
 // probe asks whom the configuration names, so that a slip shows when it is made.
@@ -86,6 +106,11 @@ func (s *setup) probe(ctx context.Context) error {
 			if _, err := k.fetch(ctx); err != nil {
 				return engines.Invalid("error checking jwks URL %s", k.url)
 			}
+		}
+	}
+	if s.google != nil {
+		if err := s.google.check(); err != nil {
+			return initializing(err)
 		}
 	}
 	return nil

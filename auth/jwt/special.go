@@ -32,29 +32,32 @@ func (c *config) special() (string, error) {
 		return "", engines.Invalid("invalid provider_config: 'provider' field not found in provider_config")
 	}
 	switch name {
-	case providerAzure, providerSecureAuth, providerISAM:
+	case providerAzure, providerSecureAuth, providerISAM, providerGSuite:
 		return name, nil
-	case providerGSuite:
-		return "", engines.Invalid("invalid provider_config: provider %q is not served here: "+
-			"let the provider put the groups into the token, and name that claim in groups_claim", name)
 	default:
 		return "", engines.Invalid("invalid provider_config: provider %q not found in custom providers", name)
 	}
 }
 
-// shownProvider is provider_config as a read shows it. What could hold a secret is a provider's that is not served.
+// shownProvider is provider_config as a read shows it: without the secret, however its name is spelt.
 func (c *config) shownProvider() map[string]any {
-	if c.Provider == nil {
-		return map[string]any{}
+	shown := make(map[string]any, len(c.Provider))
+	for name, value := range c.Provider {
+		if !strings.EqualFold(name, serviceAccountField) {
+			shown[name] = value
+		}
 	}
-	return c.Provider
+	return shown
 }
 
 // specialGroups puts the groups claim into the form that others have it in, so that bound claims see it too.
-func (m *method) specialGroups(ctx context.Context, s *setup, r *role, claims map[string]any, access string) error {
+func (s *setup) specialGroups(ctx context.Context, r *role, user string, claims map[string]any, access string) error {
 	name, err := s.config.special()
 	if err != nil || name == "" || r.GroupsClaim == "" {
 		return err
+	}
+	if name == providerGSuite {
+		return s.google.fetchGroups(ctx, user, r.GroupsClaim, claims)
 	}
 	raw, ok := find(claims, r.GroupsClaim)
 	var groups []any
