@@ -106,20 +106,19 @@ func setClaim(claims map[string]any, name string, value any) {
 // azureGroups asks Microsoft for the groups of a user who is in too many for a token: the token says instead where
 // to ask (OpenID Connect Core 5.6.2), and the access token says for whom.
 func (s *setup) azureGroups(ctx context.Context, claim string, claims map[string]any, access string) ([]any, error) {
-	missing := fmt.Errorf("%q claim not found in token", claim)
 	names, _ := claims["_claim_names"].(map[string]any)
 	source, ok := names[strings.TrimPrefix(claim, "/")].(string)
 	if !ok {
-		return nil, missing
+		return nil, fmt.Errorf("unable to get claim sources: unable to locate groups claim %q in _claim_names", claim)
 	}
 	sources, _ := claims["_claim_sources"].(map[string]any)
 	place, _ := sources[source].(map[string]any)
 	endpoint, ok := place["endpoint"].(string)
 	if !ok {
-		return nil, missing
+		return nil, fmt.Errorf("unable to get claim sources: unable to locate /_claim_sources/%s/endpoint in claims", source)
 	}
 	if access == "" {
-		return nil, fmt.Errorf("%w, and there is no access token to ask for it with", missing)
+		return nil, fmt.Errorf("%q claim not found in token, and there is no access token to ask for it with", claim)
 	}
 	address, err := graphURL(endpoint)
 	if err != nil {
