@@ -28,7 +28,7 @@ type config struct {
 	Connect       time.Duration      `json:"connect"`
 	Request       time.Duration      `json:"request"`
 	Token         auth.TokenSettings `json:"token"`
-	// Rotation are settings of Vault's rotation of the bind password, which are kept and shown.
+	// Rotation is about new passwords of the account.
 	Rotation rotation `json:"rotation"`
 }
 
@@ -44,8 +44,10 @@ type tlsConfig struct {
 
 // account is how the mount itself binds.
 type account struct {
-	DN           string `json:"dn,omitempty"`
-	Password     string `json:"password,omitempty"`
+	DN       string `json:"dn,omitempty"`
+	Password string `json:"password,omitempty"`
+	// Next is the password that a rotation is about to set, or has set without being sure: see rotate.go.
+	Next         string `json:"next,omitempty"`
 	DenyNullBind bool   `json:"deny_null_bind"`
 }
 
@@ -73,7 +75,13 @@ type groupSearch struct {
 
 type rotation struct {
 	PasswordPolicy string `json:"password_policy,omitempty"`
-	URL            string `json:"url,omitempty"`
+	// URL is where the bind password is changed; "" for where people log in.
+	URL string `json:"url,omitempty"`
+	// What follows is about rotation by itself, which is not there: it is kept while it is disabled.
+	Disabled bool          `json:"disabled,omitempty"`
+	Period   time.Duration `json:"period,omitempty"`
+	Schedule string        `json:"schedule,omitempty"`
+	Window   time.Duration `json:"window,omitempty"`
 }
 
 // Defaults of a mount that was not configured.
@@ -120,8 +128,8 @@ func (e *engine) readConfig(ctx context.Context, _ *engines.Request, _ engines.N
 		"case_sensitive_names": c.CaseSensitive, "dereference_aliases": c.Deref,
 		"connection_timeout": int64(c.Connect / time.Second), "request_timeout": int64(c.Request / time.Second),
 		"password_policy": c.Rotation.PasswordPolicy, "rotation_url": c.Rotation.URL,
-		// The bind password is not rotated by itself.
-		"disable_automated_rotation": false, "rotation_period": 0, "rotation_schedule": "", "rotation_window": 0,
+		"disable_automated_rotation": c.Rotation.Disabled, "rotation_period": int64(c.Rotation.Period / time.Second),
+		"rotation_schedule": c.Rotation.Schedule, "rotation_window": int64(c.Rotation.Window / time.Second),
 	}
 	c.Token.Show(data)
 	return &engines.Response{Data: data, Warnings: c.warnings()}, nil
@@ -174,8 +182,12 @@ type groupSearchParams struct {
 }
 
 type rotationParams struct {
-	PasswordPolicy *string `param:"password_policy" help:"Kept for compatibility."`
-	URL            *string `param:"rotation_url" help:"Kept for compatibility."`
+	PasswordPolicy *string        `param:"password_policy" help:"There are none: rotate-root works without one alone."`
+	URL            *string        `param:"rotation_url" help:"Address for changing the bind password, if it is another."`
+	Disabled       *bool          `param:"disable_automated_rotation" help:"Rotation by itself is not there anyway."`
+	Period         *time.Duration `param:"rotation_period" help:"Kept while automated rotation is disabled."`
+	Schedule       *string        `param:"rotation_schedule" help:"Kept while automated rotation is disabled."`
+	Window         *time.Duration `param:"rotation_window" help:"Kept while automated rotation is disabled."`
 }
 
 func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configParams) (*engines.Response, error) {
@@ -188,6 +200,9 @@ func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 	}
 	p.apply(c)
 	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := p.checkRotation(c); err != nil {
 		return nil, err
 	}
 	if err := c.Token.Set(p.TokenParams, auth.OldTokenParams{}); err != nil {
@@ -218,6 +233,9 @@ func (p *configParams) apply(c *config) {
 	set(&c.Deref, p.Deref)
 	set(&c.Connect, p.Connect)
 	set(&c.Request, p.Request)
+	if p.DN != nil || p.Password != nil {
+		c.Account.Next = "" // what a rotation left is about the account as it was
+	}
 	set(&c.Account.DN, p.DN)
 	set(&c.Account.Password, p.Password)
 	set(&c.Account.DenyNullBind, p.DenyNullBind)
@@ -243,8 +261,13 @@ func (p *configParams) apply(c *config) {
 	set(&c.Groups.TokenGroups, g.TokenGroups)
 	set(&c.Groups.OldCN, g.OldCN)
 	set(&c.Groups.PageSize, g.PageSize)
-	set(&c.Rotation.PasswordPolicy, p.PasswordPolicy)
-	set(&c.Rotation.URL, p.URL)
+	r := &p.rotationParams
+	set(&c.Rotation.PasswordPolicy, r.PasswordPolicy)
+	set(&c.Rotation.URL, r.URL)
+	set(&c.Rotation.Disabled, r.Disabled)
+	set(&c.Rotation.Period, r.Period)
+	set(&c.Rotation.Schedule, r.Schedule)
+	set(&c.Rotation.Window, r.Window)
 }
 
 // tlsVersions are the names of versions. Older ones than 1.2 are not spoken: as a lower bound they stand for it.

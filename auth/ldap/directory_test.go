@@ -79,6 +79,11 @@ type directory struct {
 	more     []entry
 	onSearch func(*gldap.ResponseWriter, *gldap.Request) bool
 	onBind   func(*gldap.ResponseWriter, *gldap.Request) bool
+	// onModify answers in place of the server, after it has done what it was asked for if it is to.
+	onModify func(do func() int) (code int, silent bool)
+	// active makes it say that it is Active Directory, and change passwords only as that does.
+	active    bool
+	passwords *passwords
 }
 
 // recorder gathers what clients asked the server in the process for.
@@ -169,7 +174,7 @@ func newDirectory(t testing.TB, change func(*directory)) *directory {
 		t.Fatal(err)
 	}
 	conf := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	d := &directory{certificate: string(certificate), binds: &recorder{}}
+	d := &directory{certificate: string(certificate), binds: &recorder{}, passwords: &passwords{of: map[string]string{}}}
 	if change != nil {
 		change(d)
 	}
@@ -188,7 +193,7 @@ func newDirectory(t testing.TB, change func(*directory)) *directory {
 			_ = w.Write(response)
 			_ = r.StartTLS(conf)
 		}
-		if err := errors.Join(mux.Bind(d.bind), mux.Search(d.search),
+		if err := errors.Join(mux.Bind(d.bind), mux.Search(d.search), mux.Modify(d.modify),
 			mux.ExtendedOperation(startTLS, gldap.ExtendedOperationStartTLS), server.Router(mux)); err != nil {
 			t.Fatal(err)
 		}
@@ -225,10 +230,8 @@ func (d *directory) bind(w *gldap.ResponseWriter, r *gldap.Request) {
 		response.SetResultCode(gldap.ResultSuccess)
 		return
 	}
-	for _, e := range slices.Concat(tree, d.more) {
-		if sameDN(e.dn, m.UserName) && slices.Contains(e.values["userPassword"], string(m.Password)) {
-			response.SetResultCode(gldap.ResultSuccess)
-		}
+	if d.isPassword(m.UserName, string(m.Password)) {
+		response.SetResultCode(gldap.ResultSuccess)
 	}
 }
 
@@ -240,6 +243,15 @@ func (d *directory) search(w *gldap.ResponseWriter, r *gldap.Request) {
 		return
 	}
 	if d.onSearch != nil && d.onSearch(w, r) {
+		response.SetResultCode(gldap.ResultSuccess)
+		return
+	}
+	if m.BaseDN == "" && m.Scope == gldap.BaseObject {
+		root := r.NewSearchResponseEntry("")
+		if d.active {
+			root.AddAttribute("supportedCapabilities", []string{"1.2.840.113556.1.4.1670", "1.2.840.113556.1.4.800"})
+		}
+		_ = w.Write(root)
 		response.SetResultCode(gldap.ResultSuccess)
 		return
 	}
@@ -366,7 +378,7 @@ allow bind_anon_cred bind_anon_dn
 database mdb
 suffix %q
 directory %s
-access to attrs=userPassword by anonymous auth by * none
+access to attrs=userPassword by self write by anonymous auth by * none
 access to * by * read
 `, certFile, keyFile, base, data))
 	var ldif strings.Builder

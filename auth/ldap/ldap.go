@@ -44,6 +44,8 @@ func (e *engine) Routes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config", "How to find people and groups in the directory, and what tokens they get.",
 			engines.OnRead(e.readConfig), engines.OnUpdate(e.writeConfig)),
+		engines.Path("config/rotate-root", "Give the account at binddn a new password that nobody else knows.",
+			engines.OnUpdate(e.rotateRoot)),
 		engines.Path("login/{username+}", "Log in with a name and password of the directory.",
 			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login), engines.Unauthenticated()),
 		engines.Path("users", "List the users who have policies or groups here.", engines.OnList(e.listUsers)),

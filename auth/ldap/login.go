@@ -231,8 +231,8 @@ func identify(ctx context.Context, c *config, username, password string) (*perso
 	}
 	// From here on the password is proven, and what fails is the directory's or the operator's.
 	if c.service() {
-		if err := d.bind(c.Account.DN, c.Account.Password); err != nil {
-			return nil, fmt.Errorf("%w: %w", errService, err)
+		if err := d.bindService(); err != nil {
+			return nil, err
 		}
 	}
 	dn, err := d.entryName(bindDN, username)
@@ -308,6 +308,9 @@ func (d *directory) bindService() error {
 	var err error
 	if a := &d.config.Account; a.Password != "" {
 		err = d.bind(a.DN, a.Password)
+		if a.Next != "" && goldap.IsErrorWithCode(err, goldap.LDAPResultInvalidCredentials) {
+			err = d.bind(a.DN, a.Next) // a rotation has set it and was cut off
+		}
 	} else {
 		err = d.conn.UnauthenticatedBind(a.DN)
 	}
