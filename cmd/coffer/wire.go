@@ -88,8 +88,8 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			Sanitized:       sanitized(cfg),
 			Lockout: func(method string) lockout.Policy {
 				l := cfg.Lockout(method)
-				return lockout.Policy{Disabled: l.Disabled, Threshold: l.Threshold, Duration: l.Duration,
-					CounterReset: l.CounterReset}
+				return lockout.Policy{Disabled: l.Disabled, Forced: l.Forced, Threshold: l.Threshold,
+					Duration: l.Duration, CounterReset: l.CounterReset}
 			},
 		},
 		Build: core.Build{Version: vaultVersion, Date: date},

@@ -39,7 +39,7 @@ type Config struct {
 	Leases    Leases
 	Telemetry Telemetry
 	// UserLockouts holds the stanzas as written, keyed by auth method type; "all" is the fallback.
-	UserLockouts map[string]UserLockout
+	UserLockouts map[string]LockoutStanza
 	// PIDFile is where the process writes its id, or "".
 	PIDFile string
 	// UI turns the web page on.
@@ -48,8 +48,9 @@ type Config struct {
 	DisableMlock bool
 	// RawStorageEndpoint serves sys/raw.
 	RawStorageEndpoint bool
-	// DisableUserLockout turns the lockout off for all methods (VAULT_DISABLE_USER_LOCKOUT).
-	DisableUserLockout bool
+	// DisableUserLockout turns the lockout off, or on, for all methods whatever else says (VAULT_DISABLE_USER_LOCKOUT);
+	// nil for neither.
+	DisableUserLockout *bool
 }
 
 // Storage says where the server keeps its data.
@@ -151,6 +152,15 @@ type UserLockout struct {
 	CounterReset time.Duration
 	// Disabled turns the lockout off.
 	Disabled bool
+	// Forced is set when the lockout is on whatever the tuning of a mount says.
+	Forced bool
+}
+
+// LockoutStanza is a user_lockout stanza. What is 0 or nil was left out.
+type LockoutStanza struct {
+	Threshold              uint64
+	Duration, CounterReset time.Duration
+	Disable                *bool
 }
 
 // Listener is one TCP address that the API is served on.

@@ -20,7 +20,7 @@ func defaults() *Config {
 		Log:          Log{Level: slog.LevelInfo, Format: LogText},
 		Leases:       Leases{DefaultTTL: DefaultLeaseTTL, MaxTTL: DefaultLeaseTTL},
 		Telemetry:    Telemetry{MetricsPrefix: "vault", PrometheusRetention: defaultRetention},
-		UserLockouts: map[string]UserLockout{},
+		UserLockouts: map[string]LockoutStanza{},
 	}
 }
 
@@ -161,7 +161,7 @@ func decodeTelemetry(top *scope, t *Telemetry) {
 	s.finish()
 }
 
-func decodeLockouts(top *scope, lockouts map[string]UserLockout) {
+func decodeLockouts(top *scope, lockouts map[string]LockoutStanza) {
 	for _, s := range top.labelled("user_lockout") {
 		switch s.label {
 		case "all", "approle", "ldap", "userpass":
@@ -171,11 +171,11 @@ func decodeLockouts(top *scope, lockouts map[string]UserLockout) {
 		}
 		// What a method's stanza leaves out comes from "all", see Lockout.
 		threshold := 0
-		var l UserLockout
+		var l LockoutStanza
 		s.integer("lockout_threshold", &threshold, 0, 1_000_000)
 		s.duration("lockout_duration", &l.Duration, 0, maxTTL)
 		s.duration("lockout_counter_reset", &l.CounterReset, 0, maxTTL)
-		s.boolean("disable_lockout", &l.Disabled)
+		l.Disable = s.optional("disable_lockout")
 		s.finish()
 		l.Threshold = uint64(threshold)
 		lockouts[s.label] = l
@@ -183,11 +183,12 @@ func decodeLockouts(top *scope, lockouts map[string]UserLockout) {
 }
 
 // Lockout is the policy for an auth method type: its own stanza, completed by the one for "all", completed
-// by Vault's defaults of 5 failures, 15 minutes and 15 minutes.
+// by Vault's defaults of 5 failures, 15 minutes and 15 minutes. The environment has the last word on whether there is
+// a lockout at all, as in Vault.
 func (c *Config) Lockout(method string) UserLockout {
 	own, all := c.UserLockouts[method], c.UserLockouts["all"]
 	l := UserLockout{Threshold: 5, Duration: 15 * time.Minute, CounterReset: 15 * time.Minute}
-	for _, part := range []UserLockout{all, own} {
+	for _, part := range []LockoutStanza{all, own} {
 		if part.Threshold != 0 {
 			l.Threshold = part.Threshold
 		}
@@ -197,7 +198,12 @@ func (c *Config) Lockout(method string) UserLockout {
 		if part.CounterReset != 0 {
 			l.CounterReset = part.CounterReset
 		}
+		if part.Disable != nil {
+			l.Disabled = *part.Disable
+		}
 	}
-	l.Disabled = c.DisableUserLockout || all.Disabled || own.Disabled
+	if c.DisableUserLockout != nil {
+		l.Disabled, l.Forced = *c.DisableUserLockout, !*c.DisableUserLockout
+	}
 	return l
 }

@@ -43,9 +43,13 @@ func override(c *Config, env func(string) string, rep *report) {
 	default:
 		rep.fail(pos, "VAULT_SEAL_TYPE", "unsupported seal; %s", supportedSeals)
 	}
+	var lockout bool
+	if env("VAULT_DISABLE_USER_LOCKOUT") != "" {
+		c.DisableUserLockout = &lockout
+	}
 	for name, dst := range map[string]*bool{
 		"VAULT_DISABLE_MLOCK":        &c.DisableMlock,
-		"VAULT_DISABLE_USER_LOCKOUT": &c.DisableUserLockout,
+		"VAULT_DISABLE_USER_LOCKOUT": &lockout,
 		"VAULT_RAW_STORAGE_ENDPOINT": &c.RawStorageEndpoint,
 		"VAULT_UI":                   &c.UI,
 	} {

@@ -155,9 +155,9 @@ func TestLoadEveryKey(t *testing.T) {
 		Log:       Log{Level: loglevel.Trace, Format: LogJSON, File: "logs/"},
 		Leases:    Leases{DefaultTTL: time.Hour, MaxTTL: 2 * time.Hour},
 		Telemetry: Telemetry{PrometheusRetention: 24 * time.Hour, DisableHostname: true, MetricsPrefix: "coffer"},
-		UserLockouts: map[string]UserLockout{
+		UserLockouts: map[string]LockoutStanza{
 			"all":      {Threshold: 10, Duration: 10 * time.Minute, CounterReset: 11 * time.Minute},
-			"userpass": {Threshold: 3, Disabled: true},
+			"userpass": {Threshold: 3, Disable: new(true)},
 		},
 		PIDFile:            "coffer.pid",
 		UI:                 true,
@@ -279,7 +279,7 @@ ui        = true`)
 	}
 	compare(t, got.Cluster, Cluster{APIAddr: "http://env:8200", ClusterAddr: "https://env:8201"})
 	compare(t, got.Log, Log{Level: slog.LevelDebug, Format: LogJSON})
-	if !got.DisableMlock || !got.RawStorageEndpoint || !got.DisableUserLockout || got.UI {
+	if !got.DisableMlock || !got.RawStorageEndpoint || got.DisableUserLockout == nil || !*got.DisableUserLockout || got.UI {
 		t.Errorf("switches: %+v", got)
 	}
 	old, _, err := Load([]string{path}, envOf(map[string]string{"VAULT_ADVERTISE_ADDR": "http://older:8200"}))
@@ -329,10 +329,10 @@ func TestLoadDev(t *testing.T) {
 }
 
 func TestLockout(t *testing.T) {
-	c := &Config{UserLockouts: map[string]UserLockout{
+	c := &Config{UserLockouts: map[string]LockoutStanza{
 		"all":      {Threshold: 10, Duration: time.Hour},
 		"userpass": {Threshold: 3},
-		"ldap":     {Disabled: true},
+		"ldap":     {Disable: new(true)},
 	}}
 	compare(t, c.Lockout("userpass"), UserLockout{Threshold: 3, Duration: time.Hour, CounterReset: 15 * time.Minute})
 	compare(t, c.Lockout("approle"), UserLockout{Threshold: 10, Duration: time.Hour, CounterReset: 15 * time.Minute})
@@ -341,7 +341,28 @@ func TestLockout(t *testing.T) {
 	}
 	compare(t, (&Config{}).Lockout("x"),
 		UserLockout{Threshold: 5, Duration: 15 * time.Minute, CounterReset: 15 * time.Minute})
-	if !(&Config{DisableUserLockout: true}).Lockout("x").Disabled {
-		t.Error("the switch for all should reach every method")
+}
+
+// TestWhoDisablesTheLockout: the environment before a method's own stanza before "all", as real Vault has it.
+func TestWhoDisablesTheLockout(t *testing.T) {
+	for _, tt := range []struct {
+		environment, own, all *bool
+		disabled, forced      bool
+	}{
+		{nil, nil, nil, false, false},
+		{nil, nil, new(true), true, false},
+		{nil, new(true), nil, true, false},
+		{nil, new(true), new(false), true, false},
+		{nil, new(false), new(true), false, false},
+		{new(true), nil, nil, true, false},
+		{new(true), new(false), new(false), true, false},
+		{new(false), nil, new(true), false, true},
+		{new(false), new(true), nil, false, true},
+	} {
+		c := &Config{DisableUserLockout: tt.environment,
+			UserLockouts: map[string]LockoutStanza{"all": {Disable: tt.all}, "userpass": {Disable: tt.own}}}
+		if l := c.Lockout("userpass"); l.Disabled != tt.disabled || l.Forced != tt.forced {
+			t.Errorf("%+v: %+v", tt, l)
+		}
 	}
 }

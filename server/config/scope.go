@@ -106,17 +106,24 @@ func (s *scope) str(key string, dst *string) {
 }
 
 func (s *scope) boolean(key string, dst *bool) {
+	if b := s.optional(key); b != nil {
+		*dst = *b
+	}
+}
+
+// optional is a boolean, nil when the key is absent or wrong.
+func (s *scope) optional(key string) *bool {
 	const expected = "true or false"
 	v, ok := s.scalar(key, expected, kindBool, kindString, kindNumber)
 	if !ok {
-		return
+		return nil
 	}
 	b, err := parseutil.ParseBool(v.text)
 	if err != nil {
 		s.fail(key, "expected %s, got %q", expected, v.text)
-		return
+		return nil
 	}
-	*dst = b
+	return &b
 }
 
 // duration accepts "1h", "2d", 3600 and "3600"; seconds when there is no unit.

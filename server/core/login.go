@@ -88,6 +88,6 @@ func (s *session) lockoutAt(e *mounts.Entry) lockout.Policy {
 			*to = time.Duration(n) * time.Second
 		}
 	}
-	p.Disabled = p.Disabled || tuned[mounts.LockoutDisable] == "true"
+	p.Disabled = p.Disabled || tuned[mounts.LockoutDisable] == "true" && !p.Forced
 	return p
 }

@@ -28,6 +28,8 @@ const maxCounters = 10_000
 type Policy struct {
 	// Disabled turns counting off.
 	Disabled bool
+	// Forced is set when the tuning of a mount must not turn counting off.
+	Forced bool
 	// Threshold is how many failures in a row lock a user out.
 	Threshold uint64
 	// Duration is how long a lock lasts after the last failure.
