@@ -6,10 +6,13 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,22 +214,46 @@ func (q *question) askServer(ctx context.Context, server string) (answer, error)
 	}
 }
 
-// errStatus is returned for an answer with another HTTP status than 200.
-var errStatus = errors.New("unexpected HTTP status")
+// errStatus is returned for an answer with another HTTP status than 200, errMethod for 405.
+var (
+	errStatus = errors.New("unexpected HTTP status")
+	errMethod = fmt.Errorf("%w %d", errStatus, http.StatusMethodNotAllowed)
+)
 
+// maxInURL is how long a request may be in a URL (RFC 6960, A.1).
+const maxInURL = 255
+
+// send asks by POST, which nothing on the way answers from a cache, and a server that does not take that by GET.
 func (q *question) send(ctx context.Context, server string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server, bytes.NewReader(q.body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/ocsp-request")
+	raw, err := q.do(req)
+	inURL := url.QueryEscape(base64.StdEncoding.EncodeToString(q.body))
+	if !errors.Is(err, errMethod) || len(inURL) > maxInURL {
+		return raw, err
+	}
+	req, err = http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+"/"+inURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	return q.do(req)
+}
+
+func (q *question) do(req *http.Request) ([]byte, error) {
 	req.Header.Set("Accept", "application/ocsp-response")
 	resp, err := q.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusMethodNotAllowed:
+		return nil, errMethod
+	default:
 		return nil, fmt.Errorf("%w %d", errStatus, resp.StatusCode)
 	}
 	return readBounded(resp.Body, maxStatus)

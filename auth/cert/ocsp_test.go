@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/base64"
 	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -238,6 +241,44 @@ func TestAnswersAreRemembered(t *testing.T) {
 	}
 	if got := server.asked.Load(); got != 3 {
 		t.Errorf("asked %d times", got)
+	}
+}
+
+// TestServersThatTakeNoPOST are asked by GET (RFC 6960, A.1), whatever their address ends in.
+func TestServersThatTakeNoPOST(t *testing.T) {
+	ca := issue(t, nil, 1, "ca", authority)
+	alice := issue(t, ca, 10, "alice")
+	for _, path := range []string{"", "/", "/ocsp"} {
+		var asked []string
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.Method)
+			if r.Method != http.MethodGet {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			text, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), strings.TrimSuffix(path, "/")+"/"))
+			if err != nil {
+				t.Error(err)
+			}
+			raw, err := base64.StdEncoding.DecodeString(text)
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := ocsp.ParseRequest(raw); err != nil {
+				t.Errorf("%s: %v", r.URL, err)
+			}
+			_, _ = w.Write(response(t, ca, ca, nil, 10, ocsp.Good))
+		}))
+		m := newMount(t, nil, nil)
+		m.write(t, "certs/web", map[string]any{"certificate": ca.pem(), "ocsp_enabled": true,
+			"ocsp_servers_override": server.URL + path})
+		if _, err := m.login(t, "", as(alice)); err != nil {
+			t.Errorf("%q: %v", path, err)
+		}
+		server.Close()
+		if !slices.Equal(asked, []string{http.MethodPost, http.MethodGet}) {
+			t.Errorf("%q: asked by %v", path, asked)
+		}
 	}
 }
 
