@@ -32,10 +32,17 @@ var (
 
 func rotationError(text string) error { return engines.Failed("1 error occurred:\n\t* %s\n\n", text) }
 
+// scheduleFields is how many fields a schedule of cron has.
+const scheduleFields = 5
+
 // checkRotation refuses what Vault's community edition refuses: to rotate by itself.
 func (p *rotationParams) checkRotation(c *config) error {
 	period, window := p.Period != nil && *p.Period > 0, p.Window != nil && *p.Window > 0
 	schedule := p.Schedule != nil && *p.Schedule != ""
+	var fields []string
+	if schedule && !strings.HasPrefix(*p.Schedule, "@") { // such as @daily
+		fields = strings.Fields(*p.Schedule)
+	}
 	switch {
 	case period && schedule:
 		return errBothRotation
@@ -43,6 +50,9 @@ func (p *rotationParams) checkRotation(c *config) error {
 		return errWindowPeriod
 	case window && !schedule:
 		return errWindowAlone
+	case fields != nil && len(fields) != scheduleFields:
+		return rotationError(fmt.Sprintf("failed to parse provided rotation_schedule: expected exactly %d fields, "+
+			"found %d: %v", scheduleFields, len(fields), fields))
 	case !c.Rotation.Disabled && (c.Rotation.Period > 0 || c.Rotation.Schedule != ""):
 		return errAutomated
 	}

@@ -64,7 +64,7 @@ func (r *run) admit(ctx context.Context, l *engines.Login) (*engines.Auth, []str
 		return s.issue(ctx, l, r.mount, r.call.Path)
 	}
 	id := s.mfa.Wait(mfa.Waiting{
-		Login: l, Method: r.mount.Engine(), Accessor: r.mount.Entry.Accessor, Path: r.call.Path,
+		Login: l, Method: r.mount.Engine(), Entity: entity, Accessor: r.mount.Entry.Accessor, Path: r.call.Path,
 	})
 	requirement, err := s.mfa.Requirement(ctx, demand, id)
 	if err != nil {
@@ -126,6 +126,8 @@ type secondFactors struct{ *session }
 var (
 	errNoRequest = engines.Invalid("invalid request ID")
 	errNoDemand  = engines.Failed("found nil or empty MFAEnforcement configuration")
+	// errNoEntity refuses the login of somebody whose entity or alias was deleted.
+	errNoEntity = engines.Failed("MFA validation failed. entity not found: <nil>")
 	// errNoMethod refuses a login whose auth method was disabled, moved or set up anew.
 	errNoMethod = engines.Failed("failed to find MFAEnforcement configuration")
 )
@@ -164,8 +166,11 @@ func (f secondFactors) complete(ctx context.Context, w *mfa.Waiting, factors mfa
 	if err != nil {
 		return nil, err
 	}
-	if demand == nil {
+	switch {
+	case demand == nil:
 		return nil, errNoDemand
+	case entity == "" && w.Entity != "":
+		return nil, withdrawnError{errNoEntity}
 	}
 	if err := f.mfa.Satisfy(ctx, demand, entity, factors); err != nil {
 		return nil, err

@@ -244,7 +244,7 @@ func TestLoginThatWaitedIsRefusedWhenWhatItRestsOnHasChanged(t *testing.T) {
 		}, engines.ErrDenied},
 		{"the entity deleted", func(f *factor) {
 			must(f.t, f.c, f.root, engines.Delete, "identity/entity/id/"+f.entity, nil)
-		}, engines.ErrDenied},
+		}, engines.ErrFailed},
 		{"the method disabled", func(f *factor) { must(f.t, f.c, f.root, engines.Delete, "sys/auth/userpass", nil) },
 			engines.ErrFailed},
 		{"the method disabled and enabled", func(f *factor) {

@@ -23,6 +23,8 @@ type Waiting struct {
 	Login *engines.Login
 	// Method is the auth method that granted it, a pointer.
 	Method engines.Engine
+	// Entity is the id of whose login it was, "" for somebody new.
+	Entity string
 	// Accessor is the method's mount accessor, Path that of the request.
 	Accessor, Path string
 
