@@ -136,7 +136,11 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.requestTimeout())
 	defer cancel()
+	pending := c.Account.Next
 	who, err := identify(ctx, c, username, password)
+	if pending != "" && c.Account.Next == "" {
+		e.adopt(ctx, pending)
+	}
 	switch {
 	case errors.Is(err, errUser):
 		e.log.Debug("a login was refused", slog.String("username", username), slog.Any("error", err))
@@ -309,7 +313,9 @@ func (d *directory) bindService() error {
 	if a := &d.config.Account; a.Password != "" {
 		err = d.bind(a.DN, a.Password)
 		if a.Next != "" && goldap.IsErrorWithCode(err, goldap.LDAPResultInvalidCredentials) {
-			err = d.bind(a.DN, a.Next) // a rotation has set it and was cut off
+			if err = d.bind(a.DN, a.Next); err == nil {
+				a.Password, a.Next = a.Next, "" // a rotation has set it and was cut off: see adopt
+			}
 		}
 	} else {
 		err = d.conn.UnauthenticatedBind(a.DN)

@@ -96,22 +96,41 @@ func (e *engine) rotateRoot(ctx context.Context, _ *engines.Request, _ engines.N
 }
 
 // settle finds out which of two passwords is right when the last rotation was cut off, and stores it as the only one.
-// It returns the configuration with it.
+// It returns the configuration with it. The newer one is tried first: directories may take an old password for a
+// while after they have a new one.
 func (e *engine) settle(ctx context.Context, c *config) (*config, error) {
 	if c.Account.Next == "" {
 		return c, nil
 	}
-	first := *c
-	first.Account.Next = ""
-	err := first.tryAccount(ctx)
+	settled := *c
+	settled.Account.Password, settled.Account.Next = c.Account.Next, ""
+	err := settled.tryAccount(ctx)
 	if goldap.IsErrorWithCode(err, goldap.LDAPResultInvalidCredentials) {
-		first.Account.Password = c.Account.Next
-		err = first.tryAccount(ctx)
+		settled.Account.Password = c.Account.Password
+		err = settled.tryAccount(ctx)
 	}
 	if err != nil {
 		return nil, e.told(err)
 	}
-	return &first, e.put(ctx, configKey, &first)
+	return &settled, e.put(ctx, configKey, &settled)
+}
+
+// adopt stores as the only password the next one of a rotation that was cut off, after a login found it to be right
+// and the other wrong: else each login would try a wrong one, and directories lock an account for that.
+func (e *engine) adopt(ctx context.Context, next string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	lock := e.locks.Of(configKey)
+	lock.Lock()
+	defer lock.Unlock()
+	c, err := e.config(ctx)
+	if err == nil && c.Account.Next == next {
+		c.Account.Password, c.Account.Next = next, ""
+		err = e.put(ctx, configKey, c)
+	}
+	if err != nil {
+		e.log.Error("the bind password that is right could not be stored as the only one", slog.Any("error", err))
+	}
 }
 
 // tryAccount binds as the account.

@@ -150,6 +150,17 @@ func TestRotationThatIsCutOff(t *testing.T) {
 			if tt.want != unknown {
 				return
 			}
+			// A login that found out keeps it: a wrong password is not tried again and again.
+			if kept := strings.Contains(stored(t, s), `"next"`); kept != (tt.name == "silence") {
+				t.Errorf("after a login the next password is kept: %v", kept)
+			}
+			d.binds.take()
+			if got := outcome(m.login(t.Context(), "alice", "wonderland")); got != alicesLogin {
+				t.Errorf("the second login: %s", got)
+			}
+			if binds := d.binds.take(); len(binds) != 3 {
+				t.Errorf("%d binds, want the account's, alice's, and the account's again", len(binds))
+			}
 			// Without an answer there is no third password.
 			before := stored(t, s)
 			m.write(t, "config", map[string]any{"rotation_url": "ldap://127.0.0.1:1"})
