@@ -77,7 +77,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 // load reads methods and enforcements; the caller holds changing, or is New.
 func (s *Store) load(ctx context.Context) error {
 	methods, enforcements := make(map[string]*method), make(map[string]*enforcement)
-	err := s.each(ctx, methodFolder, func(id string, b []byte) error {
+	err := storage.Each(ctx, s.cfg.Storage, methodFolder, func(id string, b []byte) error {
 		m, err := decodeMethod(id, b)
 		methods[id] = m
 		return err
@@ -85,7 +85,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.each(ctx, enforcementFolder, func(name string, b []byte) error {
+	err = storage.Each(ctx, s.cfg.Storage, enforcementFolder, func(name string, b []byte) error {
 		e, err := decodeEnforcement(name, b)
 		enforcements[name] = e
 		return err
@@ -96,23 +96,6 @@ func (s *Store) load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.methods, s.enforcements, s.doubtful = methods, enforcements, false
-	return nil
-}
-
-func (s *Store) each(ctx context.Context, folder string, visit func(name string, b []byte) error) error {
-	names, err := s.cfg.Storage.List(ctx, folder, "", 0)
-	if err != nil {
-		return fmt.Errorf("mfa: list %s: %w", folder, err)
-	}
-	for _, name := range names {
-		b, err := s.cfg.Storage.Get(ctx, folder+name)
-		if err != nil {
-			return fmt.Errorf("mfa: read %s%s: %w", folder, name, err)
-		}
-		if err := visit(name, b); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

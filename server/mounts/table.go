@@ -126,22 +126,15 @@ func (t *Table) Builtin(e Entry, build func(engines.Config) (engines.Engine, err
 func (t *Table) Load(ctx context.Context) error {
 	t.changing.Lock()
 	defer t.changing.Unlock()
-	uuids, err := t.cfg.Storage.List(ctx, prefix, "", 0)
-	if err != nil {
-		return fmt.Errorf("mounts: list the table: %w", err)
-	}
-	for _, uuid := range uuids {
-		record, err := t.cfg.Storage.Get(ctx, prefix+uuid)
-		if err != nil {
-			return fmt.Errorf("mounts: read %s: %w", uuid, err)
-		}
+	err := storage.Each(ctx, t.cfg.Storage, prefix, func(uuid string, record []byte) error {
 		var row row
 		if err := json.Unmarshal(record, &row); err != nil {
-			return fmt.Errorf("mounts: decode %s: %w", uuid, err)
+			return fmt.Errorf("decode %s: %w", uuid, err)
 		}
-		if err := t.loadLocked(row); err != nil {
-			return err
-		}
+		return t.loadLocked(row)
+	})
+	if err != nil {
+		return fmt.Errorf("mounts: %w", err)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (s *Store) load(ctx context.Context) error {
 		return err
 	}
 	keys := map[string]*namedKey{defaultKey: newDefaultKey()}
-	err = s.each(ctx, keyFolder, func(name string, b []byte) error {
+	err = storage.Each(ctx, s.cfg.Storage, keyFolder, func(name string, b []byte) error {
 		k, err := decodeKey(name, b)
 		keys[name] = k
 		return err
@@ -81,7 +81,7 @@ func (s *Store) load(ctx context.Context) error {
 		return err
 	}
 	roles := make(map[string]*role)
-	err = s.each(ctx, roleFolder, func(name string, b []byte) error {
+	err = storage.Each(ctx, s.cfg.Storage, roleFolder, func(name string, b []byte) error {
 		r, err := decodeRole(name, b)
 		roles[name] = r
 		return err
@@ -92,23 +92,6 @@ func (s *Store) load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.issuer, s.keys, s.roles, s.doubtful = c.Issuer, keys, roles, false
-	return nil
-}
-
-func (s *Store) each(ctx context.Context, folder string, visit func(name string, b []byte) error) error {
-	names, err := s.cfg.Storage.List(ctx, folder, "", 0)
-	if err != nil {
-		return fmt.Errorf("oidc: list %s: %w", folder, err)
-	}
-	for _, name := range names {
-		b, err := s.cfg.Storage.Get(ctx, folder+name)
-		if err != nil {
-			return fmt.Errorf("oidc: read %s%s: %w", folder, name, err)
-		}
-		if err := visit(name, b); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
