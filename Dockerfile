@@ -1,15 +1,15 @@
-# syntax=docker/dockerfile:1
-
-# coffer builds without cgo, so one machine builds for all: docker buildx build --platform linux/amd64,linux/arm64 .
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
-ARG TARGETOS TARGETARCH
-ARG VERSION=0.1.0-dev COMMIT=unknown DATE=1970-01-01T00:00:00Z
+# Docker builds this with BuildKit and without. coffer needs no cgo, so one machine builds for all:
+# docker buildx build --platform linux/amd64,linux/arm64 .
+ARG BUILDPLATFORM
+FROM --platform=${BUILDPLATFORM:-linux} golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
-RUN --mount=type=cache,target=/go/pkg/mod go mod download
+RUN go mod download
 COPY . .
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
+# BuildKit says for what to build; empty is the machine that builds.
+ARG TARGETOS TARGETARCH
+ARG VERSION=0.1.0-dev COMMIT=unknown DATE=1970-01-01T00:00:00Z
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT -X main.date=$DATE" -o /out/coffer ./cmd/coffer
 
 # The official Helm chart of Vault needs more than a bare binary: it starts the server through /bin/sh with cp and
