@@ -15,6 +15,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"sigs.k8s.io/yaml"
 )
 
 const statusUsage = `Usage: coffer status [options]
@@ -26,7 +28,7 @@ when it cannot be asked.
   -ca-cert=<file>         VAULT_CACERT
   -tls-server-name=<name> VAULT_TLS_SERVER_NAME
   -tls-skip-verify        VAULT_SKIP_VERIFY
-  -format=<format>        table or json; VAULT_FORMAT
+  -format=<format>        table, json or yaml; VAULT_FORMAT
 `
 
 // statusTimeout bounds the whole command, as Vault's client timeout does.
@@ -65,7 +67,7 @@ type autoStatus struct {
 	Migration        bool   `json:"migration"`
 }
 
-// status is the command "coffer status"; the probes of Vault's Helm chart call it.
+// status is the command "coffer status"; the probes of Vault's Helm chart call it, and its test wants YAML.
 func (p *process) status(ctx context.Context, args []string) int {
 	o, err := parseStatusFlags(args, p.env)
 	if errors.Is(err, flag.ErrHelp) {
@@ -83,14 +85,12 @@ func (p *process) status(ctx context.Context, args []string) int {
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}
+	if err == nil {
+		err = s.write(p.stdout, o.format, body)
+	}
 	if err != nil {
 		fmt.Fprintf(p.stderr, "Error checking seal status: %v\n", err)
 		return exitError
-	}
-	if o.format == "json" {
-		fmt.Fprintf(p.stdout, "%s\n", strings.TrimSpace(string(body)))
-	} else {
-		s.print(p.stdout)
 	}
 	if s.Sealed {
 		return exitSealed
@@ -121,10 +121,11 @@ func parseStatusFlags(args []string, env func(string) string) (*statusOptions, e
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("%w %q", errArguments, f.Arg(0))
 	}
-	if o.format != "table" && o.format != "json" {
-		return nil, fmt.Errorf("-format: expected table or json, got %q", o.format)
+	switch o.format {
+	case "table", "json", "yaml", "yml":
+		return o, nil
 	}
-	return o, nil
+	return nil, fmt.Errorf("-format: expected table, json or yaml, got %q", o.format)
 }
 
 // ask returns the server's answer, of at most a mebibyte.
@@ -170,6 +171,23 @@ func orNA(text string) string {
 		return "n/a"
 	}
 	return text
+}
+
+// write writes the server's answer body, which s was read from, in a format of parseStatusFlags.
+func (s *sealStatus) write(w io.Writer, format string, body []byte) error {
+	switch format {
+	case "json":
+		fmt.Fprintf(w, "%s\n", strings.TrimSpace(string(body)))
+	case "yaml", "yml":
+		text, err := yaml.JSONToYAML(body)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s", text)
+	default:
+		s.print(w)
+	}
+	return nil
 }
 
 // print writes the table of Vault's status command.

@@ -49,6 +49,19 @@ Storage Type       bolt
 HA Enabled         false
 `
 
+const sealedYAML = `build_date: "2026-01-01T00:00:00Z"
+ha_enabled: false
+initialized: true
+"n": 5
+nonce: ""
+progress: 1
+sealed: true
+storage_type: bolt
+t: 3
+type: shamir
+version: 1.21.2
+`
+
 const newBody = `{"type":"static","initialized":false,"sealed":true,"t":0,"n":0,"progress":0,"nonce":"",
 "version":"1.21.2","build_date":"2026-01-01T00:00:00Z","storage_type":"bolt","recovery_seal":true}`
 
@@ -111,9 +124,11 @@ func TestStatus(t *testing.T) {
 		{"recovery keys", answer(200, newBody), nil, exitSealed, newTable, ""},
 		{"migration", answer(200, migrationBody), nil, exitSealed, migrationTable, ""},
 		{"JSON", answer(200, sealedBody), []string{"-format=json"}, exitSealed, sealedBody + "\n", ""},
+		{"YAML", answer(200, sealedBody), []string{"-format", "yaml"}, exitSealed, sealedYAML, ""},
+		{"YAML by its short name", answer(200, sealedBody), []string{"-format=yml"}, exitSealed, sealedYAML, ""},
 		{"not a vault", answer(200, "<html>"), nil, exitError, "", "Error checking seal status: "},
 		{"failing", answer(500, "{}"), nil, exitError, "", "unexpected status 500"},
-		{"bad format", answer(200, "{}"), []string{"-format=xml"}, exitError, "", "expected table or json"},
+		{"bad format", answer(200, "{}"), []string{"-format=xml"}, exitError, "", "expected table, json or yaml"},
 		{"argument", answer(200, "{}"), []string{"x"}, exitError, "", `unexpected argument "x"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
