@@ -77,9 +77,12 @@ func (g *guide) run(command string) string {
 	g.Helper()
 	switch {
 	case strings.HasPrefix(command, "docker "), strings.HasPrefix(command, "helm repo "),
-		strings.HasSuffix(command, " pod/coffer-0 --timeout=120s"):
+		strings.HasPrefix(command, "kubectl -n coffer wait "):
 		return "" // No container engine, no charts (the programs are built from source), and no node that runs a pod.
 	case strings.HasPrefix(command, "helm install "):
+		if !strings.HasSuffix(command, " --wait") {
+			g.Error("without --wait the store is refused: the chart's webhook does not run yet")
+		}
 		g.installOperator()
 		return ""
 	case strings.Contains(command, " port-forward "):
