@@ -58,6 +58,8 @@ func TestNormalise(t *testing.T) {
 		"unix time":            {`{"a":1767322000}`, `{"a": "<unix time>"}`},
 		"a limit is no time":   {`{"max_operations":3865470566}`, `{"max_operations": 3865470566}`},
 		"ticking":              {`{"ttl":3597,"lease_duration":28}`, `{"ttl": 3600,"lease_duration": 30}`},
+		"ticking limit":        {`["effective max_ttl of \"767h59m58s\"","effective max_ttl of \"9m59s\""]`, `["effective max_ttl of \"768h\"","effective max_ttl of \"10m\""]`},
+		"limit as it was":      {`["effective max_ttl of \"767h\""]`, `["effective max_ttl of \"767h\""]`},
 		"ticked too far":       {`{"ttl":3570}`, `{"ttl": 3570}`},
 		"other numbers":        {`{"n":3597,"m":1.50,"e":1E3}`, `{"n": 3597,"m": 1.50,"e": 1E3}`},
 		"escapes stay":         {`{"a":"\u003cb\u003e"}`, `{"a": "\u003cb\u003e"}`},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A rule replaces what no two servers can have in common by a mark that tells its form.
@@ -63,6 +64,9 @@ var (
 	// The path before the name of a lease has no upper case, which tells it from base64 with a "/" in it.
 	leaseIDPattern = regexp.MustCompile(`^((?:.*\s)?[^\sA-Z+=]+)/([A-Za-z0-9]{24})$`)
 )
+
+// limitPattern is what a warning says of the rest of a token's maximal life, which counts down as well.
+var limitPattern = regexp.MustCompile(`effective max_ttl of "[0-9hms]+"`)
 
 // Unix times between these are taken for the present.
 const (
@@ -133,6 +137,7 @@ func markParts(text string) string {
 	for _, r := range partRules {
 		text = r.pattern.ReplaceAllString(text, r.mark)
 	}
+	text = limitPattern.ReplaceAllStringFunc(text, undoLimitTicks)
 	if lease := leaseIDPattern.FindStringSubmatch(text); lease != nil && mixed(lease[2]) {
 		return lease[1] + "/<lease id>"
 	}
@@ -190,6 +195,22 @@ func markNumber(literal, key string) string {
 		return literal
 	}
 	return strconv.FormatInt(undoTicks(number), 10)
+}
+
+// undoLimitTicks is undoTicks for the duration in a match of limitPattern.
+func undoLimitTicks(match string) string {
+	before, rest, _ := strings.Cut(match, `"`)
+	limit, err := time.ParseDuration(strings.TrimSuffix(rest, `"`))
+	if err != nil || limit%time.Second != 0 {
+		return match
+	}
+	text := (time.Duration(undoTicks(int64(limit/time.Second))) * time.Second).String()
+	for _, zero := range []string{"m0s", "h0m"} { // as Vault writes durations
+		if shorter, ok := strings.CutSuffix(text, zero); ok {
+			text = shorter + zero[:1]
+		}
+	}
+	return before + `"` + text + `"`
 }
 
 // undoTicks takes seconds that are somewhat below a round number for the round number: a script on a busy machine takes
