@@ -33,8 +33,8 @@ var (
 	// ErrNotInitialized is returned by Open when the storage holds no barrier.
 	ErrNotInitialized = errors.New("barrier: not initialized")
 	// ErrCorrupt is returned for a value or a name that this barrier did not store where it was found:
-	// truncated, changed, moved or foreign. Its text names the key.
-	ErrCorrupt = errors.New("barrier: stored data is damaged")
+	// truncated, changed, moved or foreign. Its text names the key. It is a storage.ErrDamaged.
+	ErrCorrupt = fmt.Errorf("barrier: %w", storage.ErrDamaged)
 )
 
 // Barrier is an open barrier: a storage.Storage whose values and names are encrypted in the storage below.

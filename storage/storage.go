@@ -34,6 +34,8 @@ var (
 	ErrValueTooLarge = errors.New("storage: value too large")
 	// ErrNotLeader is returned by Apply on a node that may not write. Nothing was written.
 	ErrNotLeader = errors.New("storage: this node is not the leader")
+	// ErrDamaged is returned for a value, or a folder with a name, that is there and is not what was stored.
+	ErrDamaged = errors.New("storage: stored data is damaged")
 	// ErrLocked is returned when another process has the store open.
 	ErrLocked = errors.New("storage: store is in use by another process")
 )

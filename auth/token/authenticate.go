@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"coffer/engines"
@@ -90,11 +91,14 @@ func (s *Store) readLocked(ctx context.Context, id string) (*Entry, error) {
 	return s.read(ctx, id)
 }
 
-// read returns the entry as it is stored, or ErrBadToken.
+// read returns the entry as it is stored, ErrBadToken or ErrCorrupt.
 func (s *Store) read(ctx context.Context, id string) (*Entry, error) {
 	b, err := s.cfg.Storage.Get(ctx, entryKey(id))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return nil, ErrBadToken
+	}
+	if errors.Is(err, storage.ErrDamaged) {
+		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, id, err)
 	}
 	if err != nil {
 		return nil, err

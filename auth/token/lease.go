@@ -67,23 +67,31 @@ func (s *Store) ExpireLease(ctx context.Context, leaseID string) error {
 	if !ok {
 		return nil
 	}
+	if done, err := s.expire(ctx, id, leaseID); done || err != nil {
+		return err
+	}
+	// Somebody has begun to revoke it, who may give up: so it is revoked here as well.
+	return s.RevokeID(ctx, id)
+}
+
+// expire is ExpireLease for a token that nobody revokes yet; done is false for another.
+func (s *Store) expire(ctx context.Context, id, leaseID string) (done bool, err error) {
 	lock := s.lock(id)
 	lock.Lock()
 	defer lock.Unlock()
-	e, err := s.readLocked(ctx, id)
+	e, err := s.read(ctx, id)
 	if errors.Is(err, ErrBadToken) || (err == nil && e.LeaseID() != leaseID) {
-		return nil
+		return true, nil
 	}
-	if err != nil {
-		return err
+	if err != nil || s.ending.has(id) {
+		return false, err
 	}
-	over := *e
-	over.endBy(s.now())
-	if err := s.putLocked(ctx, &over); err != nil {
-		return err
+	e.endBy(s.now())
+	if err := s.putLocked(ctx, e); err != nil {
+		return false, err
 	}
-	s.watch(&over)
-	return nil
+	s.watch(e)
+	return true, nil
 }
 
 // RevokeLease revokes the token whose lease that is, with its lease and all that hangs on it. When due is not

@@ -15,7 +15,7 @@ const wrapped = "response"
 
 // AddWrapping makes a wrapping token: an orphan with one use, the policy response-wrapping, a life of ttl
 // and no renewal, that says it was made at path. The payload goes into its cubbyhole under the name
-// "response". Token, lease and payload are one commit.
+// "response". Token and payload are one commit.
 func (s *Store) AddWrapping(ctx context.Context, path string, ttl time.Duration, payload []byte) (*Entry, error) {
 	return s.add(ctx, draft{entry: s.wrappingEntry(path, ttl), more: func(id string) []storage.Op {
 		return []storage.Op{storage.Put(s.cubbyhole(id)+wrapped, payload)}

@@ -129,9 +129,9 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
+	s.start() // before anybody asks it: what it revokes for others must be at work
 	c.session.Store(s)
 	c.opened.Store(true)
-	s.start()
 	c.cfg.Logger.Info("unsealed")
 	return nil
 }

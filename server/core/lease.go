@@ -43,7 +43,7 @@ func (r *run) lease(ctx context.Context, resp *engines.Response) (*engines.Respo
 		// The mount was removed while its engine worked, and may have looked for leases before this one.
 		r.takeBack(ctx, leaser, l)
 		gone := engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
-		return nil, errors.Join(gone, r.session.leases.RevokeForce(context.WithoutCancel(ctx), l.ID))
+		return nil, errors.Join(gone, r.session.leases.Forget(context.WithoutCancel(ctx), l.ID))
 	}
 	secret.LeaseID, secret.TTL = l.ID, l.TTL(r.session.now())
 	return &leased, nil

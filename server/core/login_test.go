@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -251,4 +252,63 @@ func TestExplicitEndStaysThoughTheUserGetsALongerOne(t *testing.T) {
 		sealNow(t, c)
 		synctest.Wait()
 	})
+}
+
+// slow is an auth method whose logins do something on the way.
+type slow struct{ meanwhile func() }
+
+func (s slow) Routes() []engines.Route {
+	return []engines.Route{engines.Path("login", "Log in.", engines.Unauthenticated(), engines.OnUpdate(
+		func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
+			s.meanwhile()
+			return &engines.Response{Login: &engines.Login{Policies: []string{"p"}}}, nil
+		}))}
+}
+
+// TestLoginAtAMountThatGoes takes the method away while it works: its mount has no tokens then, and gets none.
+func TestLoginAtAMountThatGoes(t *testing.T) {
+	for name, tc := range map[string]struct{ typ, path, from string }{
+		"removed":            {engines.DefaultServiceToken, "sys/auth/slow", ""},
+		"moved":              {engines.DefaultServiceToken, "sys/remount", "auth/slow"},
+		"with a batch token": {engines.BatchToken, "sys/auth/slow", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var c *core.Core
+			var root string
+			method := slow{func() {
+				if tc.from == "" {
+					must(t, c, root, engines.Delete, tc.path, nil)
+					return
+				}
+				must(t, c, root, engines.Update, tc.path, map[string]any{"from": tc.from, "to": "auth/other"})
+			}}
+			c = core.New(core.Config{
+				Storage: memory.New(), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+				Types: map[mounts.Kind]map[string]engines.Factory{
+					mounts.Auth: {"slow": func(context.Context, engines.Config) (engines.Engine, error) {
+						return method, nil
+					}},
+					mounts.Secret: {"kv": kv.Factory},
+				},
+				Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: time.Hour, StorageType: "inmem",
+					LogLevel: new(slog.LevelVar)},
+				Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
+			})
+			_, token, err := c.InitDev(t.Context(), engines.Token{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			root = token.Reveal()
+			must(t, c, root, engines.Update, "sys/auth/slow", map[string]any{"type": "slow",
+				"config": map[string]any{"token_type": tc.typ}})
+			resp, err := do(t.Context(), c, "", engines.Update, "auth/slow/login", nil)
+			if !errors.Is(err, engines.ErrNotFound) {
+				t.Errorf("%+v, %v, want ErrNotFound", resp, err)
+			}
+			keys, _ := must(t, c, root, engines.List, "auth/token/accessors/", nil).Data["keys"].([]string)
+			if len(keys) != 1 {
+				t.Errorf("%d tokens live, want the root token alone", len(keys))
+			}
+		})
+	}
 }

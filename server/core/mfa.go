@@ -114,10 +114,20 @@ func (s *session) apply(ctx context.Context, ops []storage.Op) error {
 func (s *session) issue(
 	ctx context.Context, l *engines.Login, at *mounts.Mounted, path string,
 ) (*engines.Auth, []string, error) {
-	return s.tokens.Issue(ctx, l, token.IssueAt{
+	auth, warnings, err := s.tokens.Issue(ctx, l, token.IssueAt{
 		Mount: at.Entry.Path, Accessor: at.Entry.Accessor, Path: path, TTLs: at.TTLs(),
 		TokenType: at.Entry.Tuning.TokenType, Storage: mounts.StoragePrefix(at.Entry),
 	})
+	if err != nil || s.mounts.Serves(at) {
+		return auth, warnings, err
+	}
+	// The mount was removed while its method worked, and may have looked for tokens before this one. A batch token
+	// is simply not given out.
+	gone := engines.NotFoundf("no handler for route %q. route entry not found.", path)
+	if auth.TokenType == engines.BatchToken {
+		return nil, nil, gone
+	}
+	return nil, nil, errors.Join(gone, s.tokens.Revoke(context.WithoutCancel(ctx), auth.Token))
 }
 
 // secondFactors finishes logins.

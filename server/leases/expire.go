@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"coffer/auth/token"
@@ -77,6 +78,7 @@ func (m *Manager) expire(ctx context.Context, id string) {
 // end revokes what a claimed lease stands for and removes the lease. When due is not nil and says no of
 // the lease as it is stored, the lease goes back to its time instead.
 func (m *Manager) end(ctx context.Context, id string, due func(Lease) bool) error {
+	seen := m.queue.due(id)
 	l, err := m.read(ctx, id)
 	if errors.Is(err, ErrNotFound) {
 		m.queue.drop(id)
@@ -86,7 +88,7 @@ func (m *Manager) end(ctx context.Context, id string, due func(Lease) bool) erro
 		return err
 	}
 	if due != nil && !due(l) {
-		m.queue.set(id, l.Kind, l.Expires)
+		m.queue.putOff(id, seen, l.Expires)
 		return nil
 	}
 	if l.Kind == EngineSecret {
@@ -101,6 +103,7 @@ func (m *Manager) endToken(ctx context.Context, l Lease, due func(Lease) bool) e
 	if due != nil {
 		// The token may be renewed until the store has locked it, so the record is read once more then.
 		stillDue = func(ctx context.Context) (bool, error) {
+			seen := m.queue.due(l.ID)
 			now, err := m.read(ctx, l.ID)
 			if errors.Is(err, ErrNotFound) {
 				return true, nil
@@ -110,7 +113,7 @@ func (m *Manager) endToken(ctx context.Context, l Lease, due func(Lease) bool) e
 			}
 			stays = !due(now)
 			if stays {
-				m.queue.set(l.ID, l.Kind, now.Expires)
+				m.queue.putOff(l.ID, seen, now.Expires)
 			}
 			return !stays, nil
 		}
@@ -164,12 +167,15 @@ func (m *Manager) markFailed(ctx context.Context, id string, cause error) error 
 // load brings the stored leases into the queue. What cannot be listed is tried again until ctx is done.
 func (m *Manager) load(ctx context.Context) {
 	began := m.now()
+	tried := sync.OnceFunc(func() { close(m.tried) })
+	defer tried()
 	for attempt := 1; ; attempt++ {
 		err := m.loadOnce(ctx)
 		if err == nil {
 			break
 		}
 		m.log.Error("loading leases failed", slog.Any("error", err))
+		tried()
 		select {
 		case <-ctx.Done():
 			return
@@ -181,11 +187,9 @@ func (m *Manager) load(ctx context.Context) {
 	m.log.Info("leases loaded", slog.Int("count", m.queue.len()), slog.Duration("took", m.now().Sub(began)))
 }
 
+// loadOnce loads the leases of secrets and of tokens. Trouble with the ones does not keep the others away.
 func (m *Manager) loadOnce(ctx context.Context) error {
-	if err := m.tokens.EachLease(ctx, func(l token.Lease) { m.queue.load(m.leaseOf(l)) }); err != nil {
-		return err
-	}
-	return m.walk(ctx, "", func(id string) error {
+	secrets := m.walk(ctx, "", func(id string) error {
 		l, err := m.read(ctx, id)
 		switch {
 		case err == nil:
@@ -197,15 +201,22 @@ func (m *Manager) loadOnce(ctx context.Context) error {
 		}
 		return nil
 	})
+	return errors.Join(secrets, m.tokens.EachLease(ctx, func(l token.Lease) { m.queue.load(m.leaseOf(l)) }))
 }
 
-// awaitLoaded returns when all stored leases are known. Only what lists the leases of tokens waits for it.
+// awaitLoaded returns when all stored leases are known. Only what lists the leases of tokens waits for it. It does
+// not wait for a second attempt, nor for a session that is over.
 func (m *Manager) awaitLoaded(ctx context.Context) error {
+	select {
+	case <-m.tried:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	select {
 	case <-m.loaded:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	default:
+		return errNotLoaded
 	}
 }
 

@@ -32,8 +32,14 @@ var (
 	ErrPastMax error = &engines.Error{Kind: engines.ErrInvalid, Message: "past the max TTL, cannot renew"}
 )
 
-// errCorrupt is returned for a record that is not one of ours.
-var errCorrupt = errors.New("leases: corrupt lease record")
+var (
+	// errCorrupt is returned for a record that is not one of ours.
+	errCorrupt = errors.New("leases: corrupt lease record")
+	// errNotStarted is returned for a token's lease before Start.
+	errNotStarted = errors.New("leases: not started, so the leases of tokens are not known")
+	// errNotLoaded is returned where all leases must be known and could not be loaded.
+	errNotLoaded = errors.New("leases: the stored leases could not be loaded")
+)
 
 // Where the records live in the barrier.
 const (
@@ -53,6 +59,9 @@ type Tokens interface {
 	// nor renewed it calls due, unless that is nil; when due reports false the token was renewed meanwhile
 	// and must stay. A token that is gone already is not an error, but its lease may still be known here.
 	RevokeLease(ctx context.Context, leaseID string, due func(context.Context) (bool, error)) error
+	// WhileAlive runs f while the token with that id (Secret.Token) lives: its revocation waits for f. It returns
+	// token.ErrBadToken without calling f when the revocation has begun.
+	WhileAlive(ctx context.Context, tokenID string, f func() error) error
 	// ExpireLease moves the end of a lease to now, durably, and calls SetToken. A token that is gone already
 	// is not an error.
 	ExpireLease(ctx context.Context, leaseID string) error
@@ -93,8 +102,11 @@ type Manager struct {
 	tokens  Tokens
 	secrets Secrets
 
-	queue   queue
-	loaded  chan struct{}
+	queue queue
+	// loaded is closed when all stored leases are known, tried when that was done, or failed once, or was given up.
+	loaded, tried chan struct{}
+	// writing is held from reading the record of a secret's lease until it is changed, where no claim keeps others off.
+	writing sync.Mutex
 	tidying atomic.Bool
 	workers sync.WaitGroup
 }
@@ -103,7 +115,7 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	m := &Manager{
 		store: cfg.Storage, log: cfg.Logger, now: cfg.Now, concurrency: cfg.Concurrency,
-		loaded: make(chan struct{}),
+		loaded: make(chan struct{}), tried: make(chan struct{}),
 	}
 	if m.now == nil {
 		m.now = time.Now

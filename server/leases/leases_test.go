@@ -80,6 +80,8 @@ func (f fakeTokens) EachLease(ctx context.Context, visit func(token.Lease)) erro
 	return nil
 }
 
+func (f fakeTokens) WhileAlive(_ context.Context, _ string, do func() error) error { return do() }
+
 func (f fakeTokens) RevokeLease(context.Context, string, func(context.Context) (bool, error)) error {
 	return nil
 }
@@ -434,8 +436,11 @@ func TestStoredLeasesAreThereBeforeTheyAreLoaded(t *testing.T) {
 	first := start(t, store, nil, nil)
 	l := first.register(t, "db/creds/a", time.Hour)
 	first.end()
-	m := New(Config{Storage: store}) // not started: nothing is loaded
-	got, err := m.Lookup(t.Context(), l.ID)
+	tokens := slowTokens{fakeTokens{}, make(chan struct{})}
+	s := start(t, store, nil, tokens)
+	defer s.end()
+	defer close(tokens.visit)
+	got, err := s.Lookup(t.Context(), l.ID)
 	if err != nil || got.ID != l.ID || !got.Expires.Equal(l.Expires) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -458,6 +463,43 @@ func TestLoadingDoesNotBringBack(t *testing.T) {
 	q.loadingDone()
 	if q.items["removed"] != nil || q.items["kept"] == nil || q.items["renewed"].due != now.Add(time.Hour).UnixNano() {
 		t.Errorf("%+v", q.items)
+	}
+}
+
+// TestTidyDoesNotBringBack removes a lease that somebody else has read and not yet loaded.
+func TestTidyDoesNotBringBack(t *testing.T) {
+	var q queue
+	q.init()
+	q.loadingDone() // the start's
+	q.beginLoading()
+	q.beginLoading()
+	q.set("a", Token, time.Time{})
+	q.loadingDone()
+	q.drop("a")
+	q.load(Lease{ID: "a", Kind: Token})
+	if q.items["a"] != nil {
+		t.Error("what was removed is back")
+	}
+	if q.loadingDone(); q.dropped != nil {
+		t.Errorf("%v is kept", q.dropped)
+	}
+}
+
+// TestPutOffIsNotForWhatMoved reads a record that says "later", and meanwhile the lease is to end now.
+func TestPutOffIsNotForWhatMoved(t *testing.T) {
+	var q queue
+	q.init()
+	now := time.Now()
+	q.set("a", Token, now)
+	seen := q.due("a")
+	q.set("a", Token, now.Add(time.Second))
+	q.putOff("a", seen, now.Add(time.Hour))
+	if got := q.due("a"); got != now.Add(time.Second).UnixNano() {
+		t.Errorf("due in %v", time.Duration(got-now.UnixNano()))
+	}
+	q.putOff("a", q.due("a"), now.Add(time.Hour))
+	if got := q.due("a"); got != now.Add(time.Hour).UnixNano() {
+		t.Errorf("due in %v", time.Duration(got-now.UnixNano()))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"coffer/auth/token"
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -72,19 +73,48 @@ func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration)
 	if err != nil {
 		return Lease{}, nil, err
 	}
-	now := m.now()
 	switch {
 	case l.Kind == Token:
 		return Lease{}, nil, ErrToken
 	case !l.Renewable || m.secrets == nil:
 		return Lease{}, nil, ErrNotRenewable
-	case !l.Expires.After(now) || l.Failure != "":
+	case !l.Expires.After(m.now()) || l.Failure != "":
 		return Lease{}, nil, ErrExpired
 	}
 	r, err := m.secrets.RenewSecret(ctx, l, increment)
 	if err != nil {
 		return Lease{}, nil, err
 	}
+	if l.Secret.Token == "" {
+		l, err = m.extend(ctx, id, l.Expires, r)
+	} else {
+		// The token's end, once begun, must not be undone by what the engine was asked for before.
+		alive := m.tokens.WhileAlive(ctx, l.Secret.Token, func() error {
+			l, err = m.extend(ctx, id, l.Expires, r)
+			return err
+		})
+		if err = alive; errors.Is(err, token.ErrBadToken) {
+			err = ErrExpired
+		}
+	}
+	if err != nil {
+		return Lease{}, nil, err
+	}
+	return l, r.Warnings, nil
+}
+
+// extend stores what an engine granted for the lease of a secret that ended at a time when the engine was asked.
+func (m *Manager) extend(ctx context.Context, id string, ended time.Time, r engines.LeaseGrant) (Lease, error) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	l, err := m.read(ctx, id)
+	if err != nil {
+		return Lease{}, err
+	}
+	if !l.Expires.Equal(ended) {
+		return Lease{}, ErrExpired // it was revoked meanwhile
+	}
+	now := m.now()
 	secret := *l.Secret
 	secret.TTL = r.TTL
 	if r.MaxTTL > 0 {
@@ -96,7 +126,7 @@ func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration)
 	l.Secret, l.Renewed, l.Expires = &secret, now, now.Add(r.TTL)
 	if end := secret.end(l.Issued); !end.IsZero() {
 		if !end.After(now) {
-			return Lease{}, nil, ErrPastMax
+			return Lease{}, ErrPastMax
 		}
 		if l.Expires.After(end) {
 			l.Expires = end
@@ -104,13 +134,13 @@ func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration)
 	}
 	op, err := put(l)
 	if err != nil {
-		return Lease{}, nil, err
+		return Lease{}, err
 	}
 	if err := m.store.Apply(ctx, op); err != nil {
-		return Lease{}, nil, err
+		return Lease{}, err
 	}
 	m.queue.set(id, l.Kind, l.Expires)
-	return l, r.Warnings, nil
+	return l, nil
 }
 
 // acquire claims the lease, waiting for whoever has it.
@@ -141,40 +171,50 @@ func (m *Manager) Revoke(ctx context.Context, id string) error {
 // RevokeLater makes a lease due now and returns when that is durable; the worker revokes it, and tries
 // again as for any expired lease. A lease that does not exist is not an error.
 func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
-	now := m.now()
 	for part := range slices.Chunk(ids, loadPage) {
-		var ops []storage.Op
-		var due []Lease
-		var tokens []string
-		for _, id := range part {
-			l, err := m.read(ctx, id)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			} else if err != nil {
-				return err
-			}
-			if l.Kind == Token {
-				tokens = append(tokens, id)
-				continue
-			}
-			l.Expires, l.Failure = now, ""
-			op, err := put(l)
-			if err != nil {
-				return err
-			}
-			ops, due = append(ops, op), append(due, l)
-		}
-		if err := m.store.Apply(ctx, ops...); err != nil {
+		tokens, err := m.expireSecrets(ctx, part)
+		if err != nil {
 			return err
-		}
-		for _, l := range due {
-			m.queue.set(l.ID, l.Kind, now)
 		}
 		if err := m.each(ctx, tokens, m.tokens.ExpireLease); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// expireSecrets moves the end of the secrets' leases among some to now, in one commit. It returns those of tokens.
+func (m *Manager) expireSecrets(ctx context.Context, ids []string) (tokens []string, err error) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	now := m.now()
+	var ops []storage.Op
+	var due []Lease
+	for _, id := range ids {
+		l, err := m.read(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if l.Kind == Token {
+			tokens = append(tokens, id)
+			continue
+		}
+		l.Expires, l.Failure = now, ""
+		op, err := put(l)
+		if err != nil {
+			return nil, err
+		}
+		ops, due = append(ops, op), append(due, l)
+	}
+	if err := m.store.Apply(ctx, ops...); err != nil {
+		return nil, err
+	}
+	for _, l := range due {
+		m.queue.set(l.ID, l.Kind, now)
+	}
+	return tokens, nil
 }
 
 // RevokePrefix ends every lease below a path and returns when all are gone. A prefix without a "/" at the
@@ -203,11 +243,11 @@ func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
-	return m.each(ctx, ids, m.forget)
+	return m.each(ctx, ids, m.Forget)
 }
 
-// forget revokes a lease and removes it even when that fails.
-func (m *Manager) forget(ctx context.Context, id string) error {
+// Forget revokes a lease and removes it even when that fails.
+func (m *Manager) Forget(ctx context.Context, id string) error {
 	if err := m.acquire(ctx, id); err != nil {
 		return err
 	}
@@ -282,6 +322,8 @@ func (m *Manager) Tidy(ctx context.Context) bool {
 type tidyStats struct{ checked, revoked, unindexed int }
 
 func (m *Manager) tidy(ctx context.Context) (s tidyStats, err error) {
+	m.queue.beginLoading()
+	defer m.queue.loadingDone()
 	err = m.tokens.EachLease(ctx, func(l token.Lease) {
 		s.checked++
 		m.queue.load(m.leaseOf(l))

@@ -26,15 +26,16 @@ type queue struct {
 	wake chan struct{} // a token in it tells the worker that the first lease has changed
 
 	mu sync.Mutex
-	// items, heap, claimed, failures and dropped are guarded by mu.
+	// What follows is guarded by mu.
 	items   map[string]*item
 	heap    byDue
 	claimed map[string]chan struct{} // closed at release
-	// failures are why the leases of tokens could not be revoked; a secret's record says it itself.
+	// failures are why leases could not be revoked, for those of tokens: a secret's record says it itself.
 	failures map[string]string
-	// dropped holds what was removed while the stored leases are loaded, so that the loader does not
-	// bring it back; nil afterwards.
+	// dropped holds what was removed while stored leases are read, so that no reader brings it back; nil while there
+	// is none. readers counts them.
 	dropped map[string]struct{}
+	readers int
 }
 
 func (q *queue) init() {
@@ -42,7 +43,7 @@ func (q *queue) init() {
 	q.items = make(map[string]*item)
 	q.claimed = make(map[string]chan struct{})
 	q.failures = make(map[string]string)
-	q.dropped = make(map[string]struct{})
+	q.beginLoading() // of what is stored at the start
 }
 
 // set puts a lease in or moves it to another time.
@@ -71,10 +72,43 @@ func (q *queue) load(l Lease) {
 	q.placeLocked(it)
 }
 
+// beginLoading comes before stored leases are read for load, loadingDone after it.
+func (q *queue) beginLoading() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.readers++; q.dropped == nil {
+		q.dropped = make(map[string]struct{})
+	}
+}
+
 func (q *queue) loadingDone() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.dropped = nil
+	if q.readers--; q.readers == 0 {
+		q.dropped = nil
+	}
+}
+
+// due is when the lease is looked at next.
+func (q *queue) due(id string) (due int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it := q.items[id]; it != nil {
+		due = it.due
+	}
+	return due
+}
+
+// putOff moves a lease to the time that its record says, unless it was moved since it was seen to be due at a time:
+// then the record was read before it changed.
+func (q *queue) putOff(id string, seen int64, ends time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it := q.items[id]; it != nil && it.due == seen {
+		it.due, it.attempts, it.failed = nanos(ends), 0, false
+		delete(q.failures, id)
+		q.placeLocked(it)
+	}
 }
 
 // drop forgets a lease.

@@ -114,7 +114,7 @@ func (s *Secret) end(issued time.Time) (end time.Time) {
 // ofTokens is read for the lease of a token.
 func (m *Manager) ofTokens(ctx context.Context, id string) (Lease, error) {
 	if m.tokens == nil {
-		return Lease{}, ErrNotFound
+		return Lease{}, errNotStarted
 	}
 	l, err := m.tokens.Lease(ctx, id)
 	switch {
@@ -157,6 +157,9 @@ func (m *Manager) read(ctx context.Context, id string) (Lease, error) {
 	value, err := m.store.Get(ctx, recordFolder+id)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return Lease{}, ErrNotFound
+	}
+	if errors.Is(err, storage.ErrDamaged) {
+		return Lease{}, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	if err != nil {
 		return Lease{}, err

@@ -62,8 +62,7 @@ type payload struct {
 	Response string `json:"response"`
 }
 
-// Wrap holds an answer back and returns the token that it waits under. Token, lease and answer are one
-// commit.
+// Wrap holds an answer back and returns the token that it waits under. Token and answer are one commit.
 func (s *Service) Wrap(ctx context.Context, r Request) (*engines.WrapInfo, error) {
 	held, err := json.Marshal(payload{Response: string(r.Body)})
 	if err != nil {
