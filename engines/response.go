@@ -51,7 +51,10 @@ type Raw struct {
 	ContentType string
 	// CacheControl is the header's value; "" for that of all answers, which are not to be kept.
 	CacheControl string
-	Body         []byte
+	// KeepsOpener leaves a page of HTML in touch with the window that opened it, which waits for where it leads. Other
+	// pages are cut off from theirs.
+	KeepsOpener bool
+	Body        []byte
 }
 
 // Secret is what the lease manager needs to know of a leased secret.

@@ -46,9 +46,14 @@ func page(status int, text string) (*engines.Response, error) {
 	return render(status, "text", struct{ Text, Next string }{Text: text})
 }
 
-// pageTo is page with a link.
+// pageTo is page with a link to Vault's web page, which tells the window that opened it.
 func pageTo(text, next string) (*engines.Response, error) {
-	return render(http.StatusOK, "text", struct{ Text, Next string }{text, next})
+	resp, err := render(http.StatusOK, "text", struct{ Text, Next string }{text, next})
+	if err != nil {
+		return nil, err
+	}
+	resp.Raw.KeepsOpener = true
+	return resp, nil
 }
 
 // ask shows the page that asks whether a login is wanted.

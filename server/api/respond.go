@@ -145,8 +145,12 @@ func writeRaw(w http.ResponseWriter, resp *engines.Response) {
 	}
 	if strings.HasPrefix(resp.Raw.ContentType, "text/html") {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
-		w.Header().Set("Referrer-Policy", "no-referrer")
+		// "no-referrer" would make browsers send the page's form with "Origin: null", which CORS refuses.
+		w.Header().Set("Referrer-Policy", "same-origin")
 		w.Header().Set("X-Frame-Options", "DENY")
+		if !resp.Raw.KeepsOpener {
+			w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
 	}
 	if resp.Raw.CacheControl != "" {
 		w.Header().Set("Cache-Control", resp.Raw.CacheControl)

@@ -17,3 +17,17 @@ func TestPagesAreNotFramed(t *testing.T) {
 		}
 	}
 }
+
+func TestPagesAndTheirNeighbours(t *testing.T) {
+	for keeps, opener := range map[bool]string{false: "same-origin", true: ""} {
+		w := httptest.NewRecorder()
+		writeRaw(w, &engines.Response{Raw: &engines.Raw{ContentType: "text/html; charset=utf-8", KeepsOpener: keeps}})
+		if got := w.Header().Get("Cross-Origin-Opener-Policy"); got != opener {
+			t.Errorf("KeepsOpener %v: Cross-Origin-Opener-Policy %q, want %q", keeps, got, opener)
+		}
+		// With "no-referrer" browsers send forms with "Origin: null".
+		if got := w.Header().Get("Referrer-Policy"); got != "same-origin" {
+			t.Errorf("Referrer-Policy %q", got)
+		}
+	}
+}
