@@ -12,10 +12,10 @@ import (
 var corsMethods = []string{"DELETE", "GET", "OPTIONS", "POST", "PUT", "PATCH", "LIST"}
 
 // cors applies `sys/config/cors` (the Fetch standard's CORS protocol) to requests of web pages. It answers
-// preflights and refuses foreign origins; false means that it has answered.
+// preflights and refuses foreign origins; false means that it has answered. The server's own pages are not foreign.
 func (a *api) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" {
+	if origin == "" || isOwn(origin, r.Host) {
 		return true
 	}
 	settings := a.Core.CORS()
@@ -43,5 +43,16 @@ func (a *api) cors(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Allow-Methods", strings.Join(corsMethods, ","))
 	h.Set("Access-Control-Max-Age", "300")
 	w.WriteHeader(http.StatusOK)
+	return false
+}
+
+// isOwn reports whether an origin is that of the host a request was sent to. The scheme may be either: a proxy may
+// have taken TLS off.
+func isOwn(origin, host string) bool {
+	for _, scheme := range []string{"https://", "http://"} {
+		if rest, ok := strings.CutPrefix(origin, scheme); ok {
+			return host != "" && strings.EqualFold(rest, host)
+		}
+	}
 	return false
 }
