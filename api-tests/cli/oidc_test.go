@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +53,14 @@ func browser(t *testing.T) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &http.Client{Jar: jar, Timeout: oidcWait}
+	return &http.Client{Jar: jar, Timeout: oidcWait, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		// Browsers name the origin of a form, and not of a page that they are sent to.
+		req.Header.Del("Origin")
+		if len(via) > 10 {
+			return errors.New("too many redirects")
+		}
+		return nil
+	}}
 }
 
 // visit reads a page and returns where the redirects led.
@@ -61,7 +71,9 @@ func visit(t *testing.T, c *http.Client, method, address string, form url.Values
 		t.Fatal(err)
 	}
 	if form != nil {
+		// As of a page of the same server: most forms here are.
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Origin", "http://"+req.URL.Host)
 	}
 	resp, err := c.Do(req)
 	if err != nil {
@@ -85,57 +97,76 @@ func enterPassword(t *testing.T, address string) string {
 	return page
 }
 
-// TestLoginWithOIDC logs in with the stock command at a real provider, with a browser that has no screen.
-func TestLoginWithOIDC(t *testing.T) {
+// stockLogin is a `vault login` that waits for a browser.
+type stockLogin struct {
+	cmd *exec.Cmd
+	out bytes.Buffer
+	// address is where it sends the browser.
+	address string
+}
+
+// beginStockLogin starts the stock command, which listens on the port for the browser that comes back.
+func beginStockLogin(t *testing.T, s *servers.Server, issuer, port string) *stockLogin {
+	t.Helper()
 	vault, err := servers.Binary(t.Context(), servers.Vault)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freeLoopbackPort(t)
-	callback := fmt.Sprintf("http://localhost:%s/oidc/callback", port)
-	issuer := servers.OIDCProvider(t.Context(), t, callback)
-	s := oidcServer(t, servers.Kind(*against), issuer, "web", map[string]any{"user_claim": "email", "token_policies": "team",
-		"allowed_redirect_uris": "http://localhost:8250/oidc/callback", "oidc_scopes": "email,profile",
-		"claim_mappings": map[string]any{"preferred_username": "name"}, "verbose_oidc_logging": true})
-	cmd := exec.CommandContext(t.Context(), vault, "login", "-method=oidc", "-format=json", "-no-store",
-		"skip_browser=true", "port="+port)
-	cmd.Env = append(servers.CleanEnv(), "VAULT_ADDR="+s.Addr(), "HOME="+t.TempDir())
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	messages, err := cmd.StderrPipe()
+	l := &stockLogin{cmd: exec.CommandContext(t.Context(), vault, "login", "-method=oidc", "-format=json", "-no-store",
+		"skip_browser=true", "port="+port)}
+	l.cmd.Env = append(servers.CleanEnv(), "VAULT_ADDR="+s.Addr(), "HOME="+t.TempDir())
+	l.cmd.Stdout = &l.out
+	messages, err := l.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	address, said := "", ""
+	said := ""
 	lines := bufio.NewScanner(messages)
 	for lines.Scan() {
 		said += lines.Text() + "\n"
 		if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, issuer) {
-			address = text
+			l.address = text
 		}
 		if strings.HasPrefix(lines.Text(), "Waiting for OIDC") {
 			break
 		}
 	}
-	if address == "" {
-		_ = cmd.Wait()
+	if l.address == "" {
+		_ = l.cmd.Wait()
 		t.Fatalf("vault names no address: %s", said)
 	}
-	if page := enterPassword(t, address); !strings.Contains(page, "Signed in") {
+	return l
+}
+
+// check waits for the command and looks at the token that it was given.
+func (l *stockLogin) check(t *testing.T) {
+	t.Helper()
+	if err := l.cmd.Wait(); err != nil {
+		t.Fatalf("vault login: %v\n%s", err, l.out.String())
+	}
+	checkOIDCToken(t, l.out.Bytes())
+}
+
+// TestLoginWithOIDC logs in with the stock command at a real provider, with a browser that has no screen.
+func TestLoginWithOIDC(t *testing.T) {
+	port := freeLoopbackPort(t)
+	issuer := servers.OIDCProvider(t.Context(), t, fmt.Sprintf("http://localhost:%s/oidc/callback", port))
+	s := oidcServer(t, servers.Kind(*against), issuer, "web", map[string]any{"user_claim": "email", "token_policies": "team",
+		"allowed_redirect_uris": "http://localhost:8250/oidc/callback", "oidc_scopes": "email,profile",
+		"claim_mappings": map[string]any{"preferred_username": "name"}, "verbose_oidc_logging": true})
+	login := beginStockLogin(t, s, issuer, port)
+	if page := enterPassword(t, login.address); !strings.Contains(page, "Signed in") {
 		t.Errorf("the browser ends at\n%.300s", page)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("vault login: %v\n%s", err, out.String())
-	}
-	checkOIDCToken(t, out.Bytes())
+	login.check(t)
 	log, err := os.ReadFile(s.LogFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(address)
+	u, err := url.Parse(login.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +177,45 @@ func TestLoginWithOIDC(t *testing.T) {
 		if bytes.Contains(log, []byte(secret)) {
 			t.Errorf("the log holds %q", secret)
 		}
+	}
+}
+
+// formField is a hidden field of the provider's form.
+var formField = regexp.MustCompile(`name="([^"]*)"\s+value="([^"]*)"`)
+
+// TestLoginWithOIDCByForm has the provider post its answer with a form, which the stock command passes on.
+func TestLoginWithOIDCByForm(t *testing.T) {
+	for _, response := range []string{"code", "id_token"} {
+		t.Run(response, func(t *testing.T) {
+			port := freeLoopbackPort(t)
+			callback := fmt.Sprintf("http://localhost:%s/oidc/callback", port)
+			issuer := servers.OIDCProvider(t.Context(), t, callback)
+			s := oidcServer(t, servers.Kind(*against), issuer, "web", map[string]any{"user_claim": "sub", "token_policies": "team",
+				"allowed_redirect_uris": "http://localhost:8250/oidc/callback", "oidc_scopes": "email,profile",
+				"claim_mappings": map[string]any{"preferred_username": "name"}})
+			if _, err := s.Must(t.Context(), http.MethodPost, "auth/oidc/config", map[string]any{"oidc_discovery_url": issuer,
+				"oidc_client_id": "web", "oidc_client_secret": "secret", "default_role": "people",
+				"oidc_response_mode": "form_post", "oidc_response_types": response}); err != nil {
+				t.Fatal(err)
+			}
+			login := beginStockLogin(t, s, issuer, port)
+			page := enterPassword(t, login.address)
+			form := url.Values{}
+			for _, field := range formField.FindAllStringSubmatch(page, -1) {
+				form.Set(field[1], html.UnescapeString(field[2]))
+			}
+			// Vault asks for no form when it is to bring a code.
+			if servers.Kind(*against) == servers.Coffer || response == "id_token" {
+				if form.Get(response) == "" {
+					t.Fatalf("the provider's page has no %s:\n%s", response, page)
+				}
+				page, _ = visit(t, browser(t), http.MethodPost, callback, form)
+			}
+			if !strings.Contains(page, "Signed in") {
+				t.Errorf("the browser ends at\n%.300s", page)
+			}
+			login.check(t)
+		})
 	}
 }
 
@@ -232,6 +302,7 @@ func pollForToken(t *testing.T, s *servers.Server, state any) []byte {
 }
 
 // TestLoginWithOIDCDirect has the provider send the browser to coffer itself, which asks whether the login is wanted.
+// The answer comes from coffer's own page, which CORS does not stop.
 func TestLoginWithOIDCDirect(t *testing.T) {
 	front := freeLoopbackPort(t)
 	callback := fmt.Sprintf("http://127.0.0.1:%s/v1/auth/oidc/oidc/callback", front)
@@ -239,6 +310,10 @@ func TestLoginWithOIDCDirect(t *testing.T) {
 	s := oidcServer(t, servers.Coffer, issuer, "web", map[string]any{"user_claim": "email", "token_policies": "team",
 		"allowed_redirect_uris": callback, "oidc_scopes": "email,profile", "callback_mode": "direct", "poll_interval": "1s",
 		"claim_mappings": map[string]any{"preferred_username": "name"}})
+	if _, err := s.Must(t.Context(), http.MethodPost, "sys/config/cors",
+		map[string]any{"enabled": true, "allowed_origins": "https://other.example"}); err != nil {
+		t.Fatal(err)
+	}
 	// The provider knows one address, which leads to the server's.
 	l, err := net.Listen("tcp", "127.0.0.1:"+front)
 	if err != nil {
@@ -258,7 +333,7 @@ func TestLoginWithOIDCDirect(t *testing.T) {
 		t.Fatalf("the browser ends at\n%.2000s", page)
 	}
 	state, _ := data["state"].(string)
-	page, _ = visit(t, browser(t), http.MethodPost, callback,
+	page, _ = visit(t, browser(t), http.MethodPost, s.Addr()+"/v1/auth/oidc/oidc/callback",
 		url.Values{"state": {state}, "question": {question}, "answer": {"yes"}})
 	if !strings.Contains(page, "You are logged in") {
 		t.Errorf("the browser ends at\n%.2000s", page)

@@ -21,17 +21,6 @@ type callbackParams struct {
 	ClientNonce string `param:"client_nonce" help:"What the client gave when the login began."`
 }
 
-type callbackPostParams struct {
-	callbackParams
-	IDToken string `param:"id_token" help:"ID token, when that was asked for."`
-	// Of the page that asks whether a login of mode "direct" is wanted.
-	Question string `param:"question" help:"What the page was given."`
-	Answer   string `param:"answer" help:"yes or no."`
-}
-
-// noCode says that the code came with a form before.
-const noCode = "no_code"
-
 var errState = engines.Invalid(loginFailed + "Expired or missing OAuth state.")
 
 // callback ends a login. In mode "direct" it is the browser that comes here, and the person at it is asked; the client
@@ -48,7 +37,11 @@ func (m *method) callback(ctx context.Context, req *engines.Request, p callbackP
 	direct := false
 	m.flows.with(state, func(w *flow) { direct = w.mode == callbackDirect })
 	if direct {
-		return m.callbackDirect(ctx, s, state, p.Code)
+		if p.Code == noCode {
+			// The form of this mode is asked about when it comes: there is none to fetch.
+			return page(http.StatusBadRequest, expired)
+		}
+		return m.callbackDirect(ctx, s, state, brought{code: p.Code})
 	}
 	w, ok := m.flows.take(state)
 	if !ok {
@@ -60,6 +53,10 @@ func (m *method) callback(ctx context.Context, req *engines.Request, p callbackP
 	if w.mode == callbackDevice || s.provider == nil || !s.config.OIDC.hasFlow() {
 		return nil, errState
 	}
+	got, err := w.brings(p.Code)
+	if err != nil {
+		return nil, err
+	}
 	r, err := m.flowRole(ctx, w)
 	if err != nil {
 		return nil, err
@@ -67,7 +64,7 @@ func (m *method) callback(ctx context.Context, req *engines.Request, p callbackP
 	if !r.Token.Admits(req.Client.Addr) {
 		return nil, engines.ErrDenied
 	}
-	login, err := m.complete(ctx, s, r, w, p.Code)
+	login, err := m.complete(ctx, s, r, w, got)
 	if err != nil {
 		return nil, err
 	}
@@ -84,25 +81,22 @@ func (m *method) flowRole(ctx context.Context, w *flow) (*role, error) {
 }
 
 // complete turns what the browser brought into a login.
-func (m *method) complete(ctx context.Context, s *setup, r *role, w *flow, code string) (*engines.Login, error) {
+func (m *method) complete(ctx context.Context, s *setup, r *role, w *flow, got brought) (*engines.Login, error) {
 	f, err := s.provider.discover(ctx)
 	if err != nil {
 		return nil, engines.Failed("error getting provider for login operation: %v", err)
 	}
-	if code == noCode {
-		code = w.posted.code
-	}
-	if code == "" {
-		if w.posted.idToken == "" {
+	if got.code == "" {
+		if got.idToken == "" {
 			return nil, engines.Invalid(loginFailed + "No code or id_token received.")
 		}
-		claims, err := s.provider.verifyID(ctx, f, w.posted.idToken, w, r)
+		claims, err := s.provider.verifyID(ctx, f, got.idToken, w, r)
 		if err != nil {
 			return nil, engines.Invalid(verifyFailed+"%v", err)
 		}
 		return m.accept(ctx, s, f, w, r, claims, nil)
 	}
-	access, err := s.provider.exchange(ctx, f, w, code)
+	access, err := s.provider.exchange(ctx, f, w, got.code)
 	if err != nil {
 		return nil, engines.Invalid(loginFailed+"Error exchanging oidc code: %q.", err.Error())
 	}
@@ -174,57 +168,4 @@ func (m *method) logClaims(ctx context.Context, role string, claims map[string]a
 		return
 	}
 	m.logger.DebugContext(ctx, "OIDC provider response", "role", role, "claims", string(text))
-}
-
-// callbackPost keeps what the provider posts with a form until the client fetches its token with a GET.
-func (m *method) callbackPost(
-	ctx context.Context, _ *engines.Request, p callbackPostParams,
-) (*engines.Response, error) {
-	s, err := m.setup(ctx)
-	if errors.Is(err, errUnconfigured) {
-		return nil, engines.Invalid(loginFailed + "Could not load configuration.")
-	}
-	if err != nil {
-		return nil, err
-	}
-	if p.Question != "" {
-		return m.confirmDirect(p)
-	}
-	if s.config.OIDC.ResponseMode != responseFormPost {
-		return &engines.Response{Status: http.StatusMethodNotAllowed, Raw: &engines.Raw{ContentType: "application/json"}}, nil
-	}
-	state, _, _ := strings.Cut(p.State, namespaceMark)
-	if len(p.Code)+len(p.IDToken) > maxToken {
-		return page(http.StatusBadRequest, "The provider's answer is too long.")
-	}
-	redirect, direct := "", false
-	found := m.flows.with(state, func(w *flow) {
-		// The first form counts: whoever reads the address of the page must not replace it.
-		if w.posted == (posted{}) {
-			w.posted = posted{p.Code, p.IDToken}
-		}
-		redirect, direct = w.redirect, w.mode == callbackDirect
-	})
-	switch {
-	case !found:
-		return page(http.StatusBadRequest, expired)
-	case direct:
-		return m.callbackDirect(ctx, s, state, noCode)
-	}
-	mount := mountOf(redirect)
-	if mount == "" {
-		return page(http.StatusBadRequest, "The redirect is not one of this server's.")
-	}
-	return pageTo("Continue to complete the login.",
-		"/ui/vault/auth/"+mount+"/oidc/callback?code="+noCode+"&state="+state)
-}
-
-// mountOf is the mount's name in a redirect to …/v1/auth/NAME/….
-func mountOf(redirect string) string {
-	_, rest, ok := strings.Cut(redirect, "/v1/auth/")
-	if !ok {
-		return ""
-	}
-	name, _, _ := strings.Cut(rest, "/")
-	return name
 }

@@ -13,7 +13,8 @@ import (
 // to somebody else, whose browser the provider knows already: so the person at the browser is asked who began it
 // before the client that polls gets his token.
 type directLogin struct {
-	// busy is set once a browser was here: a second visit must not put another login in its place.
+	// busy is set once a browser was here: a second visit must not put another login in its place. It ends the login,
+	// because the page of the first may be lost, and who polls shall not wait for its answer.
 	busy bool
 	// question is what only the page that asks knows; "" while nothing is asked.
 	question string
@@ -27,31 +28,62 @@ const (
 	answerNo  = "no"
 )
 
-var errNotConfirmed = engines.Invalid(loginFailed + "It was not confirmed in the browser.")
+var (
+	errNotConfirmed = engines.Invalid(loginFailed + "It was not confirmed in the browser.")
+	errVisitedTwice = engines.Invalid(loginFailed + "The browser came twice before it was confirmed.")
+)
+
+// oneVisit is the text for a browser that comes again.
+const oneVisit = "This address is good for one visit. If you had not answered yet, the login has ended: begin it anew."
+
+// visit admits the first visit of a browser, and ends a login that has another before it is confirmed; the mount's
+// flows are locked.
+func (p *polling) visit() bool {
+	first := !p.direct.busy
+	p.direct.busy = true
+	if !first && p.outcome == nil {
+		p.outcome = &outcome{err: errVisitedTwice}
+		p.direct.question, p.direct.asked = "", nil
+	}
+	return first
+}
 
 // callbackDirect asks the person at the browser whether it was he who began the login.
-func (m *method) callbackDirect(ctx context.Context, s *setup, state, code string) (*engines.Response, error) {
-	var w *flow
-	m.flows.with(state, func(f *flow) {
-		if !f.poll.direct.busy {
-			f.poll.direct.busy, w = true, f
-		}
-	})
-	if w == nil || s.provider == nil || !s.config.OIDC.hasFlow() {
+func (m *method) callbackDirect(ctx context.Context, s *setup, state string, got brought) (*engines.Response, error) {
+	if s.provider == nil || !s.config.OIDC.hasFlow() {
 		return page(http.StatusBadRequest, expired)
+	}
+	var w *flow
+	switch found := m.flows.with(state, func(f *flow) {
+		if f.poll.visit() {
+			w = f
+		}
+	}); {
+	case !found:
+		return page(http.StatusBadRequest, expired)
+	case w == nil:
+		return page(http.StatusBadRequest, oneVisit)
 	}
 	r, err := m.flowRole(ctx, w)
 	var login *engines.Login
 	if err == nil {
-		login, err = m.complete(ctx, s, r, w, code)
+		login, err = m.complete(ctx, s, r, w, got)
 	}
 	if err != nil {
 		m.flows.with(state, func(f *flow) { f.poll.outcome = &outcome{err: err} })
 		m.logger.Warn("a login failed", "role", w.role, "reason", err)
 		return page(http.StatusBadRequest, "The login failed. The client that began it knows the reason.")
 	}
-	question := rand.Text()
-	m.flows.with(state, func(f *flow) { f.poll.direct.question, f.poll.direct.asked = question, login })
+	question, asks := rand.Text(), false
+	m.flows.with(state, func(f *flow) {
+		// Another visit may have ended the login meanwhile.
+		if asks = f.poll.outcome == nil; asks {
+			f.poll.direct.question, f.poll.direct.asked = question, login
+		}
+	})
+	if !asks {
+		return page(http.StatusBadRequest, oneVisit)
+	}
 	return ask(confirmation{
 		User: login.Alias, Role: w.role, From: w.from, State: state, Question: question, Yes: answerYes, No: answerNo,
 	})

@@ -48,13 +48,10 @@ type flow struct {
 	// from is the client's address, or its network where clients have one of their own.
 	from    netip.Addr
 	expires time.Time
-	// posted is what the provider sent with a form.
-	posted posted
+	// posted is the form that came; nil while there is none, and in all modes but "client".
+	posted *posted
 	poll   polling
 }
-
-// posted are the fields of a form_post.
-type posted struct{ code, idToken string }
 
 // flows are the logins that are under way at one mount. They live in memory alone: sealing ends them.
 type flows struct {

@@ -265,46 +265,6 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-func TestFormPost(t *testing.T) {
-	o := newOP(t)
-	v := newMount(t)
-	v.must("config", claims{"oidc_discovery_url": o.URL, "oidc_client_id": clientID, "oidc_client_secret": clientSecret,
-		"oidc_response_mode": "form_post", "oidc_response_types": "id_token"})
-	v.must("role/r", claims{"user_claim": "email",
-		"allowed_redirect_uris": "http://localhost/cb,https://v.example.org/ui/vault/auth/oidc/oidc/callback"})
-	post := func(state, token string) *engines.Response {
-		return v.must("oidc/callback", claims{"state": state, "id_token": token})
-	}
-	q := v.begin(claims{"redirect_uri": "https://v.example.org/ui/vault/auth/oidc/oidc/callback"})
-	if q.Get("redirect_uri") != "https://v.example.org/v1/auth/oidc/oidc/callback" || q.Get("response_mode") != "form_post" ||
-		q.Get("response_type") != "id_token" {
-		t.Errorf("the address asks for %v", q)
-	}
-	token := func(nonce string) string {
-		return sign(t, "rsa", claims{"iss": o.URL, "aud": clientID, "sub": "alice", "email": "a", "nonce": nonce,
-			"iat": epoch.Unix(), "exp": epoch.Unix() + 60})
-	}
-	if resp := post("<script>", token("")); resp.Status != 400 || strings.Contains(string(resp.Raw.Body), "<script>") {
-		t.Errorf("unknown state: %d %s", resp.Status, resp.Raw.Body)
-	}
-	resp := post(q.Get("state"), token(q.Get("nonce")))
-	next := "/ui/vault/auth/oidc/oidc/callback?code=no_code&amp;state=" + q.Get("state")
-	if resp.Status != 200 || !strings.Contains(string(resp.Raw.Body), next) {
-		t.Errorf("post: %d %s", resp.Status, resp.Raw.Body)
-	}
-	// A second form does not replace the first.
-	post(q.Get("state"), token("another"))
-	got, err := v.end(q, claims{"code": noCode})
-	if err != nil || got.Login.Alias != "a" {
-		t.Errorf("callback: %+v, %v", got, err)
-	}
-	q = v.begin(nil)
-	post(q.Get("state"), token("another"))
-	if _, err := v.end(q, claims{"code": noCode}); !errors.Is(err, engines.ErrInvalid) {
-		t.Errorf("another login's ID token: %v, want ErrInvalid", err)
-	}
-}
-
 // poll polls as a client does.
 func (v *mounted) poll(state, nonce string) (*engines.Login, error) {
 	v.t.Helper()
@@ -368,9 +328,6 @@ func TestDirectMode(t *testing.T) {
 		t.Errorf("poll at once: %v", err)
 	}
 	question := v.asked(q)
-	if again, err := v.end(q, nil); err != nil || again.Status != 400 {
-		t.Errorf("the browser comes again: %+v, %v", again, err)
-	}
 	v.pass(time.Minute)
 	if _, err := v.poll(state, "n"); err == nil || err.Error() != "authorization_pending" {
 		t.Errorf("poll before the person has answered: %v", err)
@@ -385,6 +342,9 @@ func TestDirectMode(t *testing.T) {
 	}
 	if resp := v.answer(state, question, "no"); resp.Status != 400 {
 		t.Errorf("answered twice: %d", resp.Status)
+	}
+	if again, err := v.end(q, nil); err != nil || again.Status != 400 {
+		t.Errorf("the browser comes again after it has answered: %+v, %v", again, err)
 	}
 	v.pass(time.Minute)
 	for _, nonce := range []string{"", "m"} {
@@ -415,6 +375,24 @@ func TestDirectMode(t *testing.T) {
 	}
 	if _, err := v.poll(state, "n"); !errors.Is(err, engines.ErrInvalid) || !strings.Contains(err.Error(), "email") {
 		t.Errorf("poll for a login that failed: %v", err)
+	}
+}
+
+// TestSecondVisitEndsALogin reloads the page that asks: its question is lost, and who polls is told so.
+func TestSecondVisitEndsALogin(t *testing.T) {
+	o := newOP(t)
+	v := withOP(t, o)
+	v.must("role/r", claims{"callback_mode": "direct", "allowed_redirect_uris": "http://localhost/cb"})
+	q := v.begin(claims{"client_nonce": "n"})
+	state, question := q.Get("state"), v.asked(q)
+	if again, err := v.end(q, nil); err != nil || again.Status != 400 || !strings.Contains(string(again.Raw.Body), oneVisit) {
+		t.Errorf("the browser comes again: %+v, %v", again, err)
+	}
+	if resp := v.answer(state, question, "yes"); resp.Status != 400 {
+		t.Errorf("the page of the first visit is answered: %d %s", resp.Status, resp.Raw.Body)
+	}
+	if _, err := v.poll(state, "n"); !errors.Is(err, errVisitedTwice) {
+		t.Errorf("poll: %v, want errVisitedTwice", err)
 	}
 }
 
