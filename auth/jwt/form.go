@@ -31,9 +31,9 @@ type posted struct {
 	brought
 	// ticket is the code in the link of the page that the form led to. Only that page has it.
 	ticket string
-	// byClient is set for a form that came with the client_nonce. Providers do not know it and so their forms lack it:
-	// the command line posts it with what its own listener was given, and shows no more than the nonce at its callback
-	// when that was an ID token.
+	// byClient is set for a form that came with the client_nonce. Providers do not know it and so their forms lack it,
+	// and nobody can add it by the address: parameters of a POST are those of its body. The command line posts it with
+	// what its own listener was given, and shows no more than the nonce at its callback when that was an ID token.
 	byClient bool
 }
 

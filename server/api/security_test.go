@@ -237,3 +237,23 @@ func TestPolicyNamesHaveOneForm(t *testing.T) {
 		t.Errorf("default was overwritten: %s", text)
 	}
 }
+
+// TestQueryIsNoPartOfAWrite gives a write parameters in its address. Whoever makes somebody's browser post a form may
+// choose that, and a form of an OpenID provider that comes with the login's client_nonce is taken for the client's own.
+func TestQueryIsNoPartOfAWrite(t *testing.T) {
+	h := newHouse(t)
+	for contentType, body := range map[string]string{
+		"application/json": `{"x":"y"}`, "application/x-www-form-urlencoded": "x=y", "": "",
+	} {
+		for _, method := range []string{"PUT", "POST"} {
+			r := httptest.NewRequest(method, "/v1/sys/policies/acl/q?policy=path+%22x%22+%7B%7D", strings.NewReader(body))
+			r.Header.Set("Content-Type", contentType)
+			r.Header.Set("X-Vault-Token", h.root)
+			w := httptest.NewRecorder()
+			h.handler.ServeHTTP(w, r)
+			if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "policy") {
+				t.Errorf("%s of %q: %d %s", method, contentType, w.Code, w.Body)
+			}
+		}
+	}
+}
