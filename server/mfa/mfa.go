@@ -8,12 +8,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"coffer/engines"
 	"coffer/storage"
 	"coffer/storage/keylock"
+	"coffer/storage/mirror"
 )
 
 // Identities tells who there is.
@@ -48,15 +48,10 @@ type Store struct {
 	// secrets are held by method and entity from the look at a secret until it is written.
 	secrets *keylock.Set
 
-	// changing is held while methods or enforcements are changed, storage included.
-	changing sync.Mutex
-
-	mu sync.RWMutex
-	// methods and enforcements are guarded by mu; what they hold is never changed in place.
+	mirror *mirror.Mirror
+	// methods and enforcements are what mirror guards.
 	methods      map[string]*method
 	enforcements map[string]*enforcement
-	// doubtful is set when a commit failed: everything is read again before anybody is told anything.
-	doubtful bool
 }
 
 const (
@@ -71,89 +66,36 @@ func secretKey(method, entity string) string { return secretFolder + method + "/
 // New opens what is in cfg.Storage.
 func New(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg, secrets: keylock.New(), attempts: newAttempts(), waiting: newWaiting()}
-	return s, s.load(ctx)
+	var err error
+	s.mirror, err = mirror.New(ctx, cfg.Storage, s.load)
+	return s, err
 }
 
-// load reads methods and enforcements; the caller holds changing, or is New.
-func (s *Store) load(ctx context.Context) error {
+// load reads methods and enforcements.
+func (s *Store) load(ctx context.Context) (put func(), err error) {
 	methods, enforcements := make(map[string]*method), make(map[string]*enforcement)
-	err := storage.Each(ctx, s.cfg.Storage, methodFolder, func(id string, b []byte) error {
+	err = storage.Each(ctx, s.cfg.Storage, methodFolder, func(id string, b []byte) error {
 		m, err := decodeMethod(id, b)
 		methods[id] = m
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = storage.Each(ctx, s.cfg.Storage, enforcementFolder, func(name string, b []byte) error {
 		e, err := decodeEnforcement(name, b)
 		enforcements[name] = e
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.methods, s.enforcements, s.doubtful = methods, enforcements, false
-	return nil
+	return func() { s.methods, s.enforcements = methods, enforcements }, err
 }
 
 // view runs f while nothing changes; f only reads.
-func (s *Store) view(ctx context.Context, f func()) error {
-	s.mu.RLock()
-	doubtful := s.doubtful
-	s.mu.RUnlock()
-	if doubtful {
-		s.changing.Lock()
-		err := s.settleLocked(ctx)
-		s.changing.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	f()
-	return nil
-}
+func (s *Store) view(ctx context.Context, f func()) error { return s.mirror.View(ctx, f) }
 
-// settleLocked reads again what a failed commit left in doubt.
-func (s *Store) settleLocked(ctx context.Context) error {
-	s.mu.RLock()
-	doubtful := s.doubtful
-	s.mu.RUnlock()
-	if !doubtful {
-		return nil
-	}
-	return s.load(ctx)
-}
-
-// change runs f, which returns what to commit and what then puts it into the maps. When the commit fails nobody
-// knows what storage holds, and it is read again.
+// change runs f, which returns what to commit and what then puts it into the maps.
 func (s *Store) change(ctx context.Context, f func() (ops []storage.Op, done func(), err error)) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if err := s.settleLocked(ctx); err != nil {
-		return err
-	}
-	ops, done, err := f()
-	if err != nil || len(ops) == 0 {
-		return err
-	}
-	err = s.cfg.Storage.Apply(ctx, ops...)
-	s.mu.Lock()
-	if err != nil {
-		s.doubtful = true
-	} else {
-		done()
-	}
-	s.mu.Unlock()
-	if err != nil {
-		_ = s.load(context.WithoutCancel(ctx)) // it stays doubtful when this fails
-		return fmt.Errorf("mfa: write %s: %w", ops[0].Key, err)
-	}
-	return nil
+	return s.mirror.Change(ctx, f)
 }
 
 // method returns a method, or nil.

@@ -11,11 +11,11 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"sync"
 	"time"
 
 	"coffer/server/identity"
 	"coffer/storage"
+	"coffer/storage/mirror"
 )
 
 // Holders tells who holds a token; *identity.Store is one.
@@ -39,16 +39,11 @@ type Config struct {
 type Store struct {
 	cfg Config
 
-	// changing is held while something is changed, storage included.
-	changing sync.Mutex
-
-	mu sync.RWMutex
-	// issuer, keys and roles are guarded by mu; what they hold is never changed in place.
+	mirror *mirror.Mirror
+	// issuer, keys and roles are what mirror guards.
 	issuer string
 	keys   map[string]*namedKey
 	roles  map[string]*role
-	// doubtful is set when a commit failed: everything is read again before anybody is told anything.
-	doubtful bool
 }
 
 const (
@@ -61,15 +56,17 @@ const (
 // New opens what is in cfg.Storage.
 func New(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg}
-	return s, s.load(ctx)
+	var err error
+	s.mirror, err = mirror.New(ctx, cfg.Storage, s.load)
+	return s, err
 }
 
-// load reads everything; the caller holds changing, or is New.
-func (s *Store) load(ctx context.Context) error {
+// load reads everything.
+func (s *Store) load(ctx context.Context) (put func(), err error) {
 	var c configRecord
-	err := s.read(ctx, configKey, &c)
+	err = s.read(ctx, configKey, &c)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return err
+		return nil, err
 	}
 	keys := map[string]*namedKey{defaultKey: newDefaultKey()}
 	err = storage.Each(ctx, s.cfg.Storage, keyFolder, func(name string, b []byte) error {
@@ -78,7 +75,7 @@ func (s *Store) load(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	roles := make(map[string]*role)
 	err = storage.Each(ctx, s.cfg.Storage, roleFolder, func(name string, b []byte) error {
@@ -86,13 +83,7 @@ func (s *Store) load(ctx context.Context) error {
 		roles[name] = r
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.issuer, s.keys, s.roles, s.doubtful = c.Issuer, keys, roles, false
-	return nil
+	return func() { s.issuer, s.keys, s.roles = c.Issuer, keys, roles }, err
 }
 
 func (s *Store) read(ctx context.Context, key string, into any) error {
@@ -104,36 +95,7 @@ func (s *Store) read(ctx context.Context, key string, into any) error {
 }
 
 // view runs f while nothing changes; f only reads.
-func (s *Store) view(ctx context.Context, f func()) error {
-	s.mu.RLock()
-	doubtful := s.doubtful
-	s.mu.RUnlock()
-	if doubtful {
-		if err := s.settle(ctx); err != nil {
-			return err
-		}
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	f()
-	return nil
-}
-
-func (s *Store) settle(ctx context.Context) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	return s.settleLocked(ctx)
-}
-
-func (s *Store) settleLocked(ctx context.Context) error {
-	s.mu.RLock()
-	doubtful := s.doubtful
-	s.mu.RUnlock()
-	if !doubtful {
-		return nil
-	}
-	return s.load(ctx)
-}
+func (s *Store) view(ctx context.Context, f func()) error { return s.mirror.View(ctx, f) }
 
 // edit is what one request changes: one commit, and what then puts it into the maps.
 type edit struct {
@@ -141,33 +103,17 @@ type edit struct {
 	done []func()
 }
 
-// change runs f, which says what to change, and commits it. When the commit fails nobody knows what storage
-// holds, and it is read again.
+// change runs f, which says what to change, and commits it.
 func (s *Store) change(ctx context.Context, f func(*edit) error) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if err := s.settleLocked(ctx); err != nil {
-		return err
-	}
-	var e edit
-	if err := f(&e); err != nil || len(e.ops) == 0 {
-		return err
-	}
-	err := s.cfg.Storage.Apply(ctx, e.ops...)
-	s.mu.Lock()
-	if err != nil {
-		s.doubtful = true
-	} else {
-		for _, done := range e.done {
-			done()
-		}
-	}
-	s.mu.Unlock()
-	if err != nil {
-		_ = s.load(context.WithoutCancel(ctx)) // it stays doubtful when this fails
-		return fmt.Errorf("oidc: write %s: %w", e.ops[0].Key, err)
-	}
-	return nil
+	return s.mirror.Change(ctx, func() ([]storage.Op, func(), error) {
+		var e edit
+		err := f(&e)
+		return e.ops, func() {
+			for _, done := range e.done {
+				done()
+			}
+		}, err
+	})
 }
 
 // put adds a record to the edit.

@@ -415,7 +415,7 @@ func TestFaults(t *testing.T) {
 			_, _ = f.try(step.op, step.path, step.p)
 		}
 		faulty.Heal()
-		if err := s.settle(t.Context()); err != nil {
+		if err := s.view(t.Context(), func() {}); err != nil {
 			t.Fatal(err)
 		}
 		stored := openFixture(t, base).store
