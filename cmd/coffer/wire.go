@@ -32,9 +32,6 @@ import (
 	"coffer/storage/memory"
 )
 
-// bodyMemory bounds the large request bodies that are served at one time, in bytes, over all listeners.
-const bodyMemory = 40 << 20
-
 // house is the server put together: storage, core, and the handlers of its listeners.
 type house struct {
 	cfg    *config.Config
@@ -58,7 +55,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &house{cfg: cfg, log: log.Logger, store: s, bodies: api.NewBodyGate(bodyMemory)}
+	h := &house{cfg: cfg, log: log.Logger, store: s, bodies: api.NewBodyGate(largestBody(cfg))}
 	h.core = core.New(core.Config{
 		Storage: s,
 		Seal:    sealOf(cfg.Seal, os.Getenv),
@@ -96,6 +93,15 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 	})
 	h.startUnsealing()
 	return h, nil
+}
+
+// largestBody is the largest size of a body that a listener takes, in bytes.
+func largestBody(cfg *config.Config) int64 {
+	var largest int64
+	for _, l := range cfg.Listeners {
+		largest = max(largest, l.Limits.RequestSize)
+	}
+	return largest
 }
 
 // sealOf returns the seal that opens by itself, or nil for Shamir's.

@@ -12,6 +12,11 @@ import (
 	"coffer/engines"
 )
 
+// decodeText decodes a body of one chunk.
+func decodeText(body string, limits JSONLimits) (map[string]any, error) {
+	return decodeBody([][]byte{[]byte(body)}, limits, nil)
+}
+
 func TestDecodeBody(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body string
@@ -27,7 +32,7 @@ func TestDecodeBody(t *testing.T) {
 		"escapes":              {`{"\u0061":"\n"}`, map[string]any{"a": "\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := decodeBody(strings.NewReader(tc.body), DefaultJSONLimits())
+			got, err := decodeText(tc.body, DefaultJSONLimits())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +69,7 @@ func TestDecodeBodyRefuses(t *testing.T) {
 		"bad literal":  {`{"a":tru}`, "error parsing JSON: failed to parse JSON input: invalid character '}' in literal true (expecting 'e')", engines.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := decodeBody(strings.NewReader(tc.body), DefaultJSONLimits())
+			_, err := decodeText(tc.body, DefaultJSONLimits())
 			if !errors.Is(err, tc.kind) {
 				t.Fatalf("error = %v, want %v", err, tc.kind)
 			}
@@ -78,7 +83,7 @@ func TestDecodeBodyRefuses(t *testing.T) {
 func TestManySmallValuesAreBounded(t *testing.T) {
 	row := "[" + strings.Repeat("1,", 9_999) + "1]"
 	body := `{"a":[` + strings.Repeat(row+",", 60) + row + `]}`
-	if _, err := decodeBody(strings.NewReader(body), DefaultJSONLimits()); !errors.Is(err, engines.ErrFailed) {
+	if _, err := decodeText(body, DefaultJSONLimits()); !errors.Is(err, engines.ErrFailed) {
 		t.Errorf("error = %v, want ErrFailed", err)
 	}
 }
@@ -89,7 +94,7 @@ func FuzzDecodeBody(f *testing.F) {
 	}
 	limits := JSONLimits{Depth: 5, StringLength: 16, ObjectEntries: 4, ArrayElements: 4, Tokens: 100}
 	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decodeBody(strings.NewReader(body), limits)
+		got, err := decodeText(body, limits)
 		if err != nil {
 			if status, known := statusOf(err); !known {
 				t.Errorf("error %v has no status (%d)", err, status)
@@ -111,7 +116,7 @@ func FuzzDecodeBody(f *testing.F) {
 // A body that is refused must not cost a scan that is deep or long.
 func TestMalformedDeepBodyIsRefusedEarly(t *testing.T) {
 	deep := `{"a":"` + strings.Repeat("x", 1<<19) + `","b" "c",` + strings.Repeat(`[`, 1<<19)
-	_, err := decodeBody(strings.NewReader(deep), DefaultJSONLimits())
+	_, err := decodeText(deep, DefaultJSONLimits())
 	if !errors.Is(err, errTooDeep) {
 		t.Errorf("%v, want errTooDeep", err)
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +15,134 @@ import (
 
 // Vault scans a body before it parses it, and the scan forgives much: commas and colons need not be where
 // they belong. What the scan refuses is a 500 with its text, what only the parser refuses a 400 with that of
-// encoding/json. Here the parser comes first, so when it fails the scan is made up for from where it stopped:
-// the errors are those that Vault 1.21.2 was seen to answer.
+// encoding/json. Here the parser comes first. When it fails, encoding/json reads the text up to the same place, and
+// the scan is made up for from there: the errors are those that Vault 1.21.2 was seen to answer.
+
+// explained returns err, or what is wrong with the text if err is errSyntax.
+func explained(err error, text [][]byte, limits JSONLimits) error {
+	if !errors.Is(err, errSyntax) {
+		return err
+	}
+	parts := make([]io.Reader, len(text))
+	for i := range text {
+		parts[i] = bytes.NewReader(text[i])
+	}
+	e := explainer{dec: json.NewDecoder(io.MultiReader(parts...)), depth: limits.Depth}
+	e.dec.UseNumber()
+	if err := e.whole(); err != nil {
+		return err
+	}
+	return parseError(errSyntax)
+}
+
+// explainer walks through a text up to its fault. The parser has found everything before the fault within the limits.
+type explainer struct {
+	dec *json.Decoder
+	// depth is max_json_depth.
+	depth int
+}
+
+// whole returns what is wrong with the text.
+func (e *explainer) whole() error {
+	first, err := e.dec.Token()
+	if err != nil {
+		return e.syntax(err, atTop, false)
+	}
+	if err := e.value(first); err != nil {
+		return err
+	}
+	next, err := e.dec.Token()
+	var syntax *json.SyntaxError
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil:
+		return engines.Failed("invalid character '%c' after top-level value", firstOf(next))
+	case errors.As(err, &syntax):
+		return engines.Failed("%s after top-level value", trimContext(syntax.Error()))
+	default:
+		return e.syntax(err, atTop, true)
+	}
+}
+
+// firstOf is the character with which a token began.
+func firstOf(t json.Token) rune {
+	switch t := t.(type) {
+	case json.Delim:
+		return rune(t)
+	case json.Number:
+		return rune(t[0])
+	case bool:
+		if t {
+			return 't'
+		}
+		return 'f'
+	case string:
+		return '"'
+	default:
+		return 'n'
+	}
+}
+
+// trimContext keeps "invalid character 'x'" of a syntax error's text.
+func trimContext(text string) string {
+	const lead = "invalid character '"
+	if len(text) > len(lead)+2 && text[:len(lead)] == lead {
+		for i := len(lead) + 1; i < len(text); i++ {
+			if text[i] == '\'' {
+				return text[:i+1]
+			}
+		}
+	}
+	return "unexpected data"
+}
+
+func (e *explainer) value(t json.Token) error {
+	switch t {
+	case json.Delim('{'):
+		return e.object()
+	case json.Delim('['):
+		return e.array()
+	default:
+		return nil
+	}
+}
+
+func (e *explainer) object() error {
+	for began := false; ; began = true {
+		t, err := e.dec.Token()
+		if err != nil {
+			return e.syntax(err, atKey, began)
+		}
+		if t == json.Delim('}') {
+			return nil
+		}
+		if _, ok := t.(string); !ok {
+			return engines.Failed("malformed JSON, object key is not a string")
+		}
+		if t, err = e.dec.Token(); err != nil {
+			return e.syntax(err, atValue, true)
+		}
+		if err := e.value(t); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *explainer) array() error {
+	for began := false; ; began = true {
+		t, err := e.dec.Token()
+		if err != nil {
+			return e.syntax(err, atElement, began)
+		}
+		if t == json.Delim(']') {
+			return nil
+		}
+		if err := e.value(t); err != nil {
+			return err
+		}
+	}
+}
 
 // place is where in a container the parser stopped.
 type place int
@@ -29,7 +156,7 @@ const (
 
 // syntax turns an error of the tokenizer into the answer. began tells whether the container had something in
 // it before.
-func (d *decoder) syntax(err error, at place, began bool) error {
+func (e *explainer) syntax(err error, at place, began bool) error {
 	var wrong *json.SyntaxError
 	cut := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if !cut && !errors.As(err, &wrong) {
@@ -38,8 +165,8 @@ func (d *decoder) syntax(err error, at place, began bool) error {
 	if at == atTop && !cut {
 		return parseError(wrong)
 	}
-	s := scan{at: at, depth: d.limits.Depth}
-	if rest, ok := d.dec.Buffered().(io.ByteScanner); ok {
+	s := scan{at: at, depth: e.depth}
+	if rest, ok := e.dec.Buffered().(io.ByteScanner); ok {
 		s.in = rest
 	} else {
 		s.in = strings.NewReader("")

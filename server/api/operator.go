@@ -60,16 +60,17 @@ func (a *api) operator(methods operatorMethods) http.HandlerFunc {
 			writeErrors(w, http.StatusMethodNotAllowed)
 			return
 		}
-		leave, err := a.Bodies.enter(ctx, r, a.MaxRequestSize)
-		if err != nil {
-			a.respondError(w, r, "", err)
-			return
-		}
-		defer leave()
 		call := core.Call{ID: newRequestID(), Path: r.URL.Path[len("/v1/"):], Operation: engines.Update,
 			Token: clientToken(r), Client: client(r)}
-		if r.Method != http.MethodGet {
-			if call.Params, err = a.readBody(w, r, r.Header.Get("Content-Type")); err != nil {
+		if r.Method != http.MethodGet && hasBody(r) {
+			in, err := a.receive(ctx, w, r, func(context.Context) (*pool, int64, error) {
+				return a.Bodies.open, operatorText, nil
+			})
+			defer in.release()
+			if err == nil {
+				call.Params, err = in.params(parser{limits: a.JSON, secret: "key"})
+			}
+			if err != nil {
 				a.respondError(w, r, call.ID, err)
 				return
 			}

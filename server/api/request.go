@@ -1,11 +1,8 @@
 package api
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"encoding/hex"
-	"errors"
-	"io"
 	"math/rand/v2"
 	"mime"
 	"net/http"
@@ -45,18 +42,20 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 		a.refuseMethod(w, r)
 		return
 	}
-	leave, err := a.Bodies.enter(ctx, r, a.MaxRequestSize)
-	if err != nil {
-		a.respondError(w, r, "", err)
-		return
+	call, in, err := a.call(ctx, w, r, op)
+	if in != nil {
+		defer in.release()
 	}
-	defer leave()
-	call, err := a.call(w, r, op)
 	if err != nil {
 		a.respondError(w, r, call.ID, err)
 		return
 	}
 	reply, err := a.Core.Handle(ctx, call)
+	if in != nil {
+		// The answer may take its time to be read; what was asked is needed no more.
+		call.Params = nil
+		in.release()
+	}
 	if err != nil {
 		a.respondError(w, r, call.ID, err)
 		return
@@ -73,42 +72,54 @@ func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {
 	writeErrors(w, http.StatusMethodNotAllowed)
 }
 
-// call decodes an HTTP request. On an error the call has its ID and no more.
-func (a *api) call(w http.ResponseWriter, r *http.Request, op engines.Operation) (core.Call, error) {
+// call decodes an HTTP request. On an error the call has its ID and no more. The body's intake is nil for a request
+// without one; the caller releases it.
+func (a *api) call(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, op engines.Operation,
+) (_ core.Call, in *intake, err error) {
 	call := core.Call{ID: newRequestID(), Operation: op, Path: strings.TrimPrefix(r.URL.Path, "/v1/"),
 		Token: clientToken(r), Client: client(r)}
-	var err error
+	if a.Core.Sealed() {
+		return core.Call{ID: call.ID}, nil, engines.ErrSealed
+	}
 	switch op {
 	case engines.Update, engines.Patch:
 		if wantsHelp(r) {
 			call.Operation = engines.Help
 			break
 		}
-		err = a.decodeWrite(w, r, &call)
+		in, err = a.decodeWrite(ctx, w, r, &call)
 	default:
 		// A body has no meaning here, but a bad one is refused all the same.
-		if _, err = a.readBody(w, r, r.Header.Get("Content-Type")); err == nil && op != engines.Delete {
+		if _, in, err = a.readBody(ctx, w, r, &call); err == nil && op != engines.Delete {
 			err = decodeQuery(r, &call)
 		}
 	}
-	if err != nil {
-		return core.Call{ID: call.ID}, err
+	if err == nil {
+		err = decodeHeaders(r, &call)
 	}
+	if err != nil {
+		return core.Call{ID: call.ID}, in, err
+	}
+	return call, in, nil
+}
+
+// decodeHeaders reads what Vault's own headers ask for.
+func decodeHeaders(r *http.Request, call *core.Call) (err error) {
 	if call.Factors, err = mfa.ParseHeader(r.Header); err != nil {
-		return core.Call{ID: call.ID}, err
+		return err
 	}
 	if header := r.Header.Get("X-Vault-Wrap-TTL"); header != "" {
 		ttl, err := parseutil.ParseDurationSecond(header)
 		if err != nil {
-			return core.Call{ID: call.ID}, engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
+			return engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
 		}
 		if ttl < 0 {
-			return core.Call{ID: call.ID}, engines.Invalid(
-				"error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative")
+			return engines.Invalid("error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative")
 		}
 		call.WrapTTL = ttl
 	}
-	return call, nil
+	return nil
 }
 
 // wantsHelp reports whether the request asks what the path is for, which any method may.
@@ -161,70 +172,57 @@ func queryParams(query url.Values) map[string]any {
 	return params
 }
 
-func (a *api) decodeWrite(w http.ResponseWriter, r *http.Request, call *core.Call) (err error) {
-	contentType := r.Header.Get("Content-Type")
+func (a *api) decodeWrite(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, call *core.Call,
+) (in *intake, err error) {
 	if call.Operation == engines.Patch {
-		media, _, err := mime.ParseMediaType(contentType)
+		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil {
-			return engines.Invalid("%v", err)
+			return nil, engines.Invalid("%v", err)
 		}
 		if media != mergePatch {
-			return &engines.Error{Kind: errMediaType,
+			return nil, &engines.Error{Kind: errMediaType,
 				Message: "PATCH requires Content-Type of " + mergePatch + ", provided " + media}
 		}
 	}
-	call.Params, err = a.readBody(w, r, contentType)
-	if err != nil {
-		return err
+	if call.Params, in, err = a.readBody(ctx, w, r, call); err != nil {
+		return in, err
 	}
 	if strings.HasSuffix(call.Path, "/") && call.Operation == engines.Update {
-		return engines.Invalid("cannot write to a path ending in '/'")
+		return in, engines.Invalid("cannot write to a path ending in '/'")
 	}
-	return nil
+	return in, nil
 }
 
-// readBody reads a JSON object or, where the content type says so, a form.
-func (a *api) readBody(w http.ResponseWriter, r *http.Request, contentType string) (map[string]any, error) {
-	if r.Body == nil || r.ContentLength == 0 {
-		return nil, nil //nolint:nilnil // no body is no parameters
+// readBody reads the parameters in the body of a call.
+func (a *api) readBody(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, call *core.Call,
+) (map[string]any, *intake, error) {
+	if !hasBody(r) {
+		return nil, nil, nil
 	}
-	body := http.MaxBytesReader(w, r.Body, a.MaxRequestSize)
-	var reader io.Reader = body
-	if strings.HasPrefix(contentType, "application/x-www-form-urlencoded") {
-		buffered := bufio.NewReader(body)
-		first, err := buffered.Peek(1)
-		if err == nil && first[0] != '{' && first[0] != '[' {
-			return a.readForm(buffered)
+	in, err := a.receive(ctx, w, r, func(ctx context.Context) (*pool, int64, error) {
+		open, err := a.Core.Admit(ctx, *call)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case open:
+			return a.Bodies.open, openText, nil
+		default:
+			return a.Bodies.large, a.MaxRequestSize, nil
 		}
-		reader = buffered
+	})
+	if err != nil {
+		return nil, in, err
 	}
-	params, err := decodeBody(reader, a.JSON)
-	return params, bodyError(err)
+	params, err := in.params(parser{limits: a.JSON})
+	if err == nil {
+		err = in.reserve(ctx)
+	}
+	return params, in, err
 }
 
-func (a *api) readForm(r io.Reader) (map[string]any, error) {
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(io.LimitReader(r, int64(a.JSON.StringLength))); err != nil {
-		return nil, bodyError(err)
-	}
-	values, err := url.ParseQuery(strings.TrimSpace(b.String()))
-	if err != nil || len(values) > a.JSON.ObjectEntries {
-		return nil, engines.Invalid("error parsing form data")
-	}
-	params := make(map[string]any, len(values))
-	for name, list := range values {
-		params[name] = strings.Join(list, ",")
-	}
-	return params, nil
-}
-
-func bodyError(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return &engines.Error{Kind: engines.ErrTooLarge, Message: "http: request body too large"}
-	}
-	return err
-}
+func hasBody(r *http.Request) bool { return r.Body != nil && r.ContentLength != 0 }
 
 // clientToken reads X-Vault-Token or, without one, the bearer token (RFC 6750).
 func clientToken(r *http.Request) engines.Token {

@@ -36,6 +36,8 @@ func statusOf(err error) (status int, known bool) {
 		{engines.ErrSealed, http.StatusServiceUnavailable},
 		{engines.ErrFailed, http.StatusInternalServerError},
 		{errMediaType, http.StatusUnsupportedMediaType},
+		{errSlow, http.StatusRequestTimeout},
+		{errUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, row.kind) {
 			return row.status, true

@@ -137,39 +137,14 @@ func (r *run) locate() {
 
 func (r *run) open() bool { return r.found && r.match.Unauthenticated() }
 
-// authenticate finds out who holds the token. A route that is open to everybody is called without a
-// caller when the token is missing or worthless.
+// authenticate finds out who holds the token, and counts its use. A route that is open to everybody is called without
+// a caller when the token is missing or worthless.
 func (r *run) authenticate(ctx context.Context) error {
-	if r.call.Token.IsZero() {
-		if r.open() {
-			return nil
-		}
-		return errNoToken
+	entry, err := r.recognise(ctx)
+	if errors.Is(err, errNobody) {
+		return nil
 	}
-	entry, err := r.session.tokens.Authenticate(ctx, r.call.Token)
-	switch {
-	case errors.Is(err, token.ErrBadToken):
-		if r.open() {
-			return nil
-		}
-		return errBadToken
-	case err != nil:
-		return err
-	}
-	if !auth.Admits(entry.BoundCIDRs, r.call.Client.Addr) {
-		if r.open() {
-			return nil
-		}
-		return errNoToken
-	}
-	r.holder, err = r.session.holder(ctx, entry.Caller)
-	switch {
-	case errors.Is(err, errNoHolder):
-		if r.open() {
-			return nil
-		}
-		return errNoToken
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	if entry.Limited() && !r.open() {
@@ -183,6 +158,43 @@ func (r *run) authenticate(ctx context.Context) error {
 	}
 	r.entry, r.request.Caller = entry, entry.Caller
 	return nil
+}
+
+// recognise finds out who holds the token. It returns errNobody where that is nobody and the route is open to everybody.
+func (r *run) recognise(ctx context.Context) (*token.Entry, error) {
+	if r.call.Token.IsZero() {
+		if r.open() {
+			return nil, errNobody
+		}
+		return nil, errNoToken
+	}
+	entry, err := r.session.tokens.Authenticate(ctx, r.call.Token)
+	switch {
+	case errors.Is(err, token.ErrBadToken):
+		if r.open() {
+			return nil, errNobody
+		}
+		return nil, errBadToken
+	case err != nil:
+		return nil, err
+	}
+	if !auth.Admits(entry.BoundCIDRs, r.call.Client.Addr) {
+		if r.open() {
+			return nil, errNobody
+		}
+		return nil, errNoToken
+	}
+	r.holder, err = r.session.holder(ctx, entry.Caller)
+	switch {
+	case errors.Is(err, errNoHolder):
+		if r.open() {
+			return nil, errNobody
+		}
+		return nil, errNoToken
+	case err != nil:
+		return nil, err
+	}
+	return entry, nil
 }
 
 // authorize asks the caller's policies. Whether a write is a create or an update is settled first.

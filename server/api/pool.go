@@ -1,0 +1,239 @@
+package api
+
+import (
+	"context"
+	"sync"
+
+	"coffer/engines"
+)
+
+// errBusy is returned to a request that found no memory in time (503).
+var errBusy = &engines.Error{Kind: errUnavailable, Message: "the server is busy with other large requests, try again"}
+
+// errTooCostly is returned for a body whose decoded form would be larger than one request may have (413).
+var errTooCostly = &engines.Error{Kind: engines.ErrTooLarge, Message: "JSON payload exceeds allowed memory"}
+
+// maxWaiting bounds how many requests wait for one pool, because each keeps what it has read so far. Further ones get
+// errBusy.
+const maxWaiting = 128
+
+// pool is an amount of memory that requests share. A request takes more and more of it while its body arrives.
+//
+// Requests that hold a part and wait for more must not wait for one another. Therefore one of them at a time is
+// privileged: what it takes comes out of a reserve that is as large as the largest request, so it never waits. The
+// others get what is left of the common part in the order in which they asked. When the privileged request ends, the
+// next in that order becomes privileged. Every request that waits therefore gets what it needs in the end.
+type pool struct {
+	// largest bounds one request, in bytes. It is also the size of the reserve.
+	largest int64
+
+	mu sync.Mutex
+	// Guarded by mu. common is what is left of the common part.
+	common int64
+	// privileged is nil while nobody needs to be.
+	privileged *share
+	// waiting are in the order in which they came.
+	waiting []*waiter
+	// receiving are the shares whose bodies are arriving.
+	receiving map[*share]struct{}
+	// lastClient is whose request was privileged last.
+	lastClient string
+}
+
+// share is what one request holds of a pool. Its methods are called by that request alone. The zero share holds nothing.
+type share struct {
+	pool   *pool
+	client string
+	// hurry is called once, by another request, when the body arrives while others wait. It must not call the pool.
+	hurry func()
+
+	// Guarded by pool.mu. common and reserved are what is held of either part, in bytes.
+	common, reserved int64
+	hurried          bool
+}
+
+type waiter struct {
+	share *share
+	n     int64
+	ready chan struct{} // closed when the share has got its n bytes
+}
+
+// newPool returns a pool for requests of up to largest bytes. Beside the reserve for one of them there are common bytes
+// for all the others.
+func newPool(largest, common int64) *pool {
+	return &pool{largest: largest, common: common, receiving: map[*share]struct{}{}}
+}
+
+// open returns a share of nothing for a request of that client.
+func (p *pool) open(client string) *share { return &share{pool: p, client: client} }
+
+// take adds n bytes to the share and waits for them if necessary, up to the end of ctx. It returns errTooCostly when the
+// share would become larger than a request may be, and errBusy when there are too many who wait, or ctx ends.
+func (s *share) take(ctx context.Context, n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	p := s.pool
+	p.mu.Lock()
+	if s.common+s.reserved+n > p.largest {
+		p.mu.Unlock()
+		return errTooCostly
+	}
+	if p.grantLocked(s, n) {
+		p.mu.Unlock()
+		return nil
+	}
+	if len(p.waiting) == maxWaiting {
+		p.mu.Unlock()
+		return errBusy
+	}
+	w := &waiter{share: s, n: n, ready: make(chan struct{})}
+	p.waiting = append(p.waiting, w)
+	delete(p.receiving, s)
+	p.hurryLocked()
+	p.mu.Unlock()
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		p.abandon(w)
+		return errBusy
+	}
+}
+
+// most returns how many more bytes the request may take, at most n.
+func (s *share) most(n int64) int64 {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return min(n, s.pool.largest-s.common-s.reserved)
+}
+
+// grantLocked gives n bytes to the share if they are there and nobody waits for them. The first that finds none becomes
+// privileged.
+func (p *pool) grantLocked(s *share, n int64) bool {
+	switch {
+	case p.privileged == s:
+		s.reserved += n
+	case len(p.waiting) > 0:
+		return false
+	case p.common >= n:
+		p.common -= n
+		s.common += n
+	case p.privileged == nil:
+		p.privileged, p.lastClient = s, s.client
+		s.reserved += n
+	default:
+		return false
+	}
+	return true
+}
+
+// serveLocked gives to those who wait what has become free.
+func (p *pool) serveLocked() {
+	for len(p.waiting) > 0 {
+		i := 0
+		switch {
+		case p.waiting[0].n <= p.common:
+			p.common -= p.waiting[0].n
+			p.waiting[0].share.common += p.waiting[0].n
+		case p.privileged == nil:
+			i = p.nextLocked()
+			s := p.waiting[i].share
+			p.privileged, p.lastClient = s, s.client
+			s.reserved += p.waiting[i].n
+		default:
+			return
+		}
+		close(p.waiting[i].ready)
+		p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+	}
+}
+
+// nextLocked is the first of those who wait that comes from another client than the last privileged one, so that one
+// client with many requests does not keep out the others.
+func (p *pool) nextLocked() int {
+	for i, w := range p.waiting {
+		if w.share.client != p.lastClient {
+			return i
+		}
+	}
+	return 0
+}
+
+// abandon ends the wait of w, which may have been served meanwhile.
+func (p *pool) abandon(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.waiting {
+		if p.waiting[i] == w {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			p.serveLocked() // the next may want less
+			return
+		}
+	}
+}
+
+// giveBack returns n bytes of the share.
+func (s *share) giveBack(n int64) {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	reserved := min(n, s.reserved)
+	s.reserved -= reserved
+	common := min(n-reserved, s.common)
+	s.common -= common
+	s.pool.common += common
+	if common > 0 {
+		s.pool.serveLocked()
+	}
+}
+
+// release returns all that the share holds. It may be called more than once.
+func (s *share) release() {
+	if s.pool == nil {
+		return
+	}
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.receiving, s)
+	if s.common == 0 && p.privileged != s {
+		return
+	}
+	p.common += s.common
+	s.common, s.reserved = 0, 0
+	if p.privileged == s {
+		p.privileged = nil
+	}
+	p.serveLocked()
+}
+
+// receive notes that the share's body is arriving. When others wait already, hurry is called at once.
+func (s *share) receive() {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	s.pool.receiving[s] = struct{}{}
+	if len(s.pool.waiting) > 0 {
+		s.hurryLocked()
+	}
+}
+
+// received notes that the body has arrived.
+func (s *share) received() {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	delete(s.pool.receiving, s)
+}
+
+// hurryLocked hurries all whose bodies are arriving.
+func (p *pool) hurryLocked() {
+	for s := range p.receiving {
+		s.hurryLocked()
+	}
+}
+
+func (s *share) hurryLocked() {
+	if !s.hurried && s.hurry != nil {
+		s.hurried = true
+		s.hurry()
+	}
+}
