@@ -127,7 +127,7 @@ func (in *intake) read(ctx context.Context, limit int64, admit admission) error 
 // small reads up to smallText bytes. It reports whether the body has ended.
 func (in *intake) small(ctx context.Context, length, limit int64) (ended bool, err error) {
 	for _, room := range [...]int64{shortChunk, longChunk} {
-		if len(in.text) == 0 && length > shortChunk {
+		if room < longChunk && length > room {
 			continue
 		}
 		if ended, err = in.chunk(ctx, room); ended || err != nil {

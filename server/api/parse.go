@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"coffer/engines"
@@ -325,18 +326,69 @@ func (p *parser) longText() (string, error) {
 		return "", nil
 	}
 	s := b.String()[1 : n+1]
-	if plain && utf8.ValidString(s) {
-		return s, nil
+	if !plain || !utf8.ValidString(s) {
+		s = unescaped(s)
 	}
-	// Not valid UTF-8 is replaced, as encoding/json does.
-	var decoded string
-	if err := json.Unmarshal([]byte(b.String()), &decoded); err != nil {
-		return "", errSyntax
-	}
-	if len(decoded) > p.limits.StringLength {
+	if len(s) > p.limits.StringLength {
 		return "", errTooLong
 	}
-	return decoded, nil
+	return s, nil
+}
+
+// unescaped decodes the text of a string whose escapes are in order. What is not UTF-8, and surrogates without their
+// other half, become U+FFFD as in encoding/json.
+func unescaped(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '\\' && s[i+1] == 'u':
+			r := hexRune(s[i+2:])
+			i += 6
+			if utf16.IsSurrogate(r) {
+				low := utf8.RuneError
+				if i+5 < len(s) && s[i] == '\\' && s[i+1] == 'u' {
+					low = hexRune(s[i+2:])
+				}
+				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
+					i += 6
+				}
+			}
+			b = utf8.AppendRune(b, r)
+		case c == '\\':
+			b = append(b, escapes[strings.IndexByte(escapeNames, s[i+1])])
+			i += 2
+		case c < utf8.RuneSelf:
+			b = append(b, c)
+			i++
+		default:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			b = utf8.AppendRune(b, r)
+			i += size
+		}
+	}
+	return string(b)
+}
+
+// escapeNames are the characters that may follow a backslash, \u aside; escapes are what they mean.
+const (
+	escapeNames = `"\/bfnrt`
+	escapes     = "\"\\/\b\f\n\r\t"
+)
+
+// hexRune reads the four digits that s begins with.
+func hexRune(s string) rune {
+	var r rune
+	for i := range 4 {
+		c := s[i] | 0x20 // to lower case; digits stay
+		if c >= 'a' {
+			c -= 'a' - 10
+		} else {
+			c -= '0'
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
 }
 
 // take takes n bytes that are known to be there.
@@ -361,7 +413,7 @@ func (p *parser) measure() (n int, plain bool, err error) {
 		for i, c := range buf {
 			switch {
 			case escape == 1:
-				if strings.IndexByte(`"\/bfnrtu`, c) < 0 {
+				if c != 'u' && strings.IndexByte(escapeNames, c) < 0 {
 					return 0, false, errSyntax
 				}
 				escape = 0
