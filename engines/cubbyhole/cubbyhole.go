@@ -105,6 +105,9 @@ func (e *engine) read(ctx context.Context, req *engines.Request, p params) (*eng
 	return &engines.Response{Data: data}, nil
 }
 
+// errTooLarge is the answer to a secret of more than storage.MaxValueSize bytes.
+var errTooLarge = engines.Invalid("the secret is too large")
+
 // errRecord is returned for bytes that are not a secret's. The key is left out: it names the token's folder.
 var errRecord = errors.New("cubbyhole: damaged record")
 
@@ -158,6 +161,9 @@ func (e *engine) write(ctx context.Context, req *engines.Request, p writeParams)
 	case !utf8.ValidString(p.Path):
 		return nil, failed("failed to write: key contains invalid UTF-8 characters")
 	}
+	if engines.JSONSize(p.Data) > storage.MaxValueSize {
+		return nil, errTooLarge
+	}
 	value, err := json.Marshal(p.Data)
 	if err != nil {
 		return nil, fmt.Errorf("cubbyhole: %w", err)
@@ -167,7 +173,7 @@ func (e *engine) write(ctx context.Context, req *engines.Request, p writeParams)
 	case errors.Is(err, storage.ErrInvalidKey):
 		return nil, engines.Invalid("the path is too long or malformed")
 	case errors.Is(err, storage.ErrValueTooLarge):
-		return nil, engines.Invalid("the secret is too large")
+		return nil, errTooLarge
 	case err != nil:
 		return nil, err
 	}

@@ -160,8 +160,12 @@ func (e *versioned) write(ctx context.Context, req *engines.Request, p dataParam
 	}
 	data := []byte("null")
 	if p.Data != nil {
+		size := engines.JSONSize(p.Data)
+		if size > storage.MaxValueSize {
+			return nil, errTooLarge
+		}
 		var err error
-		if data, err = appendObject(make([]byte, 0, 256), p.Data); err != nil {
+		if data, err = appendObject(make([]byte, 0, size+256), p.Data); err != nil {
 			return nil, err
 		}
 	}

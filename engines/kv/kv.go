@@ -47,13 +47,16 @@ func isMissing(err error) bool {
 	return errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey)
 }
 
+// errTooLarge is the answer to a secret of more than storage.MaxValueSize bytes.
+var errTooLarge = engines.Invalid("the secret is too large")
+
 // refused turns the errors of storage that the client's input caused into ones that tell so.
 func refused(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrInvalidKey):
 		return engines.Invalid("the path is too long or malformed")
 	case errors.Is(err, storage.ErrValueTooLarge):
-		return engines.Invalid("the secret is too large")
+		return errTooLarge
 	default:
 		return err
 	}

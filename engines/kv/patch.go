@@ -56,7 +56,12 @@ func patched(data []byte, patch map[string]any) ([]byte, error) {
 	if patch == nil {
 		return []byte("null"), nil
 	}
-	return appendObject(make([]byte, 0, len(data)+256), merge(doc, patch))
+	merged := merge(doc, patch)
+	size := engines.JSONSize(merged)
+	if size > storage.MaxValueSize {
+		return nil, errTooLarge
+	}
+	return appendObject(make([]byte, 0, size+256), merged)
 }
 
 // decodeObject reads a JSON object; null gives nil.

@@ -125,6 +125,9 @@ func (e *plain) write(ctx context.Context, _ *engines.Request, p plainWriteParam
 	if isRelative(p.Path) {
 		return nil, engines.Failed("%s", numbered("internal error"))
 	}
+	if engines.JSONSize(p.Data) > storage.MaxValueSize {
+		return nil, errTooLarge
+	}
 	value, err := json.Marshal(p.Data)
 	if err != nil {
 		return nil, engines.Invalid("the data cannot be stored")

@@ -1,11 +1,11 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,16 +23,57 @@ func explained(err error, text [][]byte, limits JSONLimits) error {
 	if !errors.Is(err, errSyntax) {
 		return err
 	}
-	parts := make([]io.Reader, len(text))
-	for i := range text {
-		parts[i] = bytes.NewReader(text[i])
-	}
-	e := explainer{dec: json.NewDecoder(io.MultiReader(parts...)), depth: limits.Depth}
+	e := explainer{dec: json.NewDecoder(&condensed{text: slices.Clone(text)}), depth: limits.Depth}
 	e.dec.UseNumber()
 	if err := e.whole(); err != nil {
 		return err
 	}
 	return parseError(errSyntax)
+}
+
+// condensed reads a text in chunks without white space that follows white space, of which encoding/json would keep any
+// amount at a time.
+type condensed struct {
+	text                   [][]byte
+	inText, escaped, blank bool
+}
+
+// Read implements io.Reader.
+func (c *condensed) Read(p []byte) (n int, _ error) {
+	for n < len(p) && len(c.text) > 0 {
+		part := c.text[0]
+		taken := 0
+		for ; taken < len(part) && n < len(p); taken++ {
+			if c.keeps(part[taken]) {
+				p[n] = part[taken]
+				n++
+			}
+		}
+		if c.text[0] = part[taken:]; taken == len(part) {
+			c.text = c.text[1:]
+		}
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (c *condensed) keeps(b byte) bool {
+	switch {
+	case c.escaped:
+		c.escaped = false
+	case c.inText:
+		c.inText, c.escaped = b != '"', b == '\\'
+	case b == ' ', b == '\t', b == '\n', b == '\r':
+		again := c.blank
+		c.blank = true
+		return !again
+	default:
+		c.inText = b == '"'
+	}
+	c.blank = false
+	return true
 }
 
 // explainer walks through a text up to its fault. The parser has found everything before the fault within the limits.
