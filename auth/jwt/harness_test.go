@@ -130,7 +130,7 @@ func (v *mounted) callWith(
 	ctx context.Context, op engines.Operation, path string, params map[string]any,
 ) (*engines.Response, error) {
 	v.t.Helper()
-	m, ok := v.router.Match(op, path)
+	m, ok := v.router.Match(ctx, op, path)
 	if !ok {
 		v.t.Fatalf("no route for %s", path)
 	}

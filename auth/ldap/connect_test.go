@@ -402,7 +402,7 @@ func TestFailuresAreCountedByTheName(t *testing.T) {
 	d := newDirectory(t, nil)
 	m.write(t, "config", searching(d, nil))
 	for _, name := range []string{"Jöhn X", "JÖHN  x", " jo\u0308hn x ", "ｊöhn\u00a0x", "jöhn\u00ad x\u200b", "jöhn\tx\xff"} {
-		match, ok := m.router.Match(engines.Update, "login/"+name)
+		match, ok := m.router.Match(t.Context(), engines.Update, "login/"+name)
 		if !ok || !match.IsLogin() {
 			t.Fatalf("%q: no login", name)
 		}

@@ -52,7 +52,7 @@ func newMount(t testing.TB, s storage.Storage) *mount {
 func (m *mount) call(
 	ctx context.Context, op engines.Operation, path string, params map[string]any,
 ) (*engines.Response, error) {
-	match, ok := m.router.Match(op, path)
+	match, ok := m.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}
