@@ -222,7 +222,7 @@ func (s *TokenSettings) Admits(addr netip.Addr) bool { return Admits(s.BoundCIDR
 func CleanPolicies(names []string) []string {
 	clean := make([]string, 0, len(names))
 	for _, name := range names {
-		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
+		if name = engines.FoldASCII(strings.TrimSpace(name)); name != "" {
 			clean = append(clean, name)
 		}
 	}

@@ -8,11 +8,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	goldap "github.com/go-ldap/ldap/v3"
-	"golang.org/x/text/unicode/norm"
 
 	"coffer/auth"
 	"coffer/engines"
@@ -54,16 +52,9 @@ type loginParams struct {
 	Password string `param:"password" help:"Password of the user."`
 }
 
-// alias is one name for all the spellings that a directory takes for it (RFC 4518): failed logins are counted by it.
-func (p loginParams) alias() string {
-	name := strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Cf, unicode.Cc, unicode.Variation_Selector) && !unicode.IsSpace(r) {
-			return -1
-		}
-		return r
-	}, norm.NFKC.String(strings.ToValidUTF8(p.Username, "")))
-	return strings.ToLower(strings.Join(strings.Fields(name), " "))
-}
+// alias is one name for all the spellings that a directory takes for it: failed logins are counted by it. Here one for
+// too many is better than one for too few.
+func (p loginParams) alias() string { return strings.ToLower(plain(p.Username)) }
 
 func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (*engines.Response, error) {
 	c, err := e.config(ctx)
@@ -148,7 +139,10 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 	case password == "":
 		// A directory takes a bind without a password for an anonymous one, and says yes.
 		return nil, errNullBind
-	case username == "", len(username) > maxName, len(password) > maxPassword, !utf8.ValidString(username):
+	case len(username) > maxName, len(password) > maxPassword, !utf8.ValidString(username), holdsControl(username):
+		return nil, refused(false)
+	}
+	if username = plain(username); username == "" || len(username) > maxName {
 		return nil, refused(false)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.requestTimeout())
@@ -187,17 +181,23 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 
 // mapped are all groups of a person, and the policies of these and of his entry here.
 func (e *engine) mapped(ctx context.Context, c *config, who *person) (groups, policies []string, err error) {
-	var u user
-	err = e.lookup(ctx, userFolder, who.name, c, &u)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return nil, nil, err
+	var ofUser []string
+	for _, name := range spellings(who.name, c) {
+		var u user
+		err = e.lookup(ctx, userFolder, name, c, &u)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return nil, nil, err
+		}
+		groups, ofUser = append(groups, u.Groups...), append(ofUser, u.Policies...)
 	}
-	groups = slices.Concat(u.Groups, who.groups)
+	groups = append(groups, who.groups...)
 	keys := map[string]bool{}
-	for _, name := range groups {
-		// A name that cannot be stored has no policies here.
-		if key, err := keyOf(groupFolder, name, c); err == nil {
-			keys[key] = true
+	for _, group := range groups {
+		for _, name := range spellings(group, c) {
+			// A name that cannot be stored has no policies here.
+			if key, err := keyOf(groupFolder, name, c); err == nil {
+				keys[key] = true
+			}
 		}
 	}
 	stored, err := e.storage.List(ctx, groupFolder, "", 0)
@@ -214,7 +214,7 @@ func (e *engine) mapped(ctx context.Context, c *config, who *person) (groups, po
 		}
 		policies = append(policies, g.Policies...)
 	}
-	return groups, append(policies, u.Policies...), nil
+	return groups, append(policies, ofUser...), nil
 }
 
 // person is whom the directory let in.
@@ -388,7 +388,7 @@ func (d *directory) describe(dn, username string) (*person, error) {
 	}
 	who := &person{name: username}
 	if len(found) == 1 {
-		who.alias = found[0].GetEqualFoldAttributeValue(u.Attribute)
+		who.alias, dn = found[0].GetEqualFoldAttributeValue(u.Attribute), found[0].DN
 	}
 	if u.AsAlias {
 		parsed, err := goldap.ParseDN(dn)
@@ -398,10 +398,10 @@ func (d *directory) describe(dn, username string) (*person, error) {
 		if value, ok := attributeOf(parsed, u.Attribute); ok {
 			who.alias = value
 		}
-		if !d.config.CaseSensitive {
-			who.alias = strings.ToLower(who.alias)
-		}
 		who.name = who.alias
+		if !d.config.CaseSensitive {
+			who.alias = lower(who.alias)
+		}
 	}
 	if who.alias == "" {
 		return nil, errNoAlias

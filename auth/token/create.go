@@ -277,7 +277,7 @@ func (c *creation) entity(context.Context) error {
 	if c.role == nil {
 		return engines.Invalid("'entity_alias' is only allowed in combination with token role")
 	}
-	if !auth.MatchesAny(c.role.Aliases, strings.ToLower(c.EntityAlias)) {
+	if !auth.MatchesAny(c.role.Aliases, engines.FoldASCII(c.EntityAlias)) {
 		return engines.Invalid("invalid 'entity_alias' value")
 	}
 	if c.store.cfg.Identity == nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"coffer/engines"
 )
 
 // keySize is the length of a device's HMAC key in bytes (RFC 2104).
@@ -164,7 +166,7 @@ func (r *redactor) headerValues(header map[string][]string, configured map[strin
 	}
 	var shown map[string][]string
 	for name, values := range header {
-		lower := strings.ToLower(name)
+		lower := engines.FoldASCII(name)
 		hashed, ok := configured[lower]
 		if !ok {
 			continue

@@ -86,7 +86,7 @@ type headerParams struct {
 }
 
 func (e *engine) readAuditHeader(_ context.Context, _ *engines.Request, p headerParams) (*engines.Response, error) {
-	hashed, ok := e.Settings.AuditHeaders()[strings.ToLower(p.Header)]
+	hashed, ok := e.Settings.AuditHeaders()[engines.FoldASCII(p.Header)]
 	if !ok {
 		return nil, engines.Invalid("Could not find header in config")
 	}

@@ -114,7 +114,7 @@ func (e *engine) setPolicy(ctx context.Context, name, text string, warnings []st
 	if err := e.Policies.Set(ctx, name, text); err != nil {
 		return nil, e.policyError(err, "update", name)
 	}
-	if lower := strings.ToLower(name); lower != name {
+	if lower := engines.FoldASCII(name); lower != name {
 		warnings = append(warnings, "policy name was converted to "+lower)
 	}
 	return &engines.Response{Warnings: warnings}, nil
@@ -129,7 +129,7 @@ func (e *engine) deletePolicy(ctx context.Context, _ *engines.Request, p policyP
 
 // policyError gives an error of the store the text that clients see.
 func (e *engine) policyError(err error, verb, name string) error {
-	canonical := strings.TrimSpace(strings.ToLower(name))
+	canonical := strings.TrimSpace(engines.FoldASCII(name))
 	switch {
 	case errors.Is(err, policies.ErrNotFound):
 		return engines.NotFound()

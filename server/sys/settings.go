@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -139,7 +140,7 @@ func (s *Settings) setCORS(ctx context.Context, cors CORS) error {
 
 // setAuditHeader adds a header, or removes it when hashed is nil.
 func (s *Settings) setAuditHeader(ctx context.Context, name string, hashed *bool) error {
-	name = strings.ToLower(name)
+	name = engines.FoldASCII(name)
 	return s.change(ctx, func(next *settings) error {
 		next.AuditHeaders = maps.Clone(next.AuditHeaders)
 		if hashed == nil {
