@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"hash"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
