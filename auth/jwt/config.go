@@ -61,6 +61,11 @@ type oidcConfig struct {
 	ResponseTypes []string `json:"response_types,omitempty"`
 }
 
+// provider is where codes of logins may be exchanged.
+func (c *config) provider() engines.Destination {
+	return engines.NewDestination([]string{c.OIDC.Discovery}, c.OIDC.CA, strings.Join(c.IgnoredExtensions, ","))
+}
+
 // hasFlow reports whether people can log in with their browsers.
 func (c *oidcConfig) hasFlow() bool {
 	return c.Discovery != "" && c.ClientID != "" && c.ClientSecret != ""
