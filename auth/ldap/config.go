@@ -239,7 +239,8 @@ func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 
 // forget drops the credentials that were given for other servers, and tells which.
 func (c *config) forget() (warnings []string) {
-	const why = " forgotten, because url, rotation_url or a TLS setting has changed and it was not sent along; write it again"
+	const why = " forgotten, because url, rotation_url or a TLS setting has changed and it was not sent along; " +
+		"write it again"
 	to := c.servers()
 	next := c.Account.Next.Forget(to)
 	if c.Account.Password.Forget(to) || next {

@@ -29,8 +29,8 @@ func holdsControl(name string) bool {
 }
 
 // spellings are the names by which a user or group of the directory can be configured here: with ASCII folded, as all
-// names are when they are stored, and in lower case, since a directory does not tell Ä from ä. What differs by more than
-// case stays apart: the Kelvin sign is no k, and İ no i.
+// names are when they are stored, and in lower case, since a directory does not tell Ä from ä. What differs by more
+// than case stays apart: the Kelvin sign is no k, and İ no i.
 func spellings(name string, c *config) []string {
 	if c.CaseSensitive {
 		return []string{name}
