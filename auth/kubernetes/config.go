@@ -133,8 +133,8 @@ func (m *method) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 	m.config.Store(c)
 	resp := &engines.Response{}
 	if _, err := m.pod.token(); err == nil && c.reviewer.IsZero() && !c.DisableLocal && !m.isOwn(c) {
-		resp.Warnings = []string{"the pod's own token is sent only by https to a server with a certificate of the pod's own " +
-			"CA: without token_reviewer_jwt the API server is asked with the token of whoever logs in"}
+		resp.Warnings = []string{"the pod's own token is sent only by https to a server with a certificate of the pod's " +
+			"own CA: without token_reviewer_jwt the API server is asked with the token of whoever logs in"}
 	}
 	return resp, nil
 }
