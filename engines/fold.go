@@ -2,5 +2,5 @@ package engines
 
 import "coffer/policy"
 
-// FoldASCII is the form of a name in which upper and lower case are the same; see policy.FoldASCII.
-func FoldASCII(name string) string { return policy.FoldASCII(name) }
+// FoldASCII is policy.FoldASCII, by which all names are folded.
+func FoldASCII(s string) string { return policy.FoldASCII(s) }

@@ -45,7 +45,7 @@ func checkParams(active []*grant, params map[string]any, schema Schema) string {
 	restricted := false
 	for _, g := range active {
 		for _, key := range g.required {
-			if _, ok := params[strings.ToLower(key)]; !ok {
+			if _, ok := params[FoldASCII(key)]; !ok {
 				return "required parameter " + strconv.Quote(key) + " is missing"
 			}
 		}
@@ -55,7 +55,7 @@ func checkParams(active []*grant, params map[string]any, schema Schema) string {
 		restricted = restricted || len(g.allowed) > 0
 	}
 	for key, value := range params {
-		s := sent{key: strings.ToLower(key), value: value}
+		s := sent{key: FoldASCII(key), value: value}
 		if schema != nil {
 			s.param, s.typed = schema.Param(key)
 		}

@@ -186,7 +186,7 @@ func TestWindowString(t *testing.T) {
 
 func TestCanonicalize(t *testing.T) {
 	good := map[string]string{
-		"foo": "foo", " Foo\t": "foo", "FOO bar": "foo bar", "a/b": "a/b", "Ä": "Ä", "\u212a": "\u212a", "foo+bar*": "foo+bar*", "a.b": "a.b",
+		"foo": "foo", " Foo\t": "foo", "FOO bar": "foo bar", "a/b": "a/b", "Ä": "Ä", "O\u212aS": "o\u212as", "ADMİN": "admİn", "foo+bar*": "foo+bar*", "a.b": "a.b",
 		"ROOT": "root", `a\b`: `a\b`,
 	}
 	for name, want := range good {

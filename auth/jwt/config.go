@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"coffer/engines"
 	"coffer/storage"
@@ -58,6 +59,11 @@ type oidcConfig struct {
 	ClientSecret  string   `json:"client_secret,omitempty"`
 	ResponseMode  string   `json:"response_mode,omitempty"`
 	ResponseTypes []string `json:"response_types,omitempty"`
+}
+
+// provider is where codes of logins may be exchanged.
+func (c *config) provider() engines.Destination {
+	return engines.NewDestination([]string{c.OIDC.Discovery}, c.OIDC.CA, strings.Join(c.IgnoredExtensions, ","))
 }
 
 // hasFlow reports whether people can log in with their browsers.

@@ -98,7 +98,7 @@ const maxName = 512
 // keyOf is where a user or group is stored. Without case-sensitive names all spellings of a name are one.
 func keyOf(folder, name string, c *config) (string, error) {
 	if !c.CaseSensitive {
-		name = strings.ToLower(name)
+		name = engines.FoldASCII(name)
 	}
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return "", engines.Invalid("invalid name")
@@ -220,7 +220,7 @@ func cleanNames(names []string, caseSensitive bool) []string {
 	clean := make([]string, 0, len(names))
 	for _, name := range names {
 		if !caseSensitive {
-			name = strings.ToLower(name)
+			name = engines.FoldASCII(name)
 		}
 		if name = strings.TrimSpace(name); name != "" {
 			clean = append(clean, name)

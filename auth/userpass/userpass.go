@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"coffer/auth"
@@ -70,7 +69,7 @@ func (e *engine) user(ctx context.Context, name string) (*user, error) {
 	if !auth.ValidName(name) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	name = strings.ToLower(name)
+	name = engines.FoldASCII(name)
 	b, err := e.storage.Get(ctx, userFolder+name)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return nil, errNoUser
@@ -122,7 +121,7 @@ func (e *engine) delete(ctx context.Context, _ *engines.Request, p nameParams) (
 	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	name := strings.ToLower(p.Name)
+	name := engines.FoldASCII(p.Name)
 	lock := e.users.Of(name)
 	lock.Lock()
 	defer lock.Unlock()
@@ -133,12 +132,12 @@ func (e *engine) delete(ctx context.Context, _ *engines.Request, p nameParams) (
 func (e *engine) change(
 	ctx context.Context, name string, none func() error, f func(*user) error,
 ) (*engines.Response, error) {
-	lock := e.users.Of(strings.ToLower(name))
+	lock := e.users.Of(engines.FoldASCII(name))
 	lock.Lock()
 	defer lock.Unlock()
 	u, err := e.user(ctx, name)
 	if errors.Is(err, errNoUser) {
-		u, err = &user{Name: strings.ToLower(name)}, none()
+		u, err = &user{Name: engines.FoldASCII(name)}, none()
 	}
 	if err != nil {
 		return nil, err

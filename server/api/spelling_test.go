@@ -77,7 +77,6 @@ func newFullHouse(t *testing.T) *house {
 		"identity/entity/name/task":  `{"policies":"canary"}`,
 		"identity/group/name/task":   `{"policies":"canary"}`,
 		"identity/oidc/key/task":     `{"allowed_client_ids":"canary"}`,
-		"identity/oidc/role/task":    `{"key":"task","client_id":"canary"}`,
 		"sys/config/ui/headers/task": `{"values":["canary"]}`,
 		"identity/mfa/login-enforcement/task": fmt.Sprintf(
 			`{"mfa_method_ids":[%q],"auth_method_types":["approle"]}`, method.Data.ID),
@@ -85,6 +84,7 @@ func newFullHouse(t *testing.T) *house {
 	} {
 		h.must(t, "PUT", "/v1/"+path, body)
 	}
+	h.must(t, "PUT", "/v1/identity/oidc/role/task", `{"key":"task","client_id":"canary"}`)
 	return h
 }
 
@@ -140,7 +140,7 @@ func (h *house) patterns(t *testing.T) []string {
 }
 
 // spellings are ways of writing "task", all of which somebody could take for it.
-var spellings = []string{"TASK", "Task", "tasK", "tas\u212a", "ta\u017fk", " task", "task ", "task\u00a0", "\u3000task", "task/",
+var spellings = []string{"TASK", "Task", "tasK", "tas\u212a", "ta\u017fk", "TA\u017fK", " task", "task ", "task\u00a0", "\u3000task", "task/",
 	"task /", " TASK/", "task\u200b", "ｔask"}
 
 // everyName reads what every name in newFullHouse stands for.

@@ -101,6 +101,9 @@ type auditHeaderParams struct {
 func (e *engine) writeAuditHeader(
 	ctx context.Context, _ *engines.Request, p auditHeaderParams,
 ) (*engines.Response, error) {
+	if name := engines.FoldASCII(p.Header); SecretHeader(name) && !p.HMAC {
+		return nil, engines.Invalid("the values of %s are secrets, which are audited with hmac=true only", name)
+	}
 	if err := e.Settings.setAuditHeader(ctx, p.Header, &p.HMAC); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,6 +136,15 @@ func (s *Settings) Versions() []VersionRecord { return s.current.Load().Versions
 
 func (s *Settings) setCORS(ctx context.Context, cors CORS) error {
 	return s.change(ctx, func(next *settings) error { next.CORS = cors; return nil })
+}
+
+// SecretHeader reports whether a request header carries a secret by its name, which is in lower case: the token, other
+// means to log in, codes of a second factor, cookies. Audit entries never show its values.
+func SecretHeader(name string) bool {
+	return slices.ContainsFunc([]string{
+		"token", "authorization", "cookie", "secret", "password", "credential", "api-key", "apikey", "assertion", "jwt",
+		"-mfa", "-otp",
+	}, func(part string) bool { return strings.Contains(name, part) })
 }
 
 // setAuditHeader adds a header, or removes it when hashed is nil.
