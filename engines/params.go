@@ -24,6 +24,10 @@ type field struct {
 	present  bool
 	pointer  bool
 	kind     kind
+	// compare is what the handler makes of the value, as far as policies must know.
+	compare comparison
+	// oldFor is the newer parameter of which this is an older name, or "".
+	oldFor   string
 	fallback string
 	help     string
 }
@@ -66,7 +70,8 @@ func (s *schema) add(t reflect.Type, outer []int) {
 			s.add(sf.Type, index)
 			continue
 		}
-		f := field{index: index, fallback: sf.Tag.Get("default"), help: sf.Tag.Get("help")}
+		f := field{index: index, fallback: sf.Tag.Get("default"), help: sf.Tag.Get("help"),
+			compare: comparisonOf(sf.Tag.Get("compare")), oldFor: sf.Tag.Get("old")}
 		if name, ok := sf.Tag.Lookup("path"); ok {
 			f.name, f.fromPath = name, true
 		} else if name, ok := sf.Tag.Lookup("param"); ok {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"coffer/policy"
 )
 
 // Route is one path pattern of an engine with its handlers. Path makes it.
@@ -20,6 +22,8 @@ type Route struct {
 	exists   func(context.Context, *Request, vars) (bool, error)
 	loginAs  func(*Request, vars) (string, error)
 	flags    flag
+	// forms are those of the pattern's variables, by their names.
+	forms map[string]*form
 }
 
 type flag uint8
@@ -159,9 +163,18 @@ type NoParams struct{}
 
 // Match is a route that serves a path.
 type Match struct {
+	// Path is the canonical path below the mount.
+	Path string
+	// Spellings are the other ways of writing it; their positions count from the mount's end.
+	Spellings policy.Spellings
+
 	route *compiled
 	vars  vars
+	err   error
 }
+
+// Err returns why the canonical form of the path is not known, or nil. Nothing must be decided about such a path.
+func (m Match) Err() error { return m.err }
 
 // Unauthenticated reports whether the route can be called without a token.
 func (m Match) Unauthenticated() bool { return m.route.flags&unauthenticated != 0 }
@@ -197,6 +210,9 @@ func (m Match) Exists(ctx context.Context, req *Request) (bool, error) {
 // Call decodes the parameters and runs the operation's handler. It returns ErrUnsupported when the
 // route has none.
 func (m Match) Call(ctx context.Context, req *Request) (*Response, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
 	h := m.route.handlers[req.Operation]
 	if h == nil {
 		return nil, ErrUnsupported
@@ -238,6 +254,8 @@ type compiled struct {
 	*Route
 	segments []segment
 	names    []string
+	// varForms are the forms of the variables in their order, nil where a variable has none.
+	varForms []*form
 }
 
 func compile(r *Route) (*compiled, error) {
@@ -274,7 +292,7 @@ func compile(r *Route) (*compiled, error) {
 		}
 		break
 	}
-	return c, nil
+	return c, c.checkForms()
 }
 
 // match fills v and reports whether path fits the pattern.

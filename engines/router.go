@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"context"
 	"fmt"
 	"strings"
 )
@@ -38,8 +39,28 @@ func NewRouter(routes []Route) (*Router, error) {
 }
 
 // Match finds the route of a path below the mount. The "/" at the end of a List path does not count
-// where the pattern has nothing to take it and the route can be listed.
-func (r *Router) Match(op Operation, path string) (Match, bool) {
+// where the pattern has nothing to take it and the route can be listed. What is matched in the end is the
+// canonical form of the path.
+func (r *Router) Match(ctx context.Context, op Operation, path string) (Match, bool) {
+	m, ok := r.find(op, path)
+	if !ok || m.canonicalize(ctx, op, path) {
+		return m, ok
+	}
+	first := m
+	for {
+		canonical := m.Path // it is shorter or has fewer capital letters than before, so this ends
+		if m, ok = r.find(op, canonical); !ok {
+			return m, false
+		}
+		if m.canonicalize(ctx, op, canonical) {
+			m.Spellings.Asked = path
+			m.keepSpelling(&first)
+			return m, true
+		}
+	}
+}
+
+func (r *Router) find(op Operation, path string) (Match, bool) {
 	if m, ok := r.match(path); ok {
 		return m, true
 	}

@@ -38,7 +38,7 @@ func call(t *testing.T, path string, params map[string]any) (wide, *engines.Resp
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, ok := router.Match(engines.Update, path)
+	m, ok := router.Match(t.Context(), engines.Update, path)
 	if !ok {
 		t.Fatalf("no route for %q", path)
 	}
@@ -161,7 +161,7 @@ func TestMatch(t *testing.T) {
 		{engines.List, "mounts/x/tune/", "mounts/{path+}"},
 	} {
 		got := "-"
-		if m, ok := router.Match(tc.op, tc.path); ok {
+		if m, ok := router.Match(t.Context(), tc.op, tc.path); ok {
 			resp, err := m.Call(t.Context(), &engines.Request{Operation: engines.Read})
 			if err != nil {
 				t.Fatal(err)
@@ -185,7 +185,7 @@ func TestBadPatternsAreRefused(t *testing.T) {
 	})
 	if router, err := engines.NewRouter([]engines.Route{engines.Path("a", "", read)}); err != nil {
 		t.Error(err)
-	} else if _, ok := router.Match(engines.List, "a/"); ok {
+	} else if _, ok := router.Match(t.Context(), engines.List, "a/"); ok {
 		t.Error("a route that cannot be listed took the path of a folder")
 	}
 	if _, err := engines.NewRouter([]engines.Route{engines.Path("a", ""), engines.Path("a", "")}); err == nil {
@@ -198,7 +198,7 @@ func TestUnsupportedOperation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _ := router.Match(engines.Read, "a")
+	m, _ := router.Match(t.Context(), engines.Read, "a")
 	if _, err := m.Call(t.Context(), &engines.Request{Operation: engines.Read}); !errors.Is(err, engines.ErrUnsupported) {
 		t.Errorf("error = %v, want ErrUnsupported", err)
 	}
@@ -254,7 +254,7 @@ func BenchmarkCall(b *testing.B) {
 	req := &engines.Request{Operation: engines.Read}
 	b.ReportAllocs()
 	for b.Loop() {
-		m, _ := router.Match(engines.Read, "data/app/config")
+		m, _ := router.Match(context.Background(), engines.Read, "data/app/config")
 		if _, err := m.Call(b.Context(), req); err != nil {
 			b.Fatal(err)
 		}

@@ -17,6 +17,8 @@ type ACL struct {
 	globs tree
 	// segments holds those with a "+" segment.
 	segments segmentNode
+	// mixed holds those with upper-case letters, which Spellings may match in lower case.
+	mixed []*entry
 	// entries are all of them, sorted by path.
 	entries []*entry
 }
@@ -94,6 +96,9 @@ func Compile(policies ...*Policy) *ACL {
 	for _, path := range slices.Sorted(maps.Keys(byPath)) {
 		e := byPath[path]
 		a.entries = append(a.entries, e)
+		if hasUpper(path) {
+			a.mixed = append(a.mixed, e)
+		}
 		switch {
 		case e.plus > 0:
 			a.segments.insert(e)

@@ -13,9 +13,13 @@ type Request struct {
 	// Path is the canonical path from the root, without a leading "/"; that of a folder to be listed may
 	// end in "/".
 	Path string
+	// Spellings are the other ways of writing Path; the zero value is for none.
+	Spellings Spellings
 	// Params are the request's parameters. They count for Create, Read, Update and Patch. Numbers are
 	// json.Number.
 	Params map[string]any
+	// Schema tells how the engine reads Params; nil when it takes them as they are.
+	Schema Schema
 	// WrapTTL is the life of the wrapping token that the client asked for; 0 for none.
 	WrapTTL time.Duration
 	// Now is the time of the decision. Without it rules with time windows or an expiration grant nothing.
@@ -42,20 +46,32 @@ func (a *ACL) Decide(r Request) Decision {
 	if a.root != nil {
 		return Decision{Allowed: true, Sudo: true, Root: true, Policies: a.root}
 	}
-	var e *entry
-	if r.Capability == List {
-		path := r.Path
-		if path != "" && !strings.HasSuffix(path, "/") {
-			path += "/"
-		}
-		e = a.findList(path)
-	} else {
-		e = a.find(r.Path)
-	}
+	e := a.deciding(&r)
 	if e == nil {
 		return Decision{Reason: "no rule matches the path"}
 	}
 	return e.decide(&r)
+}
+
+// deciding returns the rule that decides about a request, or nil.
+func (a *ACL) deciding(r *Request) *entry {
+	if asked := r.Spellings.Asked; asked != "" {
+		if e := a.at(r.Capability, asked, &Spellings{}); e != nil && e.denies() {
+			return e
+		}
+	}
+	return a.at(r.Capability, r.Path, &r.Spellings)
+}
+
+// at returns the rule that decides about a path, or nil.
+func (a *ACL) at(c Capability, path string, s *Spellings) *entry {
+	if c != List {
+		return a.find(path, s)
+	}
+	if path != "" && !strings.HasSuffix(path, "/") {
+		path += "/"
+	}
+	return a.findList(path, s)
 }
 
 // maxActive is how many grants of one path are looked at without an allocation.
@@ -86,7 +102,7 @@ func (e *entry) decide(r *Request) Decision {
 		return d
 	}
 	if r.Capability&(Create|Read|Update|Patch) != 0 && conditional(active) {
-		if why := checkParams(active, r.Params); why != "" {
+		if why := checkParams(active, r.Params, r.Schema); why != "" {
 			d.Reason = fmt.Sprintf("rule %q: %s", e.path, why)
 			return d
 		}

@@ -197,7 +197,7 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 200 {
 				path := fmt.Sprintf("secret/data/app%d/config", i%50)
 				acl.Decide(Request{Capability: Read, Path: path})
-				acl.Capabilities(path, time.Time{})
+				acl.Capabilities(path, Spellings{}, time.Time{})
 				acl.Summary(time.Time{})
 				acl.Visible("secret/", time.Time{})
 			}

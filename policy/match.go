@@ -65,34 +65,35 @@ func better(a, b *entry) *entry {
 }
 
 // find returns the entry that decides about a path, or nil.
-func (a *ACL) find(path string) *entry {
-	if e := a.exact[path]; e != nil {
-		return e
+func (a *ACL) find(path string, s *Spellings) *entry {
+	found := a.exactly(path, s)
+	if s.Slash {
+		if e := a.exactly(path+"/", s); e != nil && (found == nil || e.denies()) {
+			found = e
+		}
 	}
-	return a.findPattern(path)
-}
-
-// findPattern returns the entry with wildcards that decides about a path, or nil.
-func (a *ACL) findPattern(path string) *entry {
-	return a.segments.match(path, false, a.globs.longest(path))
+	if found != nil {
+		return found
+	}
+	return a.patternOf(path, s)
 }
 
 // findList returns the entry that decides about listing a folder, whose path ends in "/". As in Vault
 // rules on the folder's name with and without the slash count: exact ones first, then patterns that match
 // the name. Unlike in Vault a pattern that denies the folder's content ("m/r/*") denies its listing too.
-func (a *ACL) findList(path string) *entry {
-	if e := a.exact[path]; e != nil {
+func (a *ACL) findList(path string, s *Spellings) *entry {
+	if e := a.exactly(path, s); e != nil {
 		return e
 	}
 	name := strings.TrimSuffix(path, "/")
-	if e := a.exact[name]; e != nil {
+	if e := a.exactly(name, s); e != nil {
 		return e
 	}
-	content := a.findPattern(path)
+	content := a.patternOf(path, s)
 	if content != nil && content.denies() {
 		return content
 	}
-	if e := a.findPattern(name); e != nil {
+	if e := a.patternOf(name, s); e != nil {
 		return e
 	}
 	return content

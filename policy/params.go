@@ -15,13 +15,37 @@ const anyKey = "*"
 // maxNumberText bounds the digits and the exponent of numbers that are compared exactly.
 const maxNumberText = 64
 
+// Schema tells how the engine that serves a request reads its parameters. Without it values are compared as they
+// were sent, which is right for an engine that keeps them so.
+type Schema interface {
+	// Param returns the parameter of that name. It reports false for a name that the engine does not read, and
+	// for a parameter that it takes as it was sent.
+	Param(name string) (Param, bool)
+}
+
+// Param is one parameter that an engine reads.
+type Param struct {
+	// Others are the other names of the parameter. A rule on one of its names holds for all.
+	Others []string
+	// Read returns a value as the engine will read it. It reports false for a value that the engine will refuse.
+	Read func(value any) (Value, bool)
+}
+
+// Value is a parameter's value as an engine reads it: equal values of different spelling have equal Values.
+type Value struct {
+	// Texts is the canonical text of the value, or of each element of a list.
+	Texts []string
+	// Globs is set when the value is text, to which a "*" in a rule applies.
+	Globs bool
+}
+
 // checkParams applies the parameter rules of all active grants to the request's parameters. It returns
 // why they are refused, or "".
-func checkParams(active []*grant, params map[string]any) string {
+func checkParams(active []*grant, params map[string]any, schema Schema) string {
 	restricted := false
 	for _, g := range active {
 		for _, key := range g.required {
-			if _, ok := params[strings.ToLower(key)]; !ok {
+			if _, ok := params[FoldASCII(key)]; !ok {
 				return "required parameter " + strconv.Quote(key) + " is missing"
 			}
 		}
@@ -31,30 +55,99 @@ func checkParams(active []*grant, params map[string]any) string {
 		restricted = restricted || len(g.allowed) > 0
 	}
 	for key, value := range params {
-		key = strings.ToLower(key)
-		if deniedParam(active, key, value) {
-			return "parameter " + strconv.Quote(key) + " is denied"
+		s := sent{key: FoldASCII(key), value: value}
+		if schema != nil {
+			s.param, s.typed = schema.Param(key)
 		}
-		if restricted && !allowedParam(active, key, value) {
-			return "parameter " + strconv.Quote(key) + " is not allowed"
+		if s.typed {
+			s.read, s.typed = s.param.Read(value)
+		}
+		if s.denied(active) {
+			return "parameter " + strconv.Quote(s.key) + " is denied"
+		}
+		if restricted && !s.allowed(active) {
+			return "parameter " + strconv.Quote(s.key) + " is not allowed"
 		}
 	}
 	return ""
 }
 
-func deniedParam(active []*grant, key string, value any) bool {
+// sent is one parameter of a request.
+type sent struct {
+	key   string
+	value any
+	// typed is set when the engine's reading of the value is known: param and read.
+	typed bool
+	param Param
+	read  Value
+}
+
+func (s *sent) denied(active []*grant) bool {
 	for _, g := range active {
-		values, ok := g.denied[key]
-		if ok && (len(values) == 0 || anyDenied(values, value)) {
+		if s.deniedAs(g, s.key) || slices.ContainsFunc(s.param.Others, func(other string) bool { return s.deniedAs(g, other) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// allowedParam looks for the key in every grant: a value must be allowed by one of them. The key "*" only
+func (s *sent) deniedAs(g *grant, key string) bool {
+	values, ok := g.denied[key]
+	switch {
+	case !ok:
+		return false
+	case len(values) == 0 || anyDenied(values, s.value):
+		return true
+	default:
+		return s.typed && slices.ContainsFunc(values, s.matchesAny)
+	}
+}
+
+// matchesAny reports whether a rule's value is the value that was sent, or one of its elements.
+func (s *sent) matchesAny(item any) bool {
+	want, ok := s.param.Read(asSent(item))
+	if !ok {
+		return false
+	}
+	return slices.Equal(want.Texts, s.read.Texts) ||
+		len(want.Texts) == 1 && slices.ContainsFunc(s.read.Texts, want.covers)
+}
+
+// covers reports whether the value of a rule, which has one text, is or matches a text that was sent.
+func (v *Value) covers(text string) bool {
+	return v.Texts[0] == text || v.Globs && globMatches(v.Texts[0], text)
+}
+
+// asSent gives a number of a rule the type of a number in a request.
+func asSent(item any) any {
+	switch item := item.(type) {
+	case int:
+		return json.Number(strconv.Itoa(item))
+	case float64:
+		return json.Number(strconv.FormatFloat(item, 'g', -1, 64))
+	default:
+		return item
+	}
+}
+
+// allowed looks at the rules on each name of the parameter: rules on another name than the sent one only
+// restrict.
+func (s *sent) allowed(active []*grant) bool {
+	for _, other := range s.param.Others {
+		if named(active, other) && !s.allowedAs(active, other) {
+			return false
+		}
+	}
+	return s.allowedAs(active, s.key)
+}
+
+func named(active []*grant, key string) bool {
+	return slices.ContainsFunc(active, func(g *grant) bool { _, ok := g.allowed[key]; return ok })
+}
+
+// allowedAs looks for the key in every grant: a value must be allowed by one of them. The key "*" only
 // counts when no grant names the key itself.
-func allowedParam(active []*grant, key string, value any) bool {
+func (s *sent) allowedAs(active []*grant, key string) bool {
 	named, others := false, false
 	for _, g := range active {
 		if _, ok := g.allowed[anyKey]; ok {
@@ -72,7 +165,31 @@ func allowedParam(active []*grant, key string, value any) bool {
 	if !named {
 		return others
 	}
-	return allAllowed(active, key, value)
+	if s.typed {
+		return s.allAllowed(active, key)
+	}
+	return allAllowed(active, key, s.value)
+}
+
+// allAllowed reports whether the value as the engine reads it, or each element of a list, is among the values
+// that the grants allow for key.
+func (s *sent) allAllowed(active []*grant, key string) bool {
+	open := slices.Clone(s.read.Texts)
+	for _, g := range active {
+		for _, item := range g.allowed[key] {
+			want, ok := s.param.Read(asSent(item))
+			if !ok {
+				continue
+			}
+			if slices.Equal(want.Texts, s.read.Texts) {
+				return true
+			}
+			if len(want.Texts) == 1 {
+				open = slices.DeleteFunc(open, want.covers)
+			}
+		}
+	}
+	return len(open) == 0
 }
 
 // allAllowed reports whether the value, or each element of a list, is among the values that the grants

@@ -239,7 +239,7 @@ func lowerKeys(params map[string][]any) map[string][]any {
 		for i, v := range values {
 			plain[i] = plainValue(v)
 		}
-		mergeKey(lowered, strings.ToLower(key), plain)
+		mergeKey(lowered, FoldASCII(key), plain)
 	}
 	return lowered
 }

@@ -90,7 +90,7 @@ func (r *Rule) activeAt(now time.Time) bool {
 	return false
 }
 
-// Canonicalize returns the one form of a policy name: lower case, without surrounding white space. It
+// Canonicalize returns the one form of a policy name: ASCII in lower case, without surrounding white space. It
 // returns ErrName for names that are empty, longer than 512 bytes, not UTF-8 or hold control characters,
 // "..", or an empty or "." path segment: such names could be spelled in two ways or leave their folder
 // in storage. A "/" inside a name is accepted, as in Vault.
@@ -98,7 +98,7 @@ func Canonicalize(name string) (string, error) {
 	if !utf8.ValidString(name) {
 		return "", nameError("not valid UTF-8")
 	}
-	name = strings.TrimSpace(strings.ToLower(name))
+	name = strings.TrimSpace(FoldASCII(name))
 	switch {
 	case name == "":
 		return "", nameError("empty")

@@ -170,13 +170,13 @@ func TestReference(t *testing.T) {
 func checkViews(t *testing.T, acl *ACL, rules map[string]Capability, d Decision, want Capability, path string) {
 	t.Helper()
 	folder := strings.HasSuffix(path, "/")
-	shown := slices.Contains(acl.Capabilities(path, time.Time{}), want.String())
+	shown := slices.Contains(acl.Capabilities(path, Spellings{}, time.Time{}), want.String())
 	if strings.HasPrefix(path, "/") || folder != (want == List) {
 		shown = d.Allowed // Capabilities drops the leading slash and takes "d/" for a folder
 	}
 	if shown != d.Allowed {
 		t.Fatalf("capabilities of %q with %v: %v, but allowed %v",
-			path, rules, acl.Capabilities(path, time.Time{}), d.Allowed)
+			path, rules, acl.Capabilities(path, Spellings{}, time.Time{}), d.Allowed)
 	}
 	mount, _, ok := strings.Cut(path, "/")
 	if d.Allowed && ok && mount != "" && !acl.Visible(mount+"/", time.Time{}) {
@@ -213,7 +213,7 @@ func TestManyPolicies(t *testing.T) {
 					fmt.Fprint(&got, path, " ", wrap, " ", x, " ", d.Allowed, "\n")
 				}
 			}
-			fmt.Fprint(&got, acl.Capabilities(path, time.Time{}), "\n")
+			fmt.Fprint(&got, acl.Capabilities(path, Spellings{}, time.Time{}), "\n")
 		}
 		if first == "" {
 			first = got.String()

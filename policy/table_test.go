@@ -93,7 +93,7 @@ func (tb *table) ask(word, rest string) {
 	case "caps":
 		question, answer, _ := strings.Cut(rest, " = ")
 		r := tb.request(question)
-		got, want = strings.Join(tb.acl.Capabilities(r.Path, r.Now), ", "), answer
+		got, want = strings.Join(tb.acl.Capabilities(r.Path, Spellings{}, r.Now), ", "), answer
 	case "seen":
 		question, answer, _ := strings.Cut(rest, " = ")
 		r := tb.request(question)

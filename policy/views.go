@@ -6,16 +6,18 @@ import (
 )
 
 // Capabilities returns what the policies permit on a path, as sys/capabilities answers: ["root"],
-// ["deny"], or the names in alphabetical order. A path that ends in "/" is taken for a folder.
-func (a *ACL) Capabilities(path string, now time.Time) []string {
+// ["deny"], or the names in alphabetical order. A path that ends in "/" is taken for a folder. The path is
+// canonical; s are the other ways of writing it.
+func (a *ACL) Capabilities(path string, s Spellings, now time.Time) []string {
 	if a.root != nil {
 		return []string{RootName}
 	}
 	path = strings.TrimPrefix(path, "/")
-	e := a.find(path)
+	capability := Read
 	if strings.HasSuffix(path, "/") {
-		e = a.findList(path)
+		capability = List
 	}
+	e := a.deciding(&Request{Capability: capability, Path: path, Spellings: s})
 	if e == nil {
 		return Deny.Names()
 	}
@@ -39,7 +41,7 @@ func (a *ACL) Visible(prefix string, now time.Time) bool {
 	if !strings.HasSuffix(prefix, "/") {
 		prefix += "/"
 	}
-	if e := a.findList(prefix); e != nil && e.capsAt(now)&^Deny != 0 {
+	if e := a.findList(prefix, &Spellings{}); e != nil && e.capsAt(now)&^Deny != 0 {
 		return true
 	}
 	// The best of the patterns that match everything below the prefix hides all lesser ones.

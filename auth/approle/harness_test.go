@@ -52,7 +52,7 @@ func tryOpen(ctx context.Context, s storage.Storage) (*mount, error) {
 
 // do makes a request. Like the server it commits what a login costs and then releases it.
 func (m *mount) do(ctx context.Context, op engines.Operation, path string, params map[string]any) (*engines.Response, error) {
-	match, ok := m.router.Match(op, path)
+	match, ok := m.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

@@ -207,7 +207,7 @@ func (e *engine) propertyRoutes() []engines.Route {
 	list := properties()
 	routes := make([]engines.Route, 0, len(list))
 	for _, p := range list {
-		routes = append(routes, engines.Path("role/{role_name}/"+p.path, p.synopsis,
+		routes = append(routes, engines.Path("role/{role_name}/"+p.path, p.synopsis, engines.CaseInsensitive("role_name"),
 			engines.OnRead(e.readProperty(p)), engines.OnUpdate(e.writeProperty(p)), engines.OnDelete(e.clearProperty(p))))
 	}
 	return routes

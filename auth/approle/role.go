@@ -59,14 +59,14 @@ type roleName struct {
 }
 
 // roleLock is the lock of a role.
-func (e *engine) roleLock(name string) *sync.RWMutex { return e.roles.Of(strings.ToLower(name)) }
+func (e *engine) roleLock(name string) *sync.RWMutex { return e.roles.Of(engines.FoldASCII(name)) }
 
 // role returns a role, or errNoRole. A name that no role can have is an ErrUnsupportedPath.
 func (e *engine) role(ctx context.Context, name string) (*role, error) {
 	if !auth.ValidName(name) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	name = strings.ToLower(name)
+	name = engines.FoldASCII(name)
 	b, err := e.storage.Get(ctx, roleFolder+name)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return nil, errNoRole
@@ -179,13 +179,13 @@ type roleParams struct {
 	auth.TokenParams
 	RoleID       *string        `param:"role_id" help:"What names the role at login; random unless given."`
 	BindSecretID *bool          `param:"bind_secret_id" help:"Whether a login needs a secret id. Default true."`
-	CIDRs        *[]string      `param:"secret_id_bound_cidrs" help:"Networks to log in from."`
-	OldCIDRs     *[]string      `param:"bound_cidr_list" help:"Older name of secret_id_bound_cidrs."`
+	CIDRs        *[]string      `param:"secret_id_bound_cidrs" compare:"network" help:"Networks to log in from."`
+	OldCIDRs     *[]string      `param:"bound_cidr_list" old:"secret_id_bound_cidrs" compare:"network" help:"Older name of secret_id_bound_cidrs."`
 	NumUses      *int           `param:"secret_id_num_uses" help:"How often a secret id can be used; 0 for without limit."`
 	TTL          *time.Duration `param:"secret_id_ttl" help:"How long a secret id lives; 0 for ever."`
 	Local        *bool          `param:"local_secret_ids" help:"Whether secret ids stay in this cluster; at creation."`
-	OldPolicies  *[]string      `param:"policies" help:"Older name of token_policies."`
-	OldPeriod    *time.Duration `param:"period" help:"Older name of token_period."`
+	OldPolicies  *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
+	OldPeriod    *time.Duration `param:"period" old:"token_period" help:"Older name of token_period."`
 }
 
 func (e *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams) (*engines.Response, error) {
@@ -201,7 +201,7 @@ func (e *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams
 			return nil, engines.Invalid("local_secret_ids can only be modified during role creation")
 		}
 	case errors.Is(err, errNoRole):
-		r = &role{Name: strings.ToLower(p.Name), Folder: newUUID(), RoleID: newUUID(), BindSecretID: true}
+		r = &role{Name: engines.FoldASCII(p.Name), Folder: newUUID(), RoleID: newUUID(), BindSecretID: true}
 	default:
 		return nil, err
 	}

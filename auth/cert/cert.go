@@ -53,10 +53,10 @@ func (e *engine) Routes() []engines.Route {
 		engines.Path("login", "Log in with the certificate of the connection.",
 			engines.OnUpdate(e.login), engines.Unauthenticated()),
 		engines.Path("certs", "List the trusted certificates.", engines.OnList(e.listRoles)),
-		engines.Path("certs/{name}", "Read, write or delete a trusted certificate.",
+		engines.Path("certs/{name}", "Read, write or delete a trusted certificate.", engines.CaseInsensitive("name"),
 			engines.OnRead(e.readRole), engines.OnUpdate(e.writeRole), engines.OnDelete(e.deleteRole)),
 		engines.Path("crls", "List the revocation lists.", engines.OnList(e.listLists)),
-		engines.Path("crls/{name}", "Read, write or delete a revocation list.",
+		engines.Path("crls/{name}", "Read, write or delete a revocation list.", engines.CaseInsensitive("name"),
 			engines.OnRead(e.readList), engines.OnUpdate(e.writeList), engines.OnDelete(e.deleteList)),
 	}
 }

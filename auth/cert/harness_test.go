@@ -112,7 +112,7 @@ func newMount(t testing.TB, s storage.Storage, now func() time.Time) *mount {
 func (m *mount) call(
 	ctx context.Context, op engines.Operation, path string, params map[string]any, client engines.Client,
 ) (*engines.Response, error) {
-	match, ok := m.router.Match(op, path)
+	match, ok := m.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

@@ -39,7 +39,7 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	if err != nil {
 		return nil, err
 	}
-	matched, err := e.verify(ctx, r.Client.TLS, strings.ToLower(p.Name), c)
+	matched, err := e.verify(ctx, r.Client.TLS, engines.FoldASCII(p.Name), c)
 	if err != nil {
 		return nil, withCertificate(err, r.Client.TLS, c)
 	}
@@ -71,7 +71,7 @@ func (e *engine) again(ctx context.Context, state *tls.ConnectionState, p loginP
 	if err != nil {
 		return nil, err
 	}
-	matched, err := e.verify(ctx, state, strings.ToLower(p.Name), c)
+	matched, err := e.verify(ctx, state, engines.FoldASCII(p.Name), c)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"coffer/auth"
@@ -90,12 +89,12 @@ type ocspParams struct {
 
 // oldParams are the older names that this method knows.
 type oldParams struct {
-	BoundCIDRs *[]string      `param:"bound_cidrs" help:"Older name of token_bound_cidrs."`
-	MaxTTL     *time.Duration `param:"max_ttl" help:"Older name of token_max_ttl."`
-	Period     *time.Duration `param:"period" help:"Older name of token_period."`
-	Policies   *[]string      `param:"policies" help:"Older name of token_policies."`
-	TTL        *time.Duration `param:"ttl" help:"Older name of token_ttl."`
-	Lease      *int           `param:"lease" help:"Oldest name of token_ttl, in seconds."`
+	BoundCIDRs *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" compare:"network" help:"Older name of token_bound_cidrs."`
+	MaxTTL     *time.Duration `param:"max_ttl" old:"token_max_ttl" help:"Older name of token_max_ttl."`
+	Period     *time.Duration `param:"period" old:"token_period" help:"Older name of token_period."`
+	Policies   *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
+	TTL        *time.Duration `param:"ttl" old:"token_ttl" help:"Older name of token_ttl."`
+	Lease      *int           `param:"lease" old:"token_ttl" compare:"duration" help:"Oldest name of token_ttl, in seconds."`
 }
 
 func (p *oldParams) shared() auth.OldTokenParams {
@@ -120,7 +119,7 @@ func nameOf(p string) (string, error) {
 	if !auth.ValidName(p) {
 		return "", engines.ErrUnsupportedPath
 	}
-	return strings.ToLower(p), nil
+	return engines.FoldASCII(p), nil
 }
 
 func (e *engine) listRoles(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {

@@ -82,6 +82,9 @@ func (m *method) flowRole(ctx context.Context, w *flow) (*role, error) {
 
 // complete turns what the browser brought into a login.
 func (m *method) complete(ctx context.Context, s *setup, r *role, w *flow, got brought) (*engines.Login, error) {
+	if s.config.provider() != w.provider {
+		return nil, errState
+	}
 	f, err := s.provider.discover(ctx)
 	if err != nil {
 		return nil, engines.Failed("error getting provider for login operation: %v", err)

@@ -61,6 +61,11 @@ type oidcConfig struct {
 	ResponseTypes []string `json:"response_types,omitempty"`
 }
 
+// provider is where codes of logins may be exchanged.
+func (c *config) provider() engines.Destination {
+	return engines.NewDestination([]string{c.OIDC.Discovery}, c.OIDC.CA, strings.Join(c.IgnoredExtensions, ","))
+}
+
 // hasFlow reports whether people can log in with their browsers.
 func (c *oidcConfig) hasFlow() bool {
 	return c.Discovery != "" && c.ClientID != "" && c.ClientSecret != ""
@@ -80,7 +85,7 @@ type configParams struct {
 	oidcParams
 	BoundIssuer       string         `param:"bound_issuer" help:"What the iss claim must be."`
 	Algorithms        []string       `param:"jwt_supported_algs" help:"Algorithms that tokens may be signed with."`
-	DefaultRole       string         `param:"default_role" help:"Role of logins that name none."`
+	DefaultRole       string         `param:"default_role" compare:"name" help:"Role of logins that name none."`
 	Provider          map[string]any `param:"provider_config" help:"Settings of a provider that needs its own treatment."`
 	NamespaceInState  *bool          `param:"namespace_in_state" help:"Whether a namespace goes into the state."`
 	IgnoredExtensions []string       `param:"unsupported_critical_cert_extensions" help:"OIDs of extensions to ignore."`
@@ -108,7 +113,7 @@ func (p *configParams) config() (*config, error) {
 		Keys: keyConfig{Static: p.StaticKeys, JWKS: keyURL{p.JWKSURL, p.JWKSCA}, Pairs: listOf(p.Pairs)},
 		OIDC: oidcConfig{Discovery: p.Discovery, CA: p.DiscoveryCA, ClientID: p.ClientID, ClientSecret: p.ClientSecret,
 			ResponseMode: p.ResponseMode, ResponseTypes: p.ResponseTypes},
-		Issuer: p.BoundIssuer, Algorithms: p.Algorithms, DefaultRole: strings.ToLower(p.DefaultRole),
+		Issuer: p.BoundIssuer, Algorithms: p.Algorithms, DefaultRole: engines.FoldASCII(p.DefaultRole),
 		Provider: p.Provider, IgnoredExtensions: p.IgnoredExtensions, NamespaceInState: true,
 	}
 	return c, c.check()

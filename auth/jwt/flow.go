@@ -41,6 +41,8 @@ const (
 type flow struct {
 	state, nonce, verifier string
 	role, redirect         string
+	// provider is the provider that the login began at: what it gave is brought to no other one.
+	provider engines.Destination
 	// clientNonce is the client's proof that it began the login; "" for none.
 	clientNonce string
 	// mode is the role's callback mode when the login began.
@@ -162,7 +164,7 @@ func (m *method) authURL(ctx context.Context, req *engines.Request, p authURLPar
 	}
 	w := &flow{
 		state: random(), role: name, redirect: p.Redirect, clientNonce: p.ClientNonce, from: network(req.Client.Addr),
-		mode: r.OIDC.Callback,
+		mode: r.OIDC.Callback, provider: s.config.provider(),
 	}
 	data, err := m.begin(ctx, s, r, w)
 	if err != nil {

@@ -204,14 +204,15 @@ func TestGSuiteSettingsThatAreRefused(t *testing.T) {
 		settings claims
 		want     string
 	}{
-		"no account":   {claims{"gsuite_service_account": ""}, errNoAccount.Error()},
-		"null":         {claims{"gsuite_service_account": nil}, errNoAccount.Error()},
-		"an object":    {claims{"gsuite_service_account": claims{"private_key": "canary"}}, "'gsuite_service_account' must be a string"},
-		"twice":        {claims{"GSuite_Service_Account": "canary"}, "'gsuite_service_account' is there twice"},
-		"no file":      {claims{"gsuite_service_account": "/nowhere/x.json"}, errAccount.Error()},
-		"a folder":     {claims{"gsuite_service_account": t.TempDir()}, errAccount.Error()},
-		"endless":      {claims{"gsuite_service_account": "/dev/zero"}, errAccount.Error()},
-		"another file": {claims{"gsuite_service_account": secret}, errAccountType.Error()},
+		"no account":     {claims{"gsuite_service_account": ""}, errNoAccount.Error()},
+		"null":           {claims{"gsuite_service_account": nil}, errNoAccount.Error()},
+		"another letter": {claims{"gsuite_service_account": nil, "gsuİte_service_account": w.key(nil)}, errNoAccount.Error()},
+		"an object":      {claims{"gsuite_service_account": claims{"private_key": "canary"}}, "'gsuite_service_account' must be a string"},
+		"twice":          {claims{"GSuite_Service_Account": "canary"}, "'gsuite_service_account' is there twice"},
+		"no file":        {claims{"gsuite_service_account": "/nowhere/x.json"}, errAccount.Error()},
+		"a folder":       {claims{"gsuite_service_account": t.TempDir()}, errAccount.Error()},
+		"endless":        {claims{"gsuite_service_account": "/dev/zero"}, errAccount.Error()},
+		"another file":   {claims{"gsuite_service_account": secret}, errAccountType.Error()},
 		"no JSON": {claims{"gsuite_service_account": "{canary"},
 			"error parsing service account JSON: invalid character 'c' looking for beginning of object key string"},
 		"nothing":      {claims{"gsuite_service_account": "{}"}, otherType("")},

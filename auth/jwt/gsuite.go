@@ -53,7 +53,7 @@ func parseGSuite(raw map[string]any) (*gsuiteSettings, error) {
 		"user_custom_schemas": &schemas, "domain": &s.Domain,
 	}
 	for name, value := range raw {
-		name = strings.ToLower(name)
+		name = engines.FoldASCII(name)
 		to, known := fields[name]
 		if !known {
 			continue

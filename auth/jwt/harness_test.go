@@ -130,7 +130,7 @@ func (v *mounted) callWith(
 	ctx context.Context, op engines.Operation, path string, params map[string]any,
 ) (*engines.Response, error) {
 	v.t.Helper()
-	m, ok := v.router.Match(op, path)
+	m, ok := v.router.Match(ctx, op, path)
 	if !ok {
 		v.t.Fatalf("no route for %s", path)
 	}
@@ -171,6 +171,8 @@ type op struct {
 	t testing.TB
 	// fetches counts requests for the keys.
 	fetches atomic.Int64
+	// exchanged counts requests for tokens.
+	exchanged atomic.Int64
 
 	mu sync.Mutex
 	// keys are the names of those that are published; issuer is what it calls itself. Guarded by mu, as below.
@@ -248,6 +250,7 @@ func (o *op) answer(w http.ResponseWriter, status int, value any) {
 
 // token answers for any code: the code is the nonce.
 func (o *op) token(w http.ResponseWriter, r *http.Request) {
+	o.exchanged.Add(1)
 	id, secret, _ := r.BasicAuth()
 	if id == "" {
 		id, secret = r.FormValue("client_id"), r.FormValue("client_secret")

@@ -46,7 +46,7 @@ func (m *method) Routes() []engines.Route {
 		engines.Path("config", "Read or replace the configuration.",
 			engines.OnRead(m.readConfig), engines.OnUpdate(m.writeConfig)),
 		engines.Path("role", "List the roles.", engines.OnList(m.listRoles)),
-		engines.Path("role/{name}", "Read, write or delete a role.", engines.Exists(m.roleExists),
+		engines.Path("role/{name}", "Read, write or delete a role.", engines.CaseInsensitive("name"), engines.Exists(m.roleExists),
 			engines.OnRead(m.readRole), engines.OnWrite(m.writeRole), engines.OnDelete(m.deleteRole)),
 		engines.Path("login", "Log in with a signed token.", engines.Unauthenticated(), engines.OnUpdate(m.login)),
 		engines.Path("oidc/auth_url", "Begin a login in the browser.", engines.Unauthenticated(),

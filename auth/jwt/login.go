@@ -3,7 +3,6 @@ package jwt
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"coffer/auth"
 	"coffer/engines"
@@ -75,7 +74,7 @@ func namesAudience(aud any) bool {
 
 // loginRole finds the role of a login, which may be the default one.
 func (m *method) loginRole(ctx context.Context, c *config, name string) (string, *role, error) {
-	if name = strings.ToLower(name); name == "" {
+	if name = engines.FoldASCII(name); name == "" {
 		name = c.DefaultRole
 	}
 	if name == "" {

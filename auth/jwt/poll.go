@@ -166,7 +166,7 @@ const maxInterval = 60
 
 // pollDevice asks the provider whether the user has agreed. It returns nil while he has not.
 func (m *method) pollDevice(ctx context.Context, s *setup, r *role, w *flow) *outcome {
-	if s.provider == nil || !s.config.OIDC.hasFlow() {
+	if s.provider == nil || !s.config.OIDC.hasFlow() || s.config.provider() != w.provider {
 		return &outcome{err: errState}
 	}
 	f, err := s.provider.discover(ctx)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"coffer/auth"
@@ -88,9 +87,9 @@ type claimParams struct {
 }
 
 type leewayParams struct {
-	Expiration any `param:"expiration_leeway" help:"Life of a token without exp; 0 for 150 s, below 0 for none."`
-	NotBefore  any `param:"not_before_leeway" help:"How long before exp a token is valid; 0 for 150 s, below 0 for none."`
-	ClockSkew  any `param:"clock_skew_leeway" help:"Difference of clocks; 0 for 60 s, below 0 for none."`
+	Expiration any `param:"expiration_leeway" compare:"duration" help:"Life of a token without exp; 0 for 150 s, below 0 for none."`
+	NotBefore  any `param:"not_before_leeway" compare:"duration" help:"How long before exp a token is valid; 0 for 150 s, below 0 for none."`
+	ClockSkew  any `param:"clock_skew_leeway" compare:"duration" help:"Difference of clocks; 0 for 60 s, below 0 for none."`
 }
 
 type flowParams struct {
@@ -110,7 +109,7 @@ func canonical(name string) (string, error) {
 	if !auth.ValidName(name) {
 		return "", engines.ErrUnsupportedPath
 	}
-	return strings.ToLower(name), nil
+	return engines.FoldASCII(name), nil
 }
 
 // role reads a role. It returns errNoRole for one that there is not.

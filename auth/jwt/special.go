@@ -43,7 +43,7 @@ func (c *config) special() (string, error) {
 func (c *config) shownProvider() map[string]any {
 	shown := make(map[string]any, len(c.Provider))
 	for name, value := range c.Provider {
-		if !strings.EqualFold(name, serviceAccountField) {
+		if engines.FoldASCII(name) != serviceAccountField {
 			shown[name] = value
 		}
 	}

@@ -131,7 +131,12 @@ func (m *method) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 		return nil, err
 	}
 	m.config.Store(c)
-	return &engines.Response{}, nil
+	resp := &engines.Response{}
+	if _, err := m.pod.token(); err == nil && c.reviewer.IsZero() && !c.DisableLocal && !m.isOwn(c) {
+		resp.Warnings = []string{"the pod's own token is sent only by https to a server with a certificate of the pod's " +
+			"own CA: without token_reviewer_jwt the API server is asked with the token of whoever logs in"}
+	}
+	return resp, nil
 }
 
 // parseKeys reads public keys out of PEM texts. It returns an ErrInvalid in Vault's words.

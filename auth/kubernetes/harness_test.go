@@ -221,7 +221,7 @@ var kinds = []struct {
 
 // call walks a request the way the server does: route, exists, call.
 func (m *mount) call(ctx context.Context, op engines.Operation, path string, body object) (*engines.Response, error) {
-	match, ok := m.router.Match(op, path)
+	match, ok := m.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

@@ -67,7 +67,8 @@ func (m *method) Routes() []engines.Route {
 		engines.Path("login", "Log in with the token of a ServiceAccount.",
 			engines.Unauthenticated(), engines.OnUpdate(m.login)),
 		engines.Path("role", "List the roles.", engines.OnList(m.listRoles)),
-		engines.Path("role/{name}", "Configure which ServiceAccounts may log in, and what tokens they get.",
+		engines.Path("role/{name}", "Configure which ServiceAccounts may log in, and what tokens they get.", engines.CaseInsensitive("name"),
+			engines.KeepSpelling("name"),
 			engines.Exists(m.roleExists), engines.OnRead(m.readRole), engines.OnWrite(m.writeRole),
 			engines.OnDelete(m.deleteRole)),
 	}

@@ -208,7 +208,7 @@ func (a *attempt) confirm(ctx context.Context, c *config) (map[string]string, er
 		return nil, &refusal{told: errDenied, check: check, cause: fmt.Errorf("%w: %w", errUnavailable, err)}
 	}
 	defer leave()
-	reviewer := a.reviewerOf(c)
+	reviewer := a.reviewerOf(server)
 	as := reviewer
 	if as.IsZero() {
 		as = a.token

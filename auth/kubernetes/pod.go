@@ -1,10 +1,13 @@
 package kubernetes
 
 import (
+	"bytes"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"coffer/engines"
@@ -48,10 +51,45 @@ func (m *method) caOf(c *config) (string, error) {
 	return m.pod.ca()
 }
 
-// reviewerOf is the token that a configuration has the API server asked with; zero where there is none.
-func (m *method) reviewerOf(c *config) engines.Token {
+// isOwn reports whether the API server of a configuration has to prove that it is the one of the pod's own cluster: by
+// a certificate of the pod's CA.
+func (m *method) isOwn(c *config) bool {
+	u, err := apiURL(c.Host)
+	if err != nil || u.Scheme != "https" {
+		return false
+	}
+	if c.CACert == "" {
+		return true // it is the pod's: see caOf
+	}
+	text, err := m.pod.ca()
+	if err != nil {
+		return false
+	}
+	own := certificates(text)
+	return !slices.ContainsFunc(certificates(c.CACert), func(der []byte) bool {
+		return !slices.ContainsFunc(own, func(o []byte) bool { return bytes.Equal(o, der) })
+	})
+}
+
+// certificates are what the blocks of a PEM text hold.
+func certificates(text string) [][]byte {
+	var all [][]byte
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		all = append(all, block.Bytes)
+	}
+	return all
+}
+
+// reviewerOf is the token that an API server is asked with; zero where there is none. The pod's own token is for the
+// cluster that the pod is in, and goes to no other server, whatever a configuration says.
+func (m *method) reviewerOf(server *cluster) engines.Token {
+	c := server.config
 	if !c.reviewer.IsZero() || c.DisableLocal {
 		return c.reviewer
+	}
+	if !m.isOwn(c) {
+		m.log.Debug("the pod's own token is not for this API server; the client's is used")
+		return engines.Token{}
 	}
 	t, err := m.pod.token()
 	if err != nil {

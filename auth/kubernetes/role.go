@@ -53,7 +53,7 @@ type roleNameParams struct {
 }
 
 // roleKey is where a role is kept: names that differ in case alone are one role.
-func roleKey(name string) string { return roleFolder + strings.ToLower(name) }
+func roleKey(name string) string { return roleFolder + engines.FoldASCII(name) }
 
 // role returns the role of that name, or errNoRole.
 func (m *method) role(ctx context.Context, name string) (*role, error) {

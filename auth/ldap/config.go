@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,16 +40,17 @@ type tlsConfig struct {
 	Max         string `json:"max"`
 	Authority   string `json:"authority,omitempty"`
 	Certificate string `json:"certificate,omitempty"`
-	Key         string `json:"key,omitempty"`
+	// Key is of Certificate.
+	Key engines.Bound `json:"key,omitzero"`
 }
 
 // account is how the mount itself binds.
 type account struct {
-	DN       string `json:"dn,omitempty"`
-	Password string `json:"password,omitempty"`
+	DN       string        `json:"dn,omitempty"`
+	Password engines.Bound `json:"password,omitzero"`
 	// Next is the password that a rotation is about to set, or has set without being sure: see rotate.go.
-	Next         string `json:"next,omitempty"`
-	DenyNullBind bool   `json:"deny_null_bind"`
+	Next         engines.Bound `json:"next,omitzero"`
+	DenyNullBind bool          `json:"deny_null_bind"`
 }
 
 // userSearch is how a name becomes an entry of the directory.
@@ -107,7 +109,27 @@ func (e *engine) config(ctx context.Context) (*config, error) {
 	if errors.Is(err, storage.ErrNotFound) {
 		return newConfig(), nil
 	}
+	for _, credential := range c.credentials() {
+		credential.Adopt(c.servers())
+	}
 	return c, err
+}
+
+// directories is where the passwords of users may be sent.
+func (c *config) directories() engines.Destination { return c.destination(c.URLs) }
+
+// servers is where the credentials of the mount may be sent: the bind password goes to rotation_url as well.
+func (c *config) servers() engines.Destination { return c.destination(c.URLs + "," + c.Rotation.URL) }
+
+func (c *config) destination(urls string) engines.Destination {
+	t := &c.TLS
+	return engines.NewDestination(strings.Split(urls, ","), strconv.FormatBool(t.Start), strconv.FormatBool(t.Insecure),
+		t.Min, t.Max, t.Authority)
+}
+
+// credentials are those that the mount keeps.
+func (c *config) credentials() []*engines.Bound {
+	return []*engines.Bound{&c.Account.Password, &c.Account.Next, &c.TLS.Key}
 }
 
 func (e *engine) readConfig(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
@@ -199,6 +221,7 @@ func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 		return nil, err
 	}
 	p.apply(c)
+	forgotten := c.forget()
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -211,7 +234,23 @@ func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 	if err := e.put(ctx, configKey, c); err != nil {
 		return nil, err
 	}
-	return &engines.Response{Warnings: c.warnings()}, nil
+	return &engines.Response{Warnings: append(forgotten, c.warnings()...)}, nil
+}
+
+// forget drops the credentials that were given for other servers, and tells which.
+func (c *config) forget() (warnings []string) {
+	const why = " forgotten, because url, rotation_url or a TLS setting has changed and it was not sent along; " +
+		"write it again"
+	to := c.servers()
+	next := c.Account.Next.Forget(to)
+	if c.Account.Password.Forget(to) || next {
+		warnings = append(warnings, "bindpass was"+why)
+	}
+	if c.TLS.Key.Forget(to) {
+		c.TLS.Certificate = ""
+		warnings = append(warnings, "client_tls_key, and client_tls_cert with it, was"+why)
+	}
+	return warnings
 }
 
 func set[T any](to, from *T) {
@@ -223,7 +262,7 @@ func set[T any](to, from *T) {
 // setLower is set for what has one spelling.
 func setLower(to, from *string) {
 	if from != nil {
-		*to = strings.ToLower(*from)
+		*to = engines.FoldASCII(*from)
 	}
 }
 
@@ -234,16 +273,14 @@ func (p *configParams) apply(c *config) {
 	set(&c.Connect, p.Connect)
 	set(&c.Request, p.Request)
 	if p.DN != nil || p.Password != nil {
-		c.Account.Next = "" // what a rotation left is about the account as it was
+		c.Account.Next = engines.Bound{} // what a rotation left is about the account as it was
 	}
 	set(&c.Account.DN, p.DN)
-	set(&c.Account.Password, p.Password)
 	set(&c.Account.DenyNullBind, p.DenyNullBind)
 	set(&c.TLS.Start, p.Start)
 	set(&c.TLS.Insecure, p.Insecure)
 	set(&c.TLS.Authority, p.Authority)
 	set(&c.TLS.Certificate, p.Certificate)
-	set(&c.TLS.Key, p.Key)
 	set(&c.TLS.Min, p.Min)
 	set(&c.TLS.Max, p.Max)
 	u, g := &p.userSearchParams, &p.groupSearchParams
@@ -268,6 +305,13 @@ func (p *configParams) apply(c *config) {
 	set(&c.Rotation.Period, r.Period)
 	set(&c.Rotation.Schedule, r.Schedule)
 	set(&c.Rotation.Window, r.Window)
+	// What was sent along is for the servers as they are now.
+	if p.Password != nil {
+		c.Account.Password = engines.Bind(*p.Password, c.servers())
+	}
+	if p.Key != nil {
+		c.TLS.Key = engines.Bind(*p.Key, c.servers())
+	}
 }
 
 // tlsVersions are the names of versions. Older ones than 1.2 are not spoken: as a lower bound they stand for it.
@@ -284,11 +328,11 @@ func (c *config) check() error {
 	if c.TLS.Authority != "" && parseAuthority(c.TLS.Authority) == nil {
 		return engines.Invalid("failed to parse server tls cert: failed to decode PEM block in the certificate")
 	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+	if (c.TLS.Certificate == "") != c.TLS.Key.IsZero() {
 		return engines.Invalid("both client_tls_cert and client_tls_key must be set")
 	}
 	if c.TLS.Certificate != "" {
-		if _, err := tls.X509KeyPair([]byte(c.TLS.Certificate), []byte(c.TLS.Key)); err != nil {
+		if _, err := c.clientPair(); err != nil {
 			return engines.Invalid("failed to parse client X509 key pair: %v", err)
 		}
 	}
@@ -307,6 +351,11 @@ func (c *config) check() error {
 		return engines.Invalid("'max_page_size' cannot be negative")
 	}
 	return nil
+}
+
+// clientPair is the certificate to show to the servers.
+func (c *config) clientPair() (tls.Certificate, error) {
+	return tls.X509KeyPair([]byte(c.TLS.Certificate), []byte(c.TLS.Key.For(c.servers())))
 }
 
 // parseAuthority is the pool with the authority's certificate, nil when there is none in the text.

@@ -126,8 +126,11 @@ func TestUsersAndGroups(t *testing.T) {
 	if diff := cmp.Diff(want, read("users/ALICE/in wonderland")); diff != "" {
 		t.Errorf("user (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]any{"policies": []string{"root"}}, read("groups/Über")); diff != "" {
+	if diff := cmp.Diff(map[string]any{"policies": []string{"root"}}, read("groups/üBER")); diff != "" {
 		t.Errorf("group (-want +got):\n%s", diff)
+	}
+	if got := read("groups/Über"); got != nil {
+		t.Errorf("a letter beyond ASCII was folded: %v", got)
 	}
 	m.write(t, "config", map[string]any{"case_sensitive_names": true})
 	m.write(t, "users/Bob", map[string]any{"groups": "B,a,b"})

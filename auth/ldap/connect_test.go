@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -303,7 +304,15 @@ func TestRenewals(t *testing.T) {
 		return renewed.TTL.String()
 	}
 	fails := func(why string) string { return "1 error occurred:\n\t* failed to renew entry: " + why + "\n\n" }
-	const changed = "policies have changed, not renewing"
+	const (
+		changed   = "policies have changed, not renewing"
+		elsewhere = "url or a TLS setting of the directory has changed since this login: log in again"
+	)
+	with := func(key string, value any) map[string]any {
+		internal := maps.Clone(login.Internal)
+		internal[key] = value
+		return internal
+	}
 	for _, step := range []struct {
 		name, want string
 		path       string
@@ -312,12 +321,15 @@ func TestRenewals(t *testing.T) {
 	}{
 		{"as it was", "1h0m0s", "", nil, login.Internal},
 		{"for longer", "2h0m0s", "config", map[string]any{"token_ttl": "2h"}, login.Internal},
-		{"with another password", fails(refused), "", nil, map[string]any{"password": "changed"}},
-		{"without the password", "password cannot be of zero length when passwordless binds are being denied", "", nil, nil},
+		{"with another password", fails(refused), "", nil, with("password", "changed")},
+		{"without the password", "password cannot be of zero length when passwordless binds are being denied", "", nil,
+			with("password", "")},
+		{"without what it is for", elsewhere, "", nil, with("servers", nil)},
 		{"with more policies", changed, "groups/dev", map[string]any{"policies": "developers,more"}, login.Internal},
 		{"with the policies of before", "2h0m0s", "groups/dev", map[string]any{"policies": "default,developers"}, login.Internal},
 		{"with fewer policies", changed, "groups/dev", map[string]any{"policies": ""}, login.Internal},
-		{"while the directory is away", trouble, "config", map[string]any{"url": "ldap://127.0.0.1:1"}, login.Internal},
+		{"while binddn is refused", trouble, "config", map[string]any{"bindpass": "x"}, login.Internal},
+		{"at another address", elsewhere, "config", map[string]any{"url": "ldap://127.0.0.1:1"}, login.Internal},
 	} {
 		if step.path != "" {
 			m.write(t, step.path, step.params)
@@ -341,7 +353,8 @@ func TestLoginIsNotGoodAnyMore(t *testing.T) {
 		{"groups of the user", "users/alice", map[string]any{"groups": "more"}, auth.ErrChanged.Error()},
 		{"networks", "config", map[string]any{"token_bound_cidrs": "10.0.0.0/8"}, auth.ErrChanged.Error()},
 		{"nobody", "config", map[string]any{"userfilter": "(uid=nobody)"}, refused},
-		{"the directory is away", "config", map[string]any{"url": "ldap://127.0.0.1:1"}, trouble},
+		{"binddn is refused", "config", map[string]any{"bindpass": "x"}, trouble},
+		{"another address", "config", map[string]any{"url": "ldap://127.0.0.1:1"}, auth.ErrChanged.Error()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDirectory(t, nil)
@@ -402,7 +415,7 @@ func TestFailuresAreCountedByTheName(t *testing.T) {
 	d := newDirectory(t, nil)
 	m.write(t, "config", searching(d, nil))
 	for _, name := range []string{"Jöhn X", "JÖHN  x", " jo\u0308hn x ", "ｊöhn\u00a0x", "jöhn\u00ad x\u200b", "jöhn\tx\xff"} {
-		match, ok := m.router.Match(engines.Update, "login/"+name)
+		match, ok := m.router.Match(t.Context(), engines.Update, "login/"+name)
 		if !ok || !match.IsLogin() {
 			t.Fatalf("%q: no login", name)
 		}

@@ -33,10 +33,10 @@ type directory struct {
 	stop   func() bool
 }
 
-// connect opens a connection to the first directory that can be reached. Everything it does ends with ctx.
-func connect(ctx context.Context, c *config) (*directory, error) {
+// connect opens a connection to the first directory of urls that can be reached. Everything it does ends with ctx.
+func connect(ctx context.Context, c *config, urls string) (*directory, error) {
 	var trouble error
-	for text := range strings.SplitSeq(c.URLs, ",") {
+	for text := range strings.SplitSeq(urls, ",") {
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
@@ -64,7 +64,7 @@ func connectTo(ctx context.Context, c *config, text string) (*directory, error) 
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	conf, err := c.TLS.client(u.Hostname())
+	conf, err := c.tlsClient(u.Hostname())
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +146,9 @@ func (c *config) requestTimeout() time.Duration {
 	return defaultRequest
 }
 
-// client is the TLS configuration for a host.
-func (t *tlsConfig) client(host string) (*tls.Config, error) {
+// tlsClient is the TLS configuration for a host.
+func (c *config) tlsClient(host string) (*tls.Config, error) {
+	t := &c.TLS
 	conf := &tls.Config{
 		ServerName: host, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
 		InsecureSkipVerify: t.Insecure, //nolint:gosec // the operator's choice, off by default
@@ -162,7 +163,7 @@ func (t *tlsConfig) client(host string) (*tls.Config, error) {
 		conf.RootCAs = parseAuthority(t.Authority)
 	}
 	if t.Certificate != "" {
-		pair, err := tls.X509KeyPair([]byte(t.Certificate), []byte(t.Key))
+		pair, err := c.clientPair()
 		if err != nil {
 			return nil, err
 		}

@@ -58,6 +58,8 @@ var tree = []entry{
 	person("uid=bob", "bob", "shared@example.org", "builder"),
 	person("uid=carol", "carol", "shared@example.org", "carols"),
 	person("uid="+goldap.EscapeDN(oddName), oddName, "odd@example.org", "odd-secret"),
+	person("uid=müller", "müller", "mueller@example.org", "mill"),
+	person("uid=mİke", "mİke", "mike2@example.org", "other"),
 	person("uid=eve", "eve", "eve@example.org", "apple"),
 	{"uid=Frank," + people, map[string][]string{"objectClass": {"inetOrgPerson"}, "cn": {"Frank"}, "sn": {"x"},
 		"uid": {"francis", "Frank"}, "userPassword": {"beans"}}},

@@ -49,10 +49,10 @@ func (e *engine) Routes() []engines.Route {
 		engines.Path("login/{username+}", "Log in with a name and password of the directory.",
 			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login), engines.Unauthenticated()),
 		engines.Path("users", "List the users who have policies or groups here.", engines.OnList(e.listUsers)),
-		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.",
+		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.", engines.CaseInsensitiveIf("name", e.foldsNames),
 			engines.OnRead(e.readUser), engines.OnUpdate(e.writeUser), engines.OnDelete(e.deleteUser)),
 		engines.Path("groups", "List the groups that have policies here.", engines.OnList(e.listGroups)),
-		engines.Path("groups/{name+}", "Read, write or delete a group's policies.",
+		engines.Path("groups/{name+}", "Read, write or delete a group's policies.", engines.CaseInsensitiveIf("name", e.foldsNames),
 			engines.OnRead(e.readGroup), engines.OnUpdate(e.writeGroup), engines.OnDelete(e.deleteGroup)),
 	}
 }
@@ -74,13 +74,22 @@ type nameParams struct {
 
 type userParams struct {
 	Name     string   `path:"name" help:"Name of the user."`
-	Groups   []string `param:"groups" help:"Further groups of the user."`
-	Policies []string `param:"policies" help:"Policies of the user."`
+	Groups   []string `param:"groups" compare:"name" help:"Further groups of the user."`
+	Policies []string `param:"policies" compare:"name" help:"Policies of the user."`
 }
 
 type groupParams struct {
 	Name     string   `path:"name" help:"Name of the group."`
-	Policies []string `param:"policies" help:"Policies of the group's members."`
+	Policies []string `param:"policies" compare:"name" help:"Policies of the group's members."`
+}
+
+// foldsNames reports whether the case of names says nothing here.
+func (e *engine) foldsNames(ctx context.Context) (bool, error) {
+	c, err := e.config(ctx)
+	if err != nil {
+		return false, err
+	}
+	return !c.CaseSensitive, nil
 }
 
 // maxName bounds the names of users and groups in bytes.
@@ -89,7 +98,7 @@ const maxName = 512
 // keyOf is where a user or group is stored. Without case-sensitive names all spellings of a name are one.
 func keyOf(folder, name string, c *config) (string, error) {
 	if !c.CaseSensitive {
-		name = strings.ToLower(name)
+		name = engines.FoldASCII(name)
 	}
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return "", engines.Invalid("invalid name")
@@ -211,7 +220,7 @@ func cleanNames(names []string, caseSensitive bool) []string {
 	clean := make([]string, 0, len(names))
 	for _, name := range names {
 		if !caseSensitive {
-			name = strings.ToLower(name)
+			name = engines.FoldASCII(name)
 		}
 		if name = strings.TrimSpace(name); name != "" {
 			clean = append(clean, name)

@@ -52,7 +52,7 @@ func newMount(t testing.TB, s storage.Storage) *mount {
 func (m *mount) call(
 	ctx context.Context, op engines.Operation, path string, params map[string]any,
 ) (*engines.Response, error) {
-	match, ok := m.router.Match(op, path)
+	match, ok := m.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}
@@ -107,6 +107,7 @@ type loginCase struct {
 const alice = "alice: developers everybody of-alice operators posixes; Dev ops posix"
 
 func loginCases() map[string]loginCase {
+	asAlias := map[string]any{"binddn": "", "bindpass": "", "username_as_alias": true}
 	direct := map[string]any{"binddn": "", "bindpass": ""}
 	return map[string]loginCase{
 		"by search":                      {nil, "alice", "wonderland", alice},
@@ -153,21 +154,29 @@ func loginCases() map[string]loginCase {
 		// Names that mean something in a filter or in a name of an entry.
 		"a name of special characters":            {nil, oddName, "odd-secret", oddName + ": developers everybody; Dev"},
 		"a name of special characters, by itself": {direct, oddName, "odd-secret", oddName + ": developers everybody; Dev"},
-		"any name":                                 {nil, "*", "wonderland", refused},
-		"the beginning of a name":                  {nil, "alic*", "wonderland", refused},
-		"a name that ends the filter":              {nil, "alice)(uid=*", "wonderland", refused},
-		"a name that begins another filter":        {nil, "*)(|(uid=alice", "wonderland", refused},
-		"a name that is escaped":                   {nil, `\61lice`, "wonderland", refused},
-		"a name with a zero":                       {nil, "alice\x00", "wonderland", refused},
-		"a name that is no text":                   {nil, "alice\xff", "wonderland", refused},
-		"a name that is too long":                  {nil, strings.Repeat("a", 513), "wonderland", refused},
-		"a name with a slash":                      {nil, "alice/bob", "wonderland", refused},
-		"a name that ends the entry's":             {direct, "alice," + people, "wonderland", refused},
-		"a name that adds to the entry's":          {direct, "alice+cn=x", "wonderland", refused},
-		"a name of another entry":                  {direct, "x,uid=alice", "wonderland", refused},
-		"a name with a zero, by itself":            {direct, "alice\x00", "wonderland", refused},
-		"an escaped name, by itself":               {direct, `\61lice`, "wonderland", refused},
-		"spaces that do not count for a directory": {nil, " alice ", "wonderland", "alice: developers everybody operators posixes; Dev ops posix"},
+		"any name":                          {nil, "*", "wonderland", refused},
+		"the beginning of a name":           {nil, "alic*", "wonderland", refused},
+		"a name that ends the filter":       {nil, "alice)(uid=*", "wonderland", refused},
+		"a name that begins another filter": {nil, "*)(|(uid=alice", "wonderland", refused},
+		"a name that is escaped":            {nil, `\61lice`, "wonderland", refused},
+		"a name with a zero":                {nil, "alice\x00", "wonderland", refused},
+		"a name that is no text":            {nil, "alice\xff", "wonderland", refused},
+		"a name that is too long":           {nil, strings.Repeat("a", 513), "wonderland", refused},
+		"a name with a slash":               {nil, "alice/bob", "wonderland", refused},
+		"a name that ends the entry's":      {direct, "alice," + people, "wonderland", refused},
+		"a name that adds to the entry's":   {direct, "alice+cn=x", "wonderland", refused},
+		"a name of another entry":           {direct, "x,uid=alice", "wonderland", refused},
+		"a name with a zero, by itself":     {direct, "alice\x00", "wonderland", refused},
+		"an escaped name, by itself":        {direct, `\61lice`, "wonderland", refused},
+		"spaces that do not count for a directory": {nil, " alice ", "wonderland",
+			"alice: developers everybody of-alice operators posixes; Dev ops posix"},
+		"other forms of letters": {nil, "ａlice\u200b", "wonderland",
+			"alice: developers everybody of-alice operators posixes; Dev ops posix"},
+		"another case of a letter beyond ASCII":  {nil, "MÜLLER", "mill", "müller: everybody millers of-müller; müllers"},
+		"its parts":                              {nil, "mu\u0308ller", "mill", "müller: everybody millers of-müller; müllers"},
+		"another case, by itself":                {direct, "MÜLLER", "mill", "müller: everybody millers of-müller; müllers"},
+		"another case, by itself, name as alias": {asAlias, "MÜLLER", "mill", "müller: everybody millers of-müller; müllers"},
+		"a letter that folds to another":         {nil, "mİke", "other", "mİke: everybody; "},
 		"nor for the name as alias": {map[string]any{"username_as_alias": true}, " alice ", "wonderland",
 			"alice: developers everybody of-alice operators posixes; Dev ops posix"},
 	}
@@ -184,6 +193,9 @@ func TestLogins(t *testing.T) {
 				m.write(t, "groups/posix", map[string]any{"policies": "posixes"})
 				m.write(t, "groups/other", map[string]any{"policies": "others"})
 				m.write(t, "users/alice", map[string]any{"policies": "of-alice"})
+				m.write(t, "users/müller", map[string]any{"policies": "of-müller", "groups": "Müllers"})
+				m.write(t, "users/mike", map[string]any{"policies": "of-mike"})
+				m.write(t, "groups/müllers", map[string]any{"policies": "millers"})
 				m.write(t, "users/eve", map[string]any{"groups": "Ops"})
 				got := outcome(m.login(t.Context(), tc.username, tc.password))
 				if got != tc.want {

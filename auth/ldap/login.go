@@ -8,11 +8,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	goldap "github.com/go-ldap/ldap/v3"
-	"golang.org/x/text/unicode/norm"
 
 	"coffer/auth"
 	"coffer/engines"
@@ -30,6 +28,15 @@ var (
 	errAlias    = engines.Failed("missing entity alias attribute value")
 )
 
+// errElsewhere refuses a renewal that would send the password to servers that the user did not give it to.
+var errElsewhere = engines.Denied("url or a TLS setting of the directory has changed since this login: log in again")
+
+// What is kept with a token for its renewal: the user's password, and which servers it was given to.
+const (
+	internalPassword = "password"
+	internalServers  = "servers"
+)
+
 // errUser is returned for somebody the directory does not let in, and errNobody, which is one, for a name that is
 // nobody's. Everything else that goes wrong is trouble with the directory or the configuration.
 var (
@@ -45,16 +52,9 @@ type loginParams struct {
 	Password string `param:"password" help:"Password of the user."`
 }
 
-// alias is one name for all the spellings that a directory takes for it (RFC 4518): failed logins are counted by it.
-func (p loginParams) alias() string {
-	name := strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Cf, unicode.Cc, unicode.Variation_Selector) && !unicode.IsSpace(r) {
-			return -1
-		}
-		return r
-	}, norm.NFKC.String(strings.ToValidUTF8(p.Username, "")))
-	return strings.ToLower(strings.Join(strings.Fields(name), " "))
-}
+// alias is one name for all the spellings that a directory takes for it: failed logins are counted by it. Here one for
+// too many is better than one for too few.
+func (p loginParams) alias() string { return strings.ToLower(plain(p.Username)) }
 
 func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (*engines.Response, error) {
 	c, err := e.config(ctx)
@@ -68,16 +68,20 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	if err != nil {
 		return nil, err
 	}
-	granted := *login
-	login.StillGood = func(ctx context.Context) error { return e.again(ctx, p, &granted) }
+	granted, to := *login, c.directories()
+	login.StillGood = func(ctx context.Context) error { return e.again(ctx, p, to, &granted) }
 	return &engines.Response{Data: map[string]any{}, Login: login}, nil
 }
 
-// again asks the directory once more, for a login that waited: it must grant the same.
-func (e *engine) again(ctx context.Context, p loginParams, granted *engines.Login) error {
+// again asks the directory once more, for a login that waited: it must grant the same. The password goes to no other
+// servers than to those of the login.
+func (e *engine) again(ctx context.Context, p loginParams, to engines.Destination, granted *engines.Login) error {
 	c, err := e.config(ctx)
 	if err != nil {
 		return err
+	}
+	if c.directories() != to {
+		return auth.ErrChanged
 	}
 	now, err := e.authenticate(ctx, c, p.Username, p.Password)
 	if err != nil {
@@ -94,14 +98,18 @@ func (e *engine) again(ctx context.Context, p loginParams, granted *engines.Logi
 }
 
 // RenewLogin implements engines.LoginRenewer: it asks the directory again, so that a token of somebody who has
-// left, or whose password or groups have changed, is not renewed.
+// left, or whose password or groups have changed, is not renewed. The password goes to no other servers than to those
+// that it was given for.
 func (e *engine) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.Login, error) {
 	c, err := e.config(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if r.Internal[internalServers] != c.directories().String() {
+		return nil, errElsewhere
+	}
 	username, password := r.Holder.Metadata["username"], ""
-	if text, ok := r.Internal["password"].(string); ok {
+	if text, ok := r.Internal[internalPassword].(string); ok {
 		password = text
 	}
 	login, err := e.authenticate(ctx, c, username, password)
@@ -131,14 +139,17 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 	case password == "":
 		// A directory takes a bind without a password for an anonymous one, and says yes.
 		return nil, errNullBind
-	case username == "", len(username) > maxName, len(password) > maxPassword, !utf8.ValidString(username):
+	case len(username) > maxName, len(password) > maxPassword, !utf8.ValidString(username), holdsControl(username):
+		return nil, refused(false)
+	}
+	if username = plain(username); username == "" || len(username) > maxName {
 		return nil, refused(false)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.requestTimeout())
 	defer cancel()
 	pending := c.Account.Next
 	who, err := identify(ctx, c, username, password)
-	if pending != "" && c.Account.Next == "" {
+	if !pending.IsZero() && c.Account.Next.IsZero() {
 		e.adopt(ctx, pending)
 	}
 	switch {
@@ -163,24 +174,30 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 	login.AliasMetadata = map[string]string{
 		"name": username, "rawUsername": username, "effectiveUsername": who.alias}
 	if login.Type != engines.BatchToken {
-		login.Internal = map[string]any{"password": password}
+		login.Internal = map[string]any{internalPassword: password, internalServers: c.directories().String()}
 	}
 	return login, nil
 }
 
 // mapped are all groups of a person, and the policies of these and of his entry here.
 func (e *engine) mapped(ctx context.Context, c *config, who *person) (groups, policies []string, err error) {
-	var u user
-	err = e.lookup(ctx, userFolder, who.name, c, &u)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return nil, nil, err
+	var ofUser []string
+	for _, name := range spellings(who.name, c) {
+		var u user
+		err = e.lookup(ctx, userFolder, name, c, &u)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return nil, nil, err
+		}
+		groups, ofUser = append(groups, u.Groups...), append(ofUser, u.Policies...)
 	}
-	groups = slices.Concat(u.Groups, who.groups)
+	groups = append(groups, who.groups...)
 	keys := map[string]bool{}
-	for _, name := range groups {
-		// A name that cannot be stored has no policies here.
-		if key, err := keyOf(groupFolder, name, c); err == nil {
-			keys[key] = true
+	for _, group := range groups {
+		for _, name := range spellings(group, c) {
+			// A name that cannot be stored has no policies here.
+			if key, err := keyOf(groupFolder, name, c); err == nil {
+				keys[key] = true
+			}
 		}
 	}
 	stored, err := e.storage.List(ctx, groupFolder, "", 0)
@@ -197,7 +214,7 @@ func (e *engine) mapped(ctx context.Context, c *config, who *person) (groups, po
 		}
 		policies = append(policies, g.Policies...)
 	}
-	return groups, append(policies, u.Policies...), nil
+	return groups, append(policies, ofUser...), nil
 }
 
 // person is whom the directory let in.
@@ -211,13 +228,15 @@ type person struct {
 // Trouble with what a directory says.
 var (
 	errService = errors.New("binddn is not let in")
-	errNoAlias = errors.New("the user's entry lacks the attribute of userattr")
-	errNoDN    = errors.New("neither binddn, discoverdn, upndomain nor userdn says where to find users")
+	// errNotTheirs is returned for a record that did not come from writeConfig, which forgets such a password.
+	errNotTheirs = errors.New("the stored bindpass was given for other servers")
+	errNoAlias   = errors.New("the user's entry lacks the attribute of userattr")
+	errNoDN      = errors.New("neither binddn, discoverdn, upndomain nor userdn says where to find users")
 )
 
 // identify binds as the user, which is what proves the password, and reads who he is.
 func identify(ctx context.Context, c *config, username, password string) (*person, error) {
-	d, err := connect(ctx, c)
+	d, err := connect(ctx, c, c.URLs)
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +298,7 @@ func userError(err error) error {
 }
 
 // service reports whether the mount has an account of its own to search as.
-func (c *config) service() bool { return c.Account.DN != "" && c.Account.Password != "" }
+func (c *config) service() bool { return c.Account.DN != "" && !c.Account.Password.IsZero() }
 
 // bindName is the name to bind as. It is errNobody when nobody, or more than one, is found.
 func (d *directory) bindName(username string) (string, error) {
@@ -310,15 +329,19 @@ func (d *directory) bindName(username string) (string, error) {
 // bindService binds as the mount's own account or, without its password, as nobody.
 func (d *directory) bindService() error {
 	var err error
-	if a := &d.config.Account; a.Password != "" {
-		err = d.bind(a.DN, a.Password)
-		if a.Next != "" && goldap.IsErrorWithCode(err, goldap.LDAPResultInvalidCredentials) {
-			if err = d.bind(a.DN, a.Next); err == nil {
-				a.Password, a.Next = a.Next, "" // a rotation has set it and was cut off: see adopt
+	to := d.config.servers()
+	switch a := &d.config.Account; {
+	case a.Password.IsZero():
+		err = d.conn.UnauthenticatedBind(a.DN)
+	case a.Password.For(to) == "":
+		err = errNotTheirs
+	default:
+		err = d.bind(a.DN, a.Password.For(to))
+		if !a.Next.IsZero() && goldap.IsErrorWithCode(err, goldap.LDAPResultInvalidCredentials) {
+			if err = d.bind(a.DN, a.Next.For(to)); err == nil {
+				a.Password, a.Next = a.Next, engines.Bound{} // a rotation has set it and was cut off: see adopt
 			}
 		}
-	} else {
-		err = d.conn.UnauthenticatedBind(a.DN)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errService, err)
@@ -365,7 +388,7 @@ func (d *directory) describe(dn, username string) (*person, error) {
 	}
 	who := &person{name: username}
 	if len(found) == 1 {
-		who.alias = found[0].GetEqualFoldAttributeValue(u.Attribute)
+		who.alias, dn = found[0].GetEqualFoldAttributeValue(u.Attribute), found[0].DN
 	}
 	if u.AsAlias {
 		parsed, err := goldap.ParseDN(dn)
@@ -375,10 +398,10 @@ func (d *directory) describe(dn, username string) (*person, error) {
 		if value, ok := attributeOf(parsed, u.Attribute); ok {
 			who.alias = value
 		}
-		if !d.config.CaseSensitive {
-			who.alias = strings.ToLower(who.alias)
-		}
 		who.name = who.alias
+		if !d.config.CaseSensitive {
+			who.alias = lower(who.alias)
+		}
 	}
 	if who.alias == "" {
 		return nil, errNoAlias

@@ -81,14 +81,14 @@ func (e *engine) rotateRoot(ctx context.Context, _ *engines.Request, _ engines.N
 		return nil, err
 	}
 	next := *c
-	next.Account.Next = newPassword()
+	next.Account.Next = engines.Bind(newPassword(), next.servers())
 	if err := e.put(ctx, configKey, &next); err != nil {
 		return nil, err
 	}
 	if err := changePassword(ctx, &next); err != nil {
 		return nil, e.notRotated(ctx, c, err)
 	}
-	next.Account.Password, next.Account.Next = next.Account.Next, ""
+	next.Account.Password, next.Account.Next = next.Account.Next, engines.Bound{}
 	if err := e.put(ctx, configKey, &next); err != nil {
 		return nil, fmt.Errorf("ldap: the directory has the new password, which is stored as the next one: %w", err)
 	}
@@ -99,11 +99,11 @@ func (e *engine) rotateRoot(ctx context.Context, _ *engines.Request, _ engines.N
 // It returns the configuration with it. The newer one is tried first: directories may take an old password for a
 // while after they have a new one.
 func (e *engine) settle(ctx context.Context, c *config) (*config, error) {
-	if c.Account.Next == "" {
+	if c.Account.Next.IsZero() {
 		return c, nil
 	}
 	settled := *c
-	settled.Account.Password, settled.Account.Next = c.Account.Next, ""
+	settled.Account.Password, settled.Account.Next = c.Account.Next, engines.Bound{}
 	err := settled.tryAccount(ctx)
 	if goldap.IsErrorWithCode(err, goldap.LDAPResultInvalidCredentials) {
 		settled.Account.Password = c.Account.Password
@@ -117,7 +117,7 @@ func (e *engine) settle(ctx context.Context, c *config) (*config, error) {
 
 // adopt stores as the only password the next one of a rotation that was cut off, after a login found it to be right
 // and the other wrong: else each login would try a wrong one, and directories lock an account for that.
-func (e *engine) adopt(ctx context.Context, next string) {
+func (e *engine) adopt(ctx context.Context, next engines.Bound) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	lock := e.locks.Of(configKey)
@@ -125,7 +125,7 @@ func (e *engine) adopt(ctx context.Context, next string) {
 	defer lock.Unlock()
 	c, err := e.config(ctx)
 	if err == nil && c.Account.Next == next {
-		c.Account.Password, c.Account.Next = next, ""
+		c.Account.Password, c.Account.Next = next, engines.Bound{}
 		err = e.put(ctx, configKey, c)
 	}
 	if err != nil {
@@ -135,7 +135,7 @@ func (e *engine) adopt(ctx context.Context, next string) {
 
 // tryAccount binds as the account.
 func (c *config) tryAccount(ctx context.Context) error {
-	d, err := connect(ctx, c.rotating())
+	d, err := connect(ctx, c, c.rotationURLs())
 	if err != nil {
 		return err
 	}
@@ -143,14 +143,12 @@ func (c *config) tryAccount(ctx context.Context) error {
 	return d.bindService()
 }
 
-// rotating is the configuration for talking to the directory where passwords are changed.
-func (c *config) rotating() *config {
+// rotationURLs is where passwords are changed.
+func (c *config) rotationURLs() string {
 	if c.Rotation.URL == "" {
-		return c
+		return c.URLs
 	}
-	there := *c
-	there.URLs = c.Rotation.URL
-	return &there
+	return c.Rotation.URL
 }
 
 // unchangedError is why a directory has certainly not changed the password.
@@ -159,12 +157,12 @@ type unchangedError struct{ error }
 // changePassword sets the account's next password in the directory. It returns a unchangedError when that was
 // certainly not done.
 func changePassword(ctx context.Context, c *config) error {
-	d, err := connect(ctx, c.rotating())
+	d, err := connect(ctx, c, c.rotationURLs())
 	if err != nil {
 		return unchangedError{err}
 	}
 	defer d.close()
-	if err := d.bind(c.Account.DN, c.Account.Password); err != nil {
+	if err := d.bind(c.Account.DN, c.Account.Password.For(c.servers())); err != nil {
 		return unchangedError{fmt.Errorf("%w: %w", errService, err)}
 	}
 	change, err := d.passwordChange()
@@ -186,7 +184,7 @@ const capabilityAD = "1.2.840.113556.1.4.800"
 // takes the change for an administrator's ([MS-ADTS] 3.1.1.3.1.5.1).
 func (d *directory) passwordChange() (*goldap.ModifyRequest, error) {
 	const supported = "supportedCapabilities"
-	a := &d.config.Account
+	a, to := &d.config.Account, d.config.servers()
 	change := goldap.NewModifyRequest(a.DN, nil)
 	root, err := d.search("", goldap.ScopeBaseObject, anything, []string{supported}, 1, 0)
 	switch {
@@ -194,11 +192,11 @@ func (d *directory) passwordChange() (*goldap.ModifyRequest, error) {
 	case err != nil:
 		return nil, fmt.Errorf("ask the directory what it is: %w", err)
 	case len(root) == 1 && slices.Contains(root[0].GetEqualFoldAttributeValues(supported), capabilityAD):
-		change.Delete("unicodePwd", []string{unicodePassword(a.Password)})
-		change.Add("unicodePwd", []string{unicodePassword(a.Next)})
+		change.Delete("unicodePwd", []string{unicodePassword(a.Password.For(to))})
+		change.Add("unicodePwd", []string{unicodePassword(a.Next.For(to))})
 		return change, nil
 	}
-	change.Replace("userPassword", []string{a.Next})
+	change.Replace("userPassword", []string{a.Next.For(to)})
 	return change, nil
 }
 

@@ -2,6 +2,7 @@ package ldap_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jimlambrt/gldap"
@@ -103,7 +104,9 @@ func TestRotationAtAnotherAddress(t *testing.T) {
 	if got := m.rotate(t); got != "" {
 		t.Fatal(got)
 	}
-	m.write(t, "config", map[string]any{"url": "ldap://" + d.plain, "rotation_url": "ldap://127.0.0.1:1"})
+	d = newDirectory(t, nil) // with the password of before
+	m = newMount(t, nil)
+	m.write(t, "config", searching(d, map[string]any{"rotation_url": "ldap://127.0.0.1:1"}))
 	if got := m.rotate(t); got != trouble {
 		t.Errorf("got %q, want %q", got, trouble)
 	}
@@ -128,7 +131,11 @@ func TestRotationThatIsCutOff(t *testing.T) {
 		{"silence", func(func() int) (int, bool) { return 0, true }, unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := newDirectory(t, func(d *directory) { d.onModify = tt.onModify })
+			var away atomic.Bool
+			d := newDirectory(t, func(d *directory) {
+				d.onModify = tt.onModify
+				d.onBind = func(*gldap.ResponseWriter, *gldap.Request) bool { return away.Load() }
+			})
 			s := memory.New()
 			m := newMount(t, s)
 			m.write(t, "config", searching(d, map[string]any{"request_timeout": "1s"}))
@@ -163,11 +170,11 @@ func TestRotationThatIsCutOff(t *testing.T) {
 			}
 			// Without an answer there is no third password.
 			before := stored(t, s)
-			m.write(t, "config", map[string]any{"rotation_url": "ldap://127.0.0.1:1"})
-			if got := m.rotate(t); got != trouble {
-				t.Errorf("where nobody listens: %q", got)
+			away.Store(true)
+			if got := m.rotate(t); got != `the LDAP directory refuses it: LDAP Result Code 10 "Referral"` {
+				t.Errorf("from a directory that is busy: %q", got)
 			}
-			m.write(t, "config", map[string]any{"rotation_url": ""})
+			away.Store(false)
 			if stored(t, s) != before {
 				t.Error("a rotation that could not begin has changed something")
 			}

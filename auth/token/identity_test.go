@@ -109,7 +109,7 @@ func TestAFailedLoginLeavesNoEntity(t *testing.T) {
 func TestTokensForAnAlias(t *testing.T) {
 	f := newFixture(t)
 	who := f.withIdentity()
-	f.write(f.root, "roles/r", params{"allowed_entity_aliases": []any{"bob", "team-*"}})
+	f.write(f.root, "roles/r", params{"allowed_entity_aliases": []any{"bob", "team-*", "kim"}})
 	e := f.makeAt(f.root, "create/r", params{"entity_alias": "Team-A", "policies": []any{"p"}})
 	if e.Caller.EntityID != "e1" || len(who.asked) != 1 || who.asked[0].Name != "Team-A" || !who.asked[0].KeepGroups {
 		t.Errorf("entity %q, asked %+v", e.Caller.EntityID, who.asked)
@@ -126,8 +126,11 @@ func TestTokensForAnAlias(t *testing.T) {
 	if child.Caller.EntityID != "e1" {
 		t.Error("the child is somebody else")
 	}
-	if _, err := f.call(f.root, engines.Update, "create/r", params{"entity_alias": "eve"}); !errors.Is(err, engines.ErrInvalid) {
-		t.Errorf("an alias that the role does not allow: %v", err)
+	for _, alias := range []string{"eve", "\u212aim", "kİm"} {
+		_, err := f.call(f.root, engines.Update, "create/r", params{"entity_alias": alias})
+		if !errors.Is(err, engines.ErrInvalid) {
+			t.Errorf("%q, an alias that the role does not allow: %v", alias, err)
+		}
 	}
 	who.err = engines.Denied("disabled")
 	_, err := f.call(f.root, engines.Update, "create/r", params{"entity_alias": "bob"})

@@ -491,7 +491,7 @@ func TestAccessors(t *testing.T) {
 	if err != nil || !slices.Equal(resp.Data["keys"].([]string), want) {
 		t.Errorf("%v, %v", resp, err)
 	}
-	m, _ := f.router.Match(engines.List, "accessors/")
+	m, _ := f.router.Match(t.Context(), engines.List, "accessors/")
 	if !m.Sudo() {
 		t.Error("accessors asks for no sudo")
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coffer/auth"
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -95,7 +96,7 @@ func (s *Store) putRole(ctx context.Context, r *role) error {
 func lowered(list []string) []string {
 	clean := make([]string, 0, len(list))
 	for _, s := range list {
-		if s = strings.ToLower(strings.TrimSpace(s)); s != "" {
+		if s = engines.FoldASCII(strings.TrimSpace(s)); s != "" {
 			clean = append(clean, s)
 		}
 	}

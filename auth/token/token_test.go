@@ -122,7 +122,7 @@ type params = map[string]any
 
 // call runs a request of the holder of e.
 func (f *fixture) call(e *Entry, op engines.Operation, path string, p params) (*engines.Response, error) {
-	m, ok := f.router.Match(op, path)
+	m, ok := f.router.Match(context.Background(), op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"coffer/auth"
 	"coffer/engines"
@@ -21,7 +20,7 @@ func (p loginParams) alias() string {
 	if !auth.ValidName(p.Name) {
 		return ""
 	}
-	return strings.ToLower(p.Name)
+	return engines.FoldASCII(p.Name)
 }
 
 // nameKey is where a login's token keeps the user's name.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"coffer/auth"
@@ -36,13 +35,13 @@ func NewFactory(hasher *Hasher) engines.Factory {
 // Routes implements engines.Engine.
 func (e *engine) Routes() []engines.Route {
 	return []engines.Route{
-		engines.Path("login/{username+}", "Log in with a name and a password.", engines.Unauthenticated(),
+		engines.Path("login/{username+}", "Log in with a name and a password.", engines.CaseInsensitive("username"), engines.Unauthenticated(),
 			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login)),
 		engines.Path("users", "List the users.", engines.OnList(e.list)),
-		engines.Path("users/{username}", "Read, write or delete a user.", engines.Exists(e.exists),
+		engines.Path("users/{username}", "Read, write or delete a user.", engines.CaseInsensitive("username"), engines.Exists(e.exists),
 			engines.OnRead(e.read), engines.OnWrite(e.write), engines.OnDelete(e.delete)),
-		engines.Path("users/{username}/password", "Change a user's password.", engines.OnUpdate(e.writePassword)),
-		engines.Path("users/{username}/policies", "Change a user's policies.", engines.OnUpdate(e.writePolicies)),
+		engines.Path("users/{username}/password", "Change a user's password.", engines.CaseInsensitive("username"), engines.OnUpdate(e.writePassword)),
+		engines.Path("users/{username}/policies", "Change a user's policies.", engines.CaseInsensitive("username"), engines.OnUpdate(e.writePolicies)),
 	}
 }
 
@@ -70,7 +69,7 @@ func (e *engine) user(ctx context.Context, name string) (*user, error) {
 	if !auth.ValidName(name) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	name = strings.ToLower(name)
+	name = engines.FoldASCII(name)
 	b, err := e.storage.Get(ctx, userFolder+name)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return nil, errNoUser
@@ -122,7 +121,7 @@ func (e *engine) delete(ctx context.Context, _ *engines.Request, p nameParams) (
 	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	name := strings.ToLower(p.Name)
+	name := engines.FoldASCII(p.Name)
 	lock := e.users.Of(name)
 	lock.Lock()
 	defer lock.Unlock()
@@ -133,12 +132,12 @@ func (e *engine) delete(ctx context.Context, _ *engines.Request, p nameParams) (
 func (e *engine) change(
 	ctx context.Context, name string, none func() error, f func(*user) error,
 ) (*engines.Response, error) {
-	lock := e.users.Of(strings.ToLower(name))
+	lock := e.users.Of(engines.FoldASCII(name))
 	lock.Lock()
 	defer lock.Unlock()
 	u, err := e.user(ctx, name)
 	if errors.Is(err, errNoUser) {
-		u, err = &user{Name: strings.ToLower(name)}, none()
+		u, err = &user{Name: engines.FoldASCII(name)}, none()
 	}
 	if err != nil {
 		return nil, err
@@ -161,10 +160,10 @@ type userParams struct {
 	nameParams
 	passwordParams
 	auth.TokenParams
-	OldCIDRs    *[]string      `param:"bound_cidrs" help:"Older name of token_bound_cidrs."`
-	OldMaxTTL   *time.Duration `param:"max_ttl" help:"Older name of token_max_ttl."`
-	OldPolicies *[]string      `param:"policies" help:"Older name of token_policies."`
-	OldTTL      *time.Duration `param:"ttl" help:"Older name of token_ttl."`
+	OldCIDRs    *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" compare:"network" help:"Older name of token_bound_cidrs."`
+	OldMaxTTL   *time.Duration `param:"max_ttl" old:"token_max_ttl" help:"Older name of token_max_ttl."`
+	OldPolicies *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
+	OldTTL      *time.Duration `param:"ttl" old:"token_ttl" help:"Older name of token_ttl."`
 }
 
 func (e *engine) write(ctx context.Context, _ *engines.Request, p userParams) (*engines.Response, error) {
@@ -210,8 +209,8 @@ func (e *engine) writePassword(
 
 type policiesParams struct {
 	nameParams
-	Policies    *[]string `param:"token_policies" help:"Policies of the tokens."`
-	OldPolicies *[]string `param:"policies" help:"Older name of token_policies."`
+	Policies    *[]string `param:"token_policies" compare:"name" help:"Policies of the tokens."`
+	OldPolicies *[]string `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
 }
 
 func (e *engine) writePolicies(ctx context.Context, _ *engines.Request, p policiesParams) (*engines.Response, error) {

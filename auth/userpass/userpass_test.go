@@ -43,7 +43,7 @@ func open(t testing.TB, s storage.Storage) *mount {
 }
 
 func (m *mount) do(ctx context.Context, op engines.Operation, path string, params map[string]any) (*engines.Response, error) {
-	match, ok := m.router.Match(op, path)
+	match, ok := m.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

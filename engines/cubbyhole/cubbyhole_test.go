@@ -46,7 +46,7 @@ func holder(id string) *engines.Caller { return &engines.Caller{CubbyholeID: id}
 func (h *hole) as(c *engines.Caller) *hole { return &hole{router: h.router, caller: c} }
 
 func (h *hole) do(ctx context.Context, op engines.Operation, path string, p params) (*engines.Response, error) {
-	m, ok := h.router.Match(op, path)
+	m, ok := h.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}
@@ -197,7 +197,7 @@ func TestRefusals(t *testing.T) {
 
 func TestCreateIsToldFromUpdate(t *testing.T) {
 	h := newHole(t, memory.New())
-	m, _ := h.router.Match(engines.Update, "a")
+	m, _ := h.router.Match(t.Context(), engines.Update, "a")
 	req := &engines.Request{Operation: engines.Update, Path: "a", Caller: h.caller}
 	if exists, err := m.Exists(t.Context(), req); exists || err != nil {
 		t.Errorf("before the first write: %v, %v", exists, err)

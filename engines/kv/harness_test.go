@@ -73,7 +73,7 @@ var statuses = []struct {
 // request walks a request the way the server does: route, exists, call.
 func (v *server) request(ctx context.Context, method, path string, params map[string]any) (*engines.Response, error) {
 	op := operations[method]
-	m, ok := v.router.Match(op, path)
+	m, ok := v.router.Match(ctx, op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

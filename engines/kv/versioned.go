@@ -62,7 +62,7 @@ func (e *versioned) Routes() []engines.Route {
 		engines.Path("data/{path...}", "Read, write, patch or delete the latest version of a secret.",
 			engines.Exists(guard(e, e.exists)), engines.OnRead(guard(e, e.read)), engines.OnWrite(guard(e, e.write)),
 			engines.OnPatch(guard(e, e.patch)), engines.OnDelete(guard(e, e.deleteLatest)), engines.OnList(outside)),
-		engines.Path("metadata/{path...}", "Configure, list and remove secrets and their history.",
+		engines.Path("metadata/{path...}", "Configure, list and remove secrets and their history.", engines.IgnoreSlash("path"),
 			engines.Exists(guard(e, e.metadataExists)), engines.OnRead(guard(e, e.readMetadata)),
 			engines.OnList(guard(e, e.listMetadata)), engines.OnWrite(guard(e, e.writeMetadata)),
 			engines.OnPatch(guard(e, e.patchMetadata)), engines.OnDelete(guard(e, e.deleteMetadata))),

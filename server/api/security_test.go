@@ -38,10 +38,16 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	return newHouseOf(t, map[mounts.Kind]map[string]engines.Factory{mounts.Secret: {"kv": kv.Factory}})
+}
+
+// newHouseOf is a house in which engines of these types can be mounted.
+func newHouseOf(t *testing.T, types map[mounts.Kind]map[string]engines.Factory) *house {
+	t.Helper()
 	h := &house{store: memory.New()}
 	h.core = core.New(core.Config{
 		Storage: h.store, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		Types: map[mounts.Kind]map[string]engines.Factory{mounts.Secret: {"kv": kv.Factory}},
+		Types: types,
 		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: time.Hour, StorageType: "inmem",
 			LogLevel: new(slog.LevelVar)},
 		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},

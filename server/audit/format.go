@@ -104,7 +104,7 @@ func (d *device) format(kind string, e *Entry, headers map[string]bool) ([]byte,
 	f := formatter{device: d, entry: e, redactor: redactor{hasher: d.hasher, raw: d.opts.raw}}
 	line := entryJSON{Time: e.Time.UTC(), Type: kind, Auth: f.caller(), Request: f.request(headers)}
 	if e.Error != nil {
-		line.Error = e.Error.Error()
+		line.Error = f.clear(e.Error.Error())
 	}
 	if kind == "response" {
 		line.Response = f.response()
@@ -196,7 +196,7 @@ func (f *formatter) request(headers map[string]bool) requestJSON {
 	j := requestJSON{
 		ClientToken: f.token(e.Token), Data: f.object(r.Params), Headers: f.headerValues(r.Client.Header, headers),
 		ID: r.ID, mountJSON: f.mount(), Namespace: namespaceJSON{ID: "root"}, Operation: r.Operation.String(),
-		Path: e.Path, RemotePort: r.Client.Port, WrapTTL: int64(r.WrapTTL / time.Second),
+		Path: f.clear(e.Path), RemotePort: r.Client.Port, WrapTTL: int64(r.WrapTTL / time.Second),
 	}
 	if r.Client.Addr.IsValid() {
 		j.RemoteAddress = r.Client.Addr.String()
@@ -266,7 +266,7 @@ func (f *formatter) wrapInfo(w *engines.WrapInfo) *wrapJSON {
 		return nil
 	}
 	return &wrapJSON{
-		Accessor: f.accessor(w.Accessor), CreationPath: w.CreationPath, CreationTime: w.CreationTime,
+		Accessor: f.accessor(w.Accessor), CreationPath: f.clear(w.CreationPath), CreationTime: w.CreationTime,
 		Token: f.token(w.Token), TTL: int64(w.TTL / time.Second), WrappedAccessor: f.accessor(w.WrappedAccessor),
 	}
 }

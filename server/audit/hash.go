@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"hash"
 	"slices"
-	"strings"
 	"sync"
 	"time"
+
+	"coffer/engines"
+	"coffer/server/sys"
 )
 
 // keySize is the length of a device's HMAC key in bytes (RFC 2104).
@@ -105,7 +107,7 @@ func (r *redactor) value(value any, plain bool) any {
 
 func (r *redactor) shown(s string, plain bool) string {
 	if plain || r.raw {
-		return s
+		return r.clear(s)
 	}
 	return r.text(s)
 }
@@ -157,14 +159,15 @@ func length(value any) (int, bool) {
 	}
 }
 
-// headerValues returns the configured headers of a request, by lower-case name.
+// headerValues returns the configured headers of a request, by lower-case name. Those that carry secrets are hashed
+// whatever the configuration says.
 func (r *redactor) headerValues(header map[string][]string, configured map[string]bool) map[string][]string {
 	if len(header) == 0 || len(configured) == 0 {
 		return nil
 	}
 	var shown map[string][]string
 	for name, values := range header {
-		lower := strings.ToLower(name)
+		lower := engines.FoldASCII(name)
 		hashed, ok := configured[lower]
 		if !ok {
 			continue
@@ -173,10 +176,7 @@ func (r *redactor) headerValues(header map[string][]string, configured map[strin
 			shown = make(map[string][]string, len(configured))
 		}
 		for _, value := range values {
-			if hashed {
-				value = r.shown(value, false)
-			}
-			shown[lower] = append(shown[lower], value)
+			shown[lower] = append(shown[lower], r.shown(value, !hashed && !sys.SecretHeader(lower)))
 		}
 	}
 	return shown

@@ -92,7 +92,7 @@ type run struct {
 }
 
 func (r *run) handle(ctx context.Context) (Reply, error) {
-	r.locate()
+	r.locate(ctx)
 	err := r.authenticate(ctx)
 	if err == nil {
 		err = r.authorize(ctx)
@@ -121,8 +121,9 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 	return reply, nil
 }
 
-// locate finds the mount and the route of the path.
-func (r *run) locate() {
+// locate finds the mount and the route of the path, and puts the canonical path in the place of the one that the
+// client wrote: everything from here on sees that one.
+func (r *run) locate(ctx context.Context) {
 	r.request = engines.Request{
 		ID: r.call.ID, Operation: r.call.Operation, Path: r.call.Path, Params: r.call.Params,
 		Token: r.call.Token, Client: r.call.Client, WrapTTL: r.call.WrapTTL,
@@ -132,7 +133,11 @@ func (r *run) locate() {
 		return
 	}
 	r.mount, r.request.Mount, r.request.Path = mount, mount.Mount, rest
-	r.match, r.found = mount.Router.Match(r.call.Operation, rest)
+	r.match, r.found = mount.Router.Match(ctx, r.call.Operation, rest)
+	if r.found && r.match.Path != rest {
+		r.request.Path = r.match.Path
+		r.call.Path = mount.Entry.Path + r.match.Path
+	}
 }
 
 func (r *run) open() bool { return r.found && r.match.Unauthenticated() }
@@ -209,6 +214,9 @@ func (r *run) authorize(ctx context.Context) error {
 	if r.call.Operation == engines.Help {
 		return nil
 	}
+	if err := r.match.Err(); err != nil {
+		return err
+	}
 	if r.found && r.call.Operation == engines.Update && r.match.ChecksExistence() {
 		exists, err := r.match.Exists(ctx, &r.request)
 		if err != nil {
@@ -232,13 +240,18 @@ func (r *run) authorizeBare(ctx context.Context, sudo bool) error {
 
 // permit lets the policies decide. Why they refused is for the log; the client learns nothing.
 func (r *run) permit(acl *policy.ACL, sudo bool) error {
-	decision := acl.Decide(policy.Request{
+	asked := policy.Request{
 		Capability: r.request.Operation.Capability(),
 		Path:       r.call.Path,
 		Params:     r.call.Params,
 		WrapTTL:    r.call.WrapTTL,
 		Now:        r.session.now(),
-	})
+	}
+	if r.found {
+		asked.Spellings = spellings(r.match.Spellings, r.mount.Entry.Path)
+		asked.Schema = r.match.Schema(r.request.Operation)
+	}
+	decision := acl.Decide(asked)
 	if r.session.audit.Enabled() {
 		recorded := decision // a copy, so that decisions nobody records stay off the heap
 		r.decision = &recorded
@@ -249,6 +262,18 @@ func (r *run) permit(acl *policy.ACL, sudo bool) error {
 	r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.call.Path,
 		"operation", r.request.Operation, "reason", decision.Reason)
 	return errPolicy
+}
+
+// spellings are those of a path below a mount, counted from the root.
+func spellings(s policy.Spellings, mount string) policy.Spellings {
+	if s.FoldFrom < s.FoldTo {
+		s.FoldFrom += len(mount)
+		s.FoldTo += len(mount)
+	}
+	if s.Asked != "" {
+		s.Asked = mount + s.Asked
+	}
+	return s
 }
 
 // execute runs the handler of the route.

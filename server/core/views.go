@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"coffer/auth/token"
 	"coffer/engines"
@@ -59,6 +60,26 @@ func (a acls) ofEntry(ctx context.Context) func(*token.Entry, error) (*policy.AC
 		}
 		return a.acl(ctx, e.Caller)
 	}
+}
+
+// Canonical implements sys.ACLs.
+func (a acls) Canonical(ctx context.Context, path string) (string, policy.Spellings, error) {
+	mount, rest, ok := a.mounts.Route(path)
+	if !ok {
+		return path, policy.Spellings{}, nil
+	}
+	op := engines.Read
+	if strings.HasSuffix(path, "/") {
+		op = engines.List
+	}
+	match, ok := mount.Router.Match(ctx, op, rest)
+	if !ok {
+		return path, policy.Spellings{}, nil
+	}
+	if match.Path != rest {
+		path = mount.Entry.Path + match.Path
+	}
+	return path, spellings(match.Spellings, mount.Entry.Path), match.Err()
 }
 
 // Sudo implements token.Sudoer.

@@ -21,7 +21,7 @@ func (b *engine) Routes() []engines.Route {
 	routes := []engines.Route{
 		engines.Path("entity", "Make or change an entity.", engines.OnUpdate(b.writeEntity)),
 		engines.Path("entity/name", "List the names of the entities.", engines.OnList(b.listEntityNames)),
-		engines.Path("entity/name/{name+}", "Read, write or delete an entity by its name.",
+		engines.Path("entity/name/{name+}", "Read, write or delete an entity by its name.", engines.CaseInsensitive("name"), engines.KeepSpelling("name"),
 			engines.OnRead(b.readEntityByName), engines.OnUpdate(b.writeEntityByName), engines.OnDelete(b.deleteEntityByName)),
 		engines.Path("entity/id", "List the ids of the entities.", engines.OnList(b.listEntityIDs)),
 		engines.Path("entity/id/{id}", "Read, write or delete an entity by its id.",
@@ -34,7 +34,7 @@ func (b *engine) Routes() []engines.Route {
 			engines.OnRead(b.readAlias), engines.OnUpdate(b.writeAliasByID), engines.OnDelete(b.deleteAlias)),
 		engines.Path("group", "Make or change a group.", engines.OnUpdate(b.writeGroup)),
 		engines.Path("group/name", "List the names of the groups.", engines.OnList(b.listGroupNames)),
-		engines.Path("group/name/{name+}", "Read, write or delete a group by its name.",
+		engines.Path("group/name/{name+}", "Read, write or delete a group by its name.", engines.CaseInsensitive("name"), engines.KeepSpelling("name"),
 			engines.OnRead(b.readGroupByName), engines.OnUpdate(b.writeGroupByName), engines.OnDelete(b.deleteGroupByName)),
 		engines.Path("group/id", "List the ids of the groups.", engines.OnList(b.listGroupIDs)),
 		engines.Path("group/id/{id}", "Read, write or delete a group by its id.",

@@ -56,7 +56,7 @@ type params = map[string]any
 
 func (f *fixture) try(op engines.Operation, path string, p params) (map[string]any, error) {
 	f.t.Helper()
-	m, ok := f.router.Match(op, path)
+	m, ok := f.router.Match(f.t.Context(), op, path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"coffer/engines"
 )
 
 // Entity is one person or service, whichever way it logs in. Entities in the index are never changed in
@@ -115,8 +117,9 @@ type factors struct{ mount, name string }
 
 func (a *Alias) factors() factors { return factors{a.MountAccessor, folded(a.Name)} }
 
-// folded is the form of a name in which two names of one thing are equal.
-func folded(name string) string { return strings.ToLower(name) }
+// folded is the form of a name in which two names of one thing are equal. Only ASCII is folded: directories and
+// providers tell other letters apart, and two of their users must not share an entity.
+func folded(name string) string { return engines.FoldASCII(name) }
 
 // trimmedPolicies are names as a client gave them, trimmed, each once whatever its case.
 func trimmedPolicies(names []string) []string {

@@ -80,6 +80,6 @@ func (a *Alias) valid() bool { return a.ID != "" && a.Name != "" && a.MountAcces
 // identity.
 func hasRoot(names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
-		return strings.ToLower(strings.TrimSpace(name)) == "root"
+		return folded(strings.TrimSpace(name)) == "root"
 	})
 }

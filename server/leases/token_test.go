@@ -63,7 +63,7 @@ func start(t testing.TB, store storage.Storage) *server {
 }
 
 func (s *server) call(by *token.Entry, path string, params map[string]any) (*engines.Response, error) {
-	m, _ := s.router.Match(engines.Update, path)
+	m, _ := s.router.Match(context.Background(), engines.Update, path)
 	return m.Call(context.Background(), &engines.Request{
 		Operation: engines.Update, Path: path, Params: params, Caller: by.Caller, Token: by.Caller.Token,
 		Mount: &engines.Mount{Path: "auth/token/"},

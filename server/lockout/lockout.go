@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -50,9 +51,9 @@ type User struct {
 const maxName = 256
 
 // NewUser makes a User. Spellings that a method could take for one user are one here, so that no spelling has a
-// counter of its own.
+// counter of its own. A method that takes more for one than case and white space passes on one spelling.
 func NewUser(accessor, name string) User {
-	name = strings.ToLower(strings.TrimSpace(name))
+	name = engines.FoldASCII(strings.TrimSpace(name))
 	if len(name) > maxName {
 		sum := sha256.Sum256([]byte(name))
 		name = "sha256:" + hex.EncodeToString(sum[:])

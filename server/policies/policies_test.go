@@ -43,7 +43,7 @@ func may(t *testing.T, s *policies.Store, path string, names ...string) string {
 	if err != nil {
 		t.Fatalf("ACL(%q): %v", names, err)
 	}
-	return strings.Join(acl.Capabilities(path, time.Now()), ",")
+	return strings.Join(acl.Capabilities(path, policy.Spellings{}, time.Now()), ",")
 }
 
 func TestListingHasVaultsOrder(t *testing.T) {

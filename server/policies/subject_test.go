@@ -35,7 +35,7 @@ func mayAs(t *testing.T, s *policies.Store, who policies.Subject, path string, n
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Join(acl.Capabilities(path, time.Now()), ",")
+	return strings.Join(acl.Capabilities(path, policy.Spellings{}, time.Now()), ",")
 }
 
 func TestIdentityAddsPoliciesAndValues(t *testing.T) {

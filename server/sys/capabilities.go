@@ -3,6 +3,7 @@ package sys
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"coffer/engines"
 	"coffer/policy"
@@ -20,6 +21,9 @@ type ACLs interface {
 	// none. It returns ErrNoToken when the token has no use left; otherwise end must be called when the
 	// request is over.
 	Use(ctx context.Context, caller *engines.Caller) (end func(), err error)
+	// Canonical returns the canonical form of a path from the root and the other ways of writing it. A path that
+	// ends in "/" is that of a folder.
+	Canonical(ctx context.Context, path string) (string, policy.Spellings, error)
 }
 
 // ErrNoToken is returned by ACLs for a token that does not exist or is not valid any more.
@@ -36,25 +40,25 @@ func (e *engine) capabilityRoutes() []engines.Route {
 
 type capabilitiesSelfParams struct {
 	Paths []string `param:"paths" help:"Paths to ask about."`
-	Path  []string `param:"path" help:"Deprecated, use paths."`
+	Path  []string `param:"path" old:"paths" help:"Deprecated, use paths."`
 }
 
 type capabilitiesParams struct {
 	Paths []string `param:"paths" help:"Paths to ask about."`
-	Path  []string `param:"path" help:"Deprecated, use paths."`
+	Path  []string `param:"path" old:"paths" help:"Deprecated, use paths."`
 	Token string   `param:"token" help:"Token to ask about."`
 }
 
 type capabilitiesAccessorParams struct {
 	Paths    []string `param:"paths" help:"Paths to ask about."`
-	Path     []string `param:"path" help:"Deprecated, use paths."`
+	Path     []string `param:"path" old:"paths" help:"Deprecated, use paths."`
 	Accessor string   `param:"accessor" help:"Accessor of the token to ask about."`
 }
 
 func (e *engine) capabilities(
 	ctx context.Context, _ *engines.Request, p capabilitiesParams,
 ) (*engines.Response, error) {
-	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) {
+	return e.tell(ctx, p.Paths, p.Path, func() (*policy.ACL, error) {
 		if p.Token == "" {
 			return nil, engines.Failed("%s", numbered("no token found"))
 		}
@@ -69,7 +73,7 @@ func (e *engine) capabilities(
 func (e *engine) capabilitiesSelf(
 	ctx context.Context, r *engines.Request, p capabilitiesSelfParams,
 ) (*engines.Response, error) {
-	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) { return e.ACLs.OfCaller(ctx, r.Caller) })
+	return e.tell(ctx, p.Paths, p.Path, func() (*policy.ACL, error) { return e.ACLs.OfCaller(ctx, r.Caller) })
 }
 
 func (e *engine) capabilitiesAccessor(
@@ -78,7 +82,7 @@ func (e *engine) capabilitiesAccessor(
 	if p.Accessor == "" {
 		return nil, engines.Invalid("missing accessor")
 	}
-	return e.tell(p.Paths, p.Path, func() (*policy.ACL, error) {
+	return e.tell(ctx, p.Paths, p.Path, func() (*policy.ACL, error) {
 		acl, err := e.ACLs.OfAccessor(ctx, p.Accessor)
 		if errors.Is(err, ErrNoToken) || errors.Is(err, engines.ErrDenied) {
 			return nil, engines.Invalid("%s", numbered("invalid accessor"))
@@ -88,7 +92,9 @@ func (e *engine) capabilitiesAccessor(
 }
 
 // tell answers with the capabilities at each path; those of a single path are repeated as "capabilities".
-func (e *engine) tell(paths, old []string, find func() (*policy.ACL, error)) (*engines.Response, error) {
+func (e *engine) tell(
+	ctx context.Context, paths, old []string, find func() (*policy.ACL, error),
+) (*engines.Response, error) {
 	if len(paths) == 0 {
 		paths = old
 	}
@@ -105,7 +111,11 @@ func (e *engine) tell(paths, old []string, find func() (*policy.ACL, error)) (*e
 		if path == "" {
 			return nil, engines.Invalid("%s", numbered("missing path"))
 		}
-		data[path] = acl.Capabilities(path, now)
+		canonical, spellings, err := e.ACLs.Canonical(ctx, strings.TrimPrefix(path, "/"))
+		if err != nil {
+			return nil, err
+		}
+		data[path] = acl.Capabilities(canonical, spellings, now)
 	}
 	if len(paths) == 1 {
 		data["capabilities"] = data[paths[0]]

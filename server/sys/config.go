@@ -34,8 +34,8 @@ func (e *engine) readCORS(context.Context, *engines.Request, engines.NoParams) (
 
 type corsParams struct {
 	Enable  bool     `param:"enable" help:"Accepted for compatibility: writing enables."`
-	Origins []string `param:"allowed_origins" help:"Origins that may call, or \"*\" alone."`
-	Headers []string `param:"allowed_headers" help:"Headers that may be sent besides the usual ones."`
+	Origins []string `param:"allowed_origins" compare:"name" help:"Origins that may call, or \"*\" alone."`
+	Headers []string `param:"allowed_headers" compare:"name" help:"Headers that may be sent besides the usual ones."`
 }
 
 func (e *engine) writeCORS(ctx context.Context, _ *engines.Request, p corsParams) (*engines.Response, error) {
@@ -62,12 +62,12 @@ func (e *engine) headerRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config/auditing/request-headers", "List the request headers that are audited.",
 			engines.Sudo(), engines.OnRead(e.listAuditHeaders)),
-		engines.Path("config/auditing/request-headers/{header+}", "Read, add or remove a request header that is audited.",
+		engines.Path("config/auditing/request-headers/{header+}", "Read, add or remove a request header that is audited.", engines.CaseInsensitive("header"), engines.KeepSpelling("header"),
 			engines.Sudo(), engines.OnRead(e.readAuditHeader), engines.OnUpdate(e.writeAuditHeader),
 			engines.OnDelete(e.deleteAuditHeader)),
 		engines.Path("config/ui/headers", "List the headers of the web interface.",
 			engines.Sudo(), engines.OnList(e.listUIHeaders)),
-		engines.Path("config/ui/headers/{header}", "Read, set or remove a header of the web interface.",
+		engines.Path("config/ui/headers/{header}", "Read, set or remove a header of the web interface.", engines.CaseInsensitive("header"), engines.KeepSpelling("header"),
 			engines.Sudo(), engines.OnRead(e.readUIHeader), engines.OnUpdate(e.writeUIHeader),
 			engines.OnDelete(e.deleteUIHeader)),
 	}
@@ -86,7 +86,7 @@ type headerParams struct {
 }
 
 func (e *engine) readAuditHeader(_ context.Context, _ *engines.Request, p headerParams) (*engines.Response, error) {
-	hashed, ok := e.Settings.AuditHeaders()[strings.ToLower(p.Header)]
+	hashed, ok := e.Settings.AuditHeaders()[engines.FoldASCII(p.Header)]
 	if !ok {
 		return nil, engines.Invalid("Could not find header in config")
 	}
@@ -101,6 +101,9 @@ type auditHeaderParams struct {
 func (e *engine) writeAuditHeader(
 	ctx context.Context, _ *engines.Request, p auditHeaderParams,
 ) (*engines.Response, error) {
+	if name := engines.FoldASCII(p.Header); SecretHeader(name) && !p.HMAC {
+		return nil, engines.Invalid("the values of %s are secrets, which are audited with hmac=true only", name)
+	}
 	if err := e.Settings.setAuditHeader(ctx, p.Header, &p.HMAC); err != nil {
 		return nil, err
 	}
@@ -146,7 +149,7 @@ func (e *engine) writeUIHeader(ctx context.Context, _ *engines.Request, p uiHead
 	if !ok || len(values) == 0 {
 		return nil, engines.Invalid("header and values must be specified")
 	}
-	if strings.HasPrefix(strings.ToLower(p.Header), "x-vault-") {
+	if strings.HasPrefix(engines.FoldASCII(p.Header), "x-vault-") {
 		return nil, engines.Invalid("X-Vault headers cannot be set")
 	}
 	for _, value := range values {

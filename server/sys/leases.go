@@ -63,9 +63,9 @@ func (e *engine) leaseRoutes() []engines.Route {
 	for _, folder := range []string{"leases/", ""} {
 		routes = append(routes,
 			engines.Path(folder+"renew", "Renew a lease.", engines.OnUpdate(e.renewLease)),
-			engines.Path(folder+"renew/{url_lease_id+}", "Renew a lease.", engines.OnUpdate(e.renewLeaseAt)),
+			engines.Path(folder+"renew/{lease_id+}", "Renew a lease.", engines.OnUpdate(e.renewLeaseAt)),
 			engines.Path(folder+"revoke", "Revoke a lease.", engines.OnUpdate(e.revokeLease)),
-			engines.Path(folder+"revoke/{url_lease_id+}", "Revoke a lease.", engines.OnUpdate(e.revokeLeaseAt)),
+			engines.Path(folder+"revoke/{lease_id+}", "Revoke a lease.", engines.OnUpdate(e.revokeLeaseAt)),
 			engines.Path(folder+"revoke-prefix/{prefix+}", "Revoke all leases below a path.", engines.Sudo(),
 				engines.OnUpdate(e.revokePrefix)),
 			engines.Path(folder+"revoke-force/{prefix+}", "Revoke all leases below a path, or forget them.",
@@ -130,16 +130,12 @@ type renewParams struct {
 }
 
 type renewAtParams struct {
-	URLLeaseID string        `path:"url_lease_id" help:"Id of the lease."`
-	LeaseID    string        `param:"lease_id" help:"Id of the lease; it goes before the one in the path."`
-	Increment  time.Duration `param:"increment" help:"Time to live from now on that is wished for."`
+	LeaseID   string        `path:"lease_id" help:"Id of the lease."`
+	Increment time.Duration `param:"increment" help:"Time to live from now on that is wished for."`
 }
 
 func (e *engine) renewLeaseAt(ctx context.Context, r *engines.Request, p renewAtParams) (*engines.Response, error) {
-	if p.LeaseID == "" {
-		p.LeaseID = p.URLLeaseID
-	}
-	return e.renewLease(ctx, r, renewParams{LeaseID: p.LeaseID, Increment: p.Increment})
+	return e.renewLease(ctx, r, renewParams(p))
 }
 
 func (e *engine) renewLease(ctx context.Context, _ *engines.Request, p renewParams) (*engines.Response, error) {
@@ -162,16 +158,12 @@ type revokeParams struct {
 }
 
 type revokeAtParams struct {
-	URLLeaseID string `path:"url_lease_id" help:"Id of the lease."`
-	LeaseID    string `param:"lease_id" help:"Id of the lease; it goes before the one in the path."`
-	Sync       bool   `param:"sync" help:"Answer when the lease is revoked."`
+	LeaseID string `path:"lease_id" help:"Id of the lease."`
+	Sync    bool   `param:"sync" help:"Answer when the lease is revoked."`
 }
 
 func (e *engine) revokeLeaseAt(ctx context.Context, r *engines.Request, p revokeAtParams) (*engines.Response, error) {
-	if p.LeaseID == "" {
-		p.LeaseID = p.URLLeaseID
-	}
-	return e.revokeLease(ctx, r, revokeParams{LeaseID: p.LeaseID, Sync: p.Sync})
+	return e.revokeLease(ctx, r, revokeParams(p))
 }
 
 func (e *engine) revokeLease(ctx context.Context, _ *engines.Request, p revokeParams) (*engines.Response, error) {

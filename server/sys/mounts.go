@@ -53,7 +53,7 @@ func (e *engine) mountRoutes() []engines.Route {
 		engines.Path("mounts", "List the mounted secrets engines.", engines.OnRead(e.listMounts(mounts.Secret))),
 		engines.Path("mounts/{path+}/tune", "Read or change the tuning of a mount.",
 			engines.OnRead(e.readTuning(mounts.Secret)), engines.OnUpdate(e.tune(mounts.Secret))),
-		engines.Path("mounts/{path+}", "Mount, read or unmount a secrets engine.",
+		engines.Path("mounts/{path+}", "Mount, read or unmount a secrets engine.", engines.IgnoreSlash("path"),
 			engines.OnRead(e.readMount(mounts.Secret)), engines.OnUpdate(e.enableSecrets), engines.OnDelete(e.disableSecrets)),
 	}
 }
@@ -63,7 +63,7 @@ func (e *engine) authRoutes() []engines.Route {
 		engines.Path("auth", "List the enabled auth methods.", engines.OnRead(e.listMounts(mounts.Auth))),
 		engines.Path("auth/{path+}/tune", "Read or change the tuning of an auth method.", engines.Sudo(),
 			engines.OnRead(e.readTuning(mounts.Auth)), engines.OnUpdate(e.tune(mounts.Auth))),
-		engines.Path("auth/{path+}", "Enable, read or disable an auth method.", engines.Sudo(),
+		engines.Path("auth/{path+}", "Enable, read or disable an auth method.", engines.IgnoreSlash("path"), engines.Sudo(),
 			engines.OnRead(e.readMount(mounts.Auth)), engines.OnUpdate(e.enableAuth), engines.OnDelete(e.disableAuth)),
 	}
 }

@@ -29,7 +29,7 @@ type writePolicyParams struct {
 	Name   string `path:"name" help:"Name of the policy."`
 	Policy string `param:"policy" help:"The policy, as text or as base64 of it."`
 	// Rules is what clients of old versions send.
-	Rules string `param:"rules" help:"Deprecated, use policy."`
+	Rules string `param:"rules" old:"policy" help:"Deprecated, use policy."`
 }
 
 type writeACLParams struct {
@@ -41,11 +41,13 @@ func (e *engine) policyRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("policy", "List the ACL policies.", engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
 		engines.Path("policy/", "List the ACL policies.", engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
-		engines.Path("policy/{name+}", "Read, write or delete an ACL policy.",
+		engines.Path("policy/{name+}", "Read, write or delete an ACL policy.", engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
+			engines.KeepSpelling("name"),
 			engines.OnRead(e.readPolicy), engines.OnUpdate(e.writePolicy), engines.OnDelete(e.deletePolicy)),
 		engines.Path("policies/acl", "List the ACL policies.", engines.OnList(e.listACLPolicies)),
 		engines.Path("policies/acl/", "List the ACL policies.", engines.OnList(e.listACLPolicies)),
-		engines.Path("policies/acl/{name+}", "Read, write or delete an ACL policy.",
+		engines.Path("policies/acl/{name+}", "Read, write or delete an ACL policy.", engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
+			engines.KeepSpelling("name"),
 			engines.OnRead(e.readACLPolicy), engines.OnUpdate(e.writeACLPolicy), engines.OnDelete(e.deletePolicy)),
 	}
 }
@@ -114,7 +116,7 @@ func (e *engine) setPolicy(ctx context.Context, name, text string, warnings []st
 	if err := e.Policies.Set(ctx, name, text); err != nil {
 		return nil, e.policyError(err, "update", name)
 	}
-	if lower := strings.ToLower(name); lower != name {
+	if lower := engines.FoldASCII(name); lower != name {
 		warnings = append(warnings, "policy name was converted to "+lower)
 	}
 	return &engines.Response{Warnings: warnings}, nil
@@ -129,7 +131,7 @@ func (e *engine) deletePolicy(ctx context.Context, _ *engines.Request, p policyP
 
 // policyError gives an error of the store the text that clients see.
 func (e *engine) policyError(err error, verb, name string) error {
-	canonical := strings.TrimSpace(strings.ToLower(name))
+	canonical := strings.TrimSpace(engines.FoldASCII(name))
 	switch {
 	case errors.Is(err, policies.ErrNotFound):
 		return engines.NotFound()

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -137,9 +138,18 @@ func (s *Settings) setCORS(ctx context.Context, cors CORS) error {
 	return s.change(ctx, func(next *settings) error { next.CORS = cors; return nil })
 }
 
+// SecretHeader reports whether a request header carries a secret by its name, which is in lower case: the token, other
+// means to log in, codes of a second factor, cookies. Audit entries never show its values.
+func SecretHeader(name string) bool {
+	return slices.ContainsFunc([]string{
+		"token", "authorization", "cookie", "secret", "password", "credential", "api-key", "apikey", "assertion", "jwt",
+		"-mfa", "-otp",
+	}, func(part string) bool { return strings.Contains(name, part) })
+}
+
 // setAuditHeader adds a header, or removes it when hashed is nil.
 func (s *Settings) setAuditHeader(ctx context.Context, name string, hashed *bool) error {
-	name = strings.ToLower(name)
+	name = engines.FoldASCII(name)
 	return s.change(ctx, func(next *settings) error {
 		next.AuditHeaders = maps.Clone(next.AuditHeaders)
 		if hashed == nil {

@@ -131,7 +131,7 @@ func (b *bench) send(r request) (*engines.Response, error) {
 			req.Caller = &engines.Caller{Token: req.Token, Policies: names}
 		}
 	}
-	m, ok := b.router.Match(r.op, r.path)
+	m, ok := b.router.Match(b.t.Context(), r.op, r.path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}
@@ -311,6 +311,10 @@ func (f *fakeACLs) OfToken(ctx context.Context, token engines.Token) (*policy.AC
 
 func (f *fakeACLs) Use(context.Context, *engines.Caller) (end func(), err error) {
 	return func() {}, nil
+}
+
+func (f *fakeACLs) Canonical(_ context.Context, path string) (string, policy.Spellings, error) {
+	return path, policy.Spellings{}, nil
 }
 
 func (f *fakeACLs) OfAccessor(ctx context.Context, accessor string) (*policy.ACL, error) {

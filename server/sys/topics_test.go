@@ -123,7 +123,7 @@ func TestLeases(t *testing.T) {
 		{`LIST leases/lookup/nope`, `404`},
 		{`POST leases/renew {"lease_id":"db/creds/app/l1","increment":"10m"}`, `lease db/creds/app/l1 10m0s`},
 		{`POST renew/db/creds/app/l1`, `lease db/creds/app/l1 1h0m0s`},
-		{`POST leases/renew/x {"lease_id":"db/creds/app/l1"}`, `lease db/creds/app/l1 1h0m0s`},
+		{`POST leases/renew/x {"lease_id":"db/creds/app/l1"}`, `400 lease not found`},
 		{`POST leases/renew {}`, `400 lease_id must be specified`},
 		{`POST leases/renew {"lease_id":"nope"}`, `400 lease not found`},
 		{`POST sys/renew`, `404 path`},
@@ -256,6 +256,14 @@ func TestHeaders(t *testing.T) {
 		{`GET config/auditing/request-headers`,
 			`{"headers":{"correlation-id":{"hmac":false},"user-agent":{"hmac":false},"x-correlation-id":{"hmac":false}}} | flat`},
 		{`POST config/auditing/request-headers/X-Foo {"hmac":true}`, `204`},
+		{`POST config/auditing/request-headers/X-Vault-Token {"hmac":false}`,
+			`400 the values of x-vault-token are secrets, which are audited with hmac=true only`},
+		{`POST config/auditing/request-headers/AUTHORIZATION`,
+			`400 the values of authorization are secrets, which are audited with hmac=true only`},
+		{`POST config/auditing/request-headers/X-Vault-MFA {"hmac":"false"}`,
+			`400 the values of x-vault-mfa are secrets, which are audited with hmac=true only`},
+		{`POST config/auditing/request-headers/Cookie {"hmac":true}`, `204`},
+		{`DELETE config/auditing/request-headers/Cookie`, `204`},
 		{`GET config/auditing/request-headers/X-Foo`, `{"X-Foo":{"hmac":true}} | flat`},
 		{`GET config/auditing/request-headers/x-foo`, `{"x-foo":{"hmac":true}} | flat`},
 		{`DELETE config/auditing/request-headers/X-FOO`, `204`},
@@ -438,7 +446,7 @@ func TestSudoAndOpenRoutes(t *testing.T) {
 		`GET replication/status`: open,
 	} {
 		r := parse(t, line)
-		m, ok := b.router.Match(r.op, r.path)
+		m, ok := b.router.Match(t.Context(), r.op, r.path)
 		got := ""
 		switch {
 		case !ok || !m.Supports(r.op):
@@ -465,7 +473,7 @@ func TestNoOtherRouteIsOpen(t *testing.T) {
 	b := newBench(t)
 	for _, route := range b.router.Help() {
 		path := strings.NewReplacer("{path...}", "x", "{path+}", "x", "{", "", "}", "", "+", "", "...", "").Replace(route.Pattern)
-		m, ok := b.router.Match(engines.Read, path)
+		m, ok := b.router.Match(t.Context(), engines.Read, path)
 		if !ok {
 			t.Errorf("%s: no route for %s", route.Pattern, path)
 			continue

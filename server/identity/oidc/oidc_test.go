@@ -65,7 +65,7 @@ type params = map[string]any
 
 func (f *fixture) try(op engines.Operation, path string, p params) (*engines.Response, error) {
 	f.t.Helper()
-	m, ok := f.router.Match(op, "oidc/"+path)
+	m, ok := f.router.Match(f.t.Context(), op, "oidc/"+path)
 	if !ok {
 		return nil, engines.ErrUnsupportedPath
 	}

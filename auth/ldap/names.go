@@ -1,0 +1,49 @@
+package ldap
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"coffer/engines"
+)
+
+// plain is one spelling of a name for those that a directory takes for it (RFC 4518), but for its case: in form NFKC,
+// without invisible characters, and with single spaces inside. Logins go by it, so that nobody escapes what is
+// configured for his name here by writing the name in another way.
+func plain(name string) string {
+	name = norm.NFKC.String(strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Cc, unicode.Variation_Selector) && !unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, "")))
+	return strings.Join(strings.Fields(name), " ")
+}
+
+// holdsControl reports whether a name holds control characters besides white space. Such a name is nobody's.
+func holdsControl(name string) bool {
+	return strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) })
+}
+
+// spellings are the names by which a user or group of the directory can be configured here: with ASCII folded, as all
+// names are when they are stored, and in lower case, since a directory does not tell Ä from ä. What differs by more
+// than case stays apart: the Kelvin sign is no k, and İ no i.
+func spellings(name string, c *config) []string {
+	if c.CaseSensitive {
+		return []string{name}
+	}
+	return slices.Compact([]string{engines.FoldASCII(name), lower(name)})
+}
+
+// lower puts letters that are one half of a pair into lower case.
+func lower(name string) string {
+	return strings.Map(func(r rune) rune {
+		if l := unicode.ToLower(r); unicode.ToUpper(l) == r {
+			return l
+		}
+		return r
+	}, name)
+}

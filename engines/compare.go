@@ -1,0 +1,168 @@
+package engines
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"coffer/policy"
+)
+
+// comparison is what a handler makes of a parameter beyond its type.
+type comparison uint8
+
+const (
+	// asTyped is for a parameter that is used as it was decoded.
+	asTyped comparison = iota
+	// asName is for names of which white space around them and the case of ASCII letters say nothing.
+	asName
+	// asDuration is for a text that is read as a duration.
+	asDuration
+	// asNetwork is for texts that are read as IP addresses or networks.
+	asNetwork
+)
+
+// comparisonOf reads the tag `compare`; an unknown one is a programming error and panics.
+func comparisonOf(tag string) comparison {
+	switch tag {
+	case "":
+		return asTyped
+	case "name":
+		return asName
+	case "duration":
+		return asDuration
+	case "network":
+		return asNetwork
+	default:
+		panic(fmt.Sprintf("engines: unknown comparison %q", tag))
+	}
+}
+
+// Param implements policy.Schema.
+func (s *schema) Param(name string) (policy.Param, bool) {
+	for i := range s.fields {
+		f := &s.fields[i]
+		if f.name != name || f.fromPath || f.present || f.name == "*" || f.kind == kindAny && f.compare == asTyped {
+			continue
+		}
+		return policy.Param{Others: s.otherNames(f), Read: f.read}, true
+	}
+	return policy.Param{}, false
+}
+
+// otherNames are the names under which the handler takes the same parameter.
+func (s *schema) otherNames(f *field) []string {
+	newest := f.oldFor
+	if newest == "" {
+		newest = f.name
+	}
+	var others []string
+	for i := range s.fields {
+		o := &s.fields[i]
+		if o.name != f.name && !o.present && (o.name == newest || o.oldFor == newest) {
+			others = append(others, o.name)
+		}
+	}
+	return others
+}
+
+// read is a value of the parameter as its handler reads it, for the comparison with those of a policy. It reports false
+// for a value that the handler refuses.
+func (f *field) read(raw any) (policy.Value, bool) {
+	if raw == nil {
+		return policy.Value{}, false
+	}
+	dst := reflect.New(f.kind.goType()).Elem()
+	if assign(dst, f.kind, raw) != nil {
+		return policy.Value{}, false
+	}
+	texts, ok := f.texts(dst.Interface())
+	for i := 0; ok && i < len(texts); i++ {
+		texts[i], ok = f.compare.canonical(texts[i])
+	}
+	globs := f.compare <= asName && f.kind.isText()
+	return policy.Value{Texts: texts, Globs: globs}, ok
+}
+
+func (k kind) isText() bool { return k == kindString || k == kindStrings || k == kindAny }
+
+// canonical is the form of a text that is the same for all texts that the handler takes for one. It reports false for a
+// text that the handler refuses.
+func (c comparison) canonical(text string) (string, bool) {
+	switch c {
+	case asName:
+		return FoldASCII(strings.TrimSpace(text)), true
+	case asDuration:
+		d, err := ParseDuration(text)
+		return d.String(), err == nil
+	case asNetwork:
+		if addr, err := netip.ParseAddr(text); err == nil {
+			return netip.PrefixFrom(addr, addr.BitLen()).String(), true
+		}
+		network, err := netip.ParsePrefix(text)
+		return network.Masked().String(), err == nil
+	default:
+		return text, true
+	}
+}
+
+// texts is a decoded value as text, each element of a list for itself. It reports false for what no handler reads.
+func (f *field) texts(value any) ([]string, bool) {
+	switch v := value.(type) {
+	case string:
+		return []string{v}, true
+	case bool:
+		return []string{strconv.FormatBool(v)}, true
+	case int64:
+		return []string{strconv.FormatInt(v, 10)}, true
+	case json.Number:
+		return []string{v.String()}, true
+	case time.Duration:
+		return []string{v.String()}, true
+	case []string:
+		return v, true
+	case []any:
+		texts, err := parseStrings(v)
+		return texts, err == nil
+	case []int:
+		texts := make([]string, len(v))
+		for i, n := range v {
+			texts[i] = strconv.Itoa(n)
+		}
+		return texts, true
+	case map[string]string, map[string]any:
+		// The one text of an object is its JSON, whose keys are sorted.
+		text, err := json.Marshal(v)
+		return []string{string(text)}, err == nil
+	default:
+		return nil, false
+	}
+}
+
+// goType is what a parameter of the kind is decoded into.
+func (k kind) goType() reflect.Type {
+	switch k {
+	case kindString:
+		return reflect.TypeFor[string]()
+	case kindBool:
+		return reflect.TypeFor[bool]()
+	case kindInt:
+		return reflect.TypeFor[int64]()
+	case kindDuration:
+		return reflect.TypeFor[time.Duration]()
+	case kindStrings:
+		return reflect.TypeFor[[]string]()
+	case kindInts:
+		return reflect.TypeFor[[]int]()
+	case kindStringMap:
+		return reflect.TypeFor[map[string]string]()
+	case kindAnyMap:
+		return reflect.TypeFor[map[string]any]()
+	default:
+		return reflect.TypeFor[any]()
+	}
+}

@@ -1,0 +1,97 @@
+package policy
+
+import "strings"
+
+// Spellings says which ways of writing a request's path mean the same to the engine that serves it. Rules are
+// compared accordingly, so that no spelling of a request or of a rule passes a rule that denies.
+type Spellings struct {
+	// FoldFrom and FoldTo bound the part of the canonical path, in bytes, in which upper and lower case ASCII
+	// letters are the same. The canonical path has lower case there. They are equal where case matters everywhere.
+	FoldFrom, FoldTo int
+	// Slash is set when a "/" at the end of the path makes no difference. The canonical path has none.
+	Slash bool
+	// Asked is the path as the client wrote it, or "" where that is the canonical one. A rule that denies it
+	// denies the request, too.
+	Asked string
+}
+
+func (s *Spellings) folds() bool { return s.FoldFrom < s.FoldTo }
+
+// hasUpper reports whether a rule's path can be equal to a canonical path only by folding.
+func hasUpper(path string) bool {
+	return FoldASCII(path) != path
+}
+
+// same compares a byte of a rule with the byte at a position of the canonical path.
+func (s *Spellings) same(rule byte, path string, at int) bool {
+	if at >= s.FoldFrom && at < s.FoldTo && isUpper(rule) {
+		rule += 'a' - 'A'
+	}
+	return rule == path[at]
+}
+
+// matches reports whether the pattern fits the canonical path. It is for the few rules that hold upper-case
+// letters; the others are found through the maps and trees of an ACL.
+func (s *Spellings) matches(p *pattern, path string) bool {
+	rule, at := strings.TrimSuffix(p.path, "*"), 0
+	if !p.glob {
+		rule = p.path
+	}
+	for i := 0; i < len(rule); i++ {
+		if isPlus(rule, i) {
+			for at < len(path) && path[at] != '/' {
+				at++
+			}
+			continue
+		}
+		if at == len(path) || !s.same(rule[i], path, at) {
+			return false
+		}
+		at++
+	}
+	return p.glob || at == len(path)
+}
+
+// isPlus reports whether a segment of the rule that is "+" stands at i.
+func isPlus(rule string, i int) bool {
+	return rule[i] == '+' && (i == 0 || rule[i-1] == '/') && (i+1 == len(rule) || rule[i+1] == '/')
+}
+
+// exactly returns the rule without wildcards for a path, or nil. Of several that differ in case one that denies
+// counts.
+func (a *ACL) exactly(path string, s *Spellings) *entry {
+	found := a.exact[path]
+	if !s.folds() {
+		return found
+	}
+	for _, e := range a.mixed {
+		if e.glob || e.plus > 0 || !s.matches(&e.pattern, path) {
+			continue
+		}
+		if found == nil || e.denies() {
+			found = e
+		}
+	}
+	return found
+}
+
+// patternOf returns the rule with wildcards that decides about a path, or nil.
+func (a *ACL) patternOf(path string, s *Spellings) *entry {
+	found := a.segments.match(path, false, a.globs.longest(path))
+	if !s.folds() {
+		return found
+	}
+	for _, e := range a.mixed {
+		if !e.glob && e.plus == 0 || !s.matches(&e.pattern, path) {
+			continue
+		}
+		if found != nil && strings.EqualFold(found.path, e.path) {
+			if e.denies() {
+				found = e
+			}
+			continue
+		}
+		found = better(found, e)
+	}
+	return found
+}

@@ -1,0 +1,70 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+
+	"coffer/policy"
+)
+
+// TestSpellings asks for "auth/u/users/boss/policies", in which the case of "boss" makes no difference, and for
+// "sys/mounts/x", after which a "/" makes none.
+func TestSpellings(t *testing.T) {
+	folded := policy.Request{Capability: policy.Update, Path: "auth/u/users/boss/policies",
+		Spellings: policy.Spellings{FoldFrom: len("auth/u/users/"), FoldTo: len("auth/u/users/boss")}}
+	shouted := folded
+	shouted.Spellings.Asked = "auth/u/users/BOSS/policies"
+	mount := policy.Request{Capability: policy.Update, Path: "sys/mounts/x", Spellings: policy.Spellings{Slash: true}}
+	slashed := mount
+	slashed.Spellings.Asked = "sys/mounts/x/"
+	for name, tc := range map[string]struct {
+		request policy.Request
+		rules   string
+		want    bool
+	}{
+		"granted in lower case":                {shouted, `auth/u/users/boss/policies: update`, true},
+		"granted in another case":              {folded, `auth/u/users/Boss/policies: update`, true},
+		"granted by a pattern in another case": {folded, `auth/u/users/B*: update`, true},
+		"granted by segments in another case":  {folded, `auth/+/users/BO*: update`, true},
+		"denied in lower case":                 {shouted, `auth/*: update; auth/u/users/boss/policies: deny`, false},
+		"denied in another case":               {folded, `auth/*: update; auth/u/users/Boss/policies: deny`, false},
+		"denied in a third case":               {shouted, `auth/*: update; auth/u/users/Boss/policies: deny`, false},
+		"denied by a pattern in another case":  {folded, `auth/*: update; auth/u/users/B*: deny`, false},
+		"denied by segments in another case":   {folded, `auth/*: update; auth/u/+/BOSS/policies: deny`, false},
+		"two cases, one denied":                {folded, `auth/u/users/boss/policies: update; auth/u/users/Boss/policies: deny`, false},
+		"two patterns, one denied":             {folded, `auth/u/users/bo*: update; auth/u/users/Bo*: deny`, false},
+		"two patterns, the other denied":       {folded, `auth/u/users/bo*: deny; auth/u/users/Bo*: update`, false},
+		"the longer pattern of another case":   {folded, `auth/u/users/b*: deny; auth/u/users/Boss/*: update`, true},
+		"the shorter pattern of another case":  {folded, `auth/u/users/B*: deny; auth/u/users/boss/*: update`, true},
+		"a narrower rule in another case":      {folded, `auth/u/users/*: update; auth/u/users/BOSS/policies: read`, false},
+		"another case of a fixed part":         {folded, `auth/u/users/boss/Policies: update`, false},
+		"another case of the mount":            {folded, `auth/U/users/boss/policies: update`, false},
+		"a longer name":                        {folded, `auth/u/users/Bosss/policies: update`, false},
+		"a shorter name":                       {folded, `auth/u/users/Bos/policies: update`, false},
+		"no folding of other letters":          {folded, "auth/u/users/bo\u017f\u017f/policies: update", false},
+
+		"granted without the slash":             {slashed, `sys/mounts/x: update`, true},
+		"granted with the slash":                {mount, `sys/mounts/x/: update`, true},
+		"denied without the slash":              {slashed, `sys/mounts/*: update; sys/mounts/x: deny`, false},
+		"denied with the slash":                 {mount, `sys/mounts/*: update; sys/mounts/x/: deny`, false},
+		"both, one denied":                      {mount, `sys/mounts/x: update; sys/mounts/x/: deny`, false},
+		"what is below is another thing":        {mount, `sys/mounts/*: update; sys/mounts/x/*: deny`, true},
+		"what is asked for is denied by a star": {slashed, `sys/mounts/*: update; sys/mounts/x/*: deny`, false},
+		"a star below grants nothing here":      {slashed, `sys/mounts/x/*: update`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var text strings.Builder
+			for rule := range strings.SplitSeq(tc.rules, "; ") {
+				path, capability, _ := strings.Cut(rule, ": ")
+				text.WriteString("path \"" + path + "\" { capabilities = [\"" + capability + "\"] }\n")
+			}
+			p, err := policy.Parse("p", text.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := policy.Compile(p).Decide(tc.request); d.Allowed != tc.want {
+				t.Errorf("%v: %s", d.Allowed, d.Reason)
+			}
+		})
+	}
+}

@@ -1,0 +1,99 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestNoSpellingOfAValuePasses sends values that a rule on parameters denies, or does not allow, as the handler would
+// read them all the same.
+func TestNoSpellingOfAValuePasses(t *testing.T) {
+	h := newFullHouse(t)
+	token := h.token(t, deny("x"))
+	for _, tc := range []struct {
+		path, rule string
+		refused    []string
+		served     []string
+	}{
+		{"auth/token/roles/r", `denied_parameters = { "allowed_policies" = ["admins"], "orphan" = [true], "token_num_uses" = [5],
+			"token_explicit_max_ttl" = ["1h"], "token_bound_cidrs" = ["10.0.0.0/8"] }`, []string{
+			`{"allowed_policies":"admins"}`, `{"allowed_policies":"ADMINS"}`, `{"allowed_policies":[" admins"]}`,
+			`{"allowed_policies":["x","Admins\t"]}`, `{"allowed_policies":"x, ADMINS"}`,
+			`{"orphan":true}`, `{"orphan":"true"}`, `{"orphan":1}`, `{"orphan":"T"}`,
+			`{"token_num_uses":5}`, `{"token_num_uses":"5"}`, `{"token_num_uses":"05"}`, `{"token_num_uses":"0x5"}`,
+			`{"token_explicit_max_ttl":"1h"}`, `{"token_explicit_max_ttl":3600}`, `{"token_explicit_max_ttl":"60m"}`,
+			`{"explicit_max_ttl":"3600s"}`, `{"token_bound_cidrs":"10.1.2.3/8"}`, `{"bound_cidrs":["10.0.0.0/8"]}`,
+		}, []string{
+			`{"allowed_policies":"adminsx"}`, `{"orphan":false}`, `{"token_num_uses":6}`, `{"explicit_max_ttl":"2h"}`,
+			`{"token_bound_cidrs":"10.0.0.0/9"}`,
+		}},
+		{"auth/token/roles/r", `denied_parameters = { "orphan" = ["true"], "token_num_uses" = ["5"] }`, []string{
+			`{"orphan":true}`, `{"orphan":"1"}`, `{"token_num_uses":5}`, `{"token_num_uses":"0b101"}`,
+		}, []string{`{"orphan":"false"}`, `{"token_num_uses":"50"}`}},
+		{"auth/token/roles/r", `allowed_parameters = { "allowed_policies" = ["dev*"], "orphan" = ["false"], "token_num_uses" = [5],
+			"token_period" = ["1h"] }`, []string{
+			`{"allowed_policies":"admins"}`, `{"allowed_policies":["dev","admins"]}`, `{"allowed_policies":"dev,admins"}`,
+			`{"orphan":true}`, `{"orphan":"1"}`, `{"token_num_uses":50}`, `{"token_period":"2h"}`,
+		}, []string{
+			`{"allowed_policies":" DEV-1"}`, `{"allowed_policies":[]}`, `{"orphan":0}`, `{"orphan":"False"}`, `{"token_num_uses":"5"}`,
+			`{"token_period":3600}`,
+		}},
+		{"auth/token/roles/r", `allowed_parameters = { "token_period" = ["1h"], "*" = [] }`,
+			[]string{`{"period":"2h"}`, `{"token_period":"2h"}`}, []string{`{"period":"60m"}`, `{"orphan":true}`}},
+		{"auth/token/create", `denied_parameters = { "policies" = ["admins"], "ttl" = ["1h"] }`, []string{
+			`{"policies":["ADMINS"]}`, `{"policies":"\u00a0admins"}`, `{"ttl":"60m"}`, `{"lease":3600}`,
+		}, []string{`{"ttl":"2h"}`}},
+		{"auth/userpass/users/task/policies", `denied_parameters = { "token_policies" = ["admins"] }`, []string{
+			`{"policies":"admins"}`, `{"token_policies":"x,ADMINS"}`,
+		}, []string{`{"policies":"x"}`}},
+		{"auth/approle/role/task/policies", `denied_parameters = { "token_policies" = ["admins"] }`, []string{
+			`{"token_policies":["Admins"]}`,
+		}, []string{`{"token_policies":"x"}`}},
+		{"identity/entity", `denied_parameters = { "name" = ["boss"], "policies" = ["admins"], "disabled" = [false] }`, []string{
+			`{"name":"BOSS"}`, `{"policies":["Admins "]}`, `{"disabled":"f"}`, `{"disabled":0}`,
+		}, []string{`{"name":"boss2","disabled":"t"}`}},
+		{"plain/x", `denied_parameters = { "k" = ["a", true, 5] }`, []string{`{"k":"a"}`, `{"k":true}`, `{"k":5}`},
+			[]string{`{"k":"A"}`, `{"k":"true"}`, `{"k":"5"}`}}, // kept as they are sent
+	} {
+		h.policy(t, fmt.Sprintf("path %q {\n capabilities = [\"create\", \"update\"]\n %s\n}", tc.path, tc.rule))
+		for _, body := range tc.refused {
+			if w := h.send(t, "PUT", "/v1/"+tc.path, token, body); w.Code != http.StatusForbidden {
+				t.Errorf("%s with %s: %s is answered %d %s", tc.path, tc.rule, body, w.Code, w.Body)
+			}
+		}
+		for _, body := range tc.served {
+			if w := h.send(t, "PUT", "/v1/"+tc.path, token, body); w.Code >= http.StatusMultipleChoices {
+				t.Errorf("%s with %s: %s is answered %d %s", tc.path, tc.rule, body, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// TestThePathGoesBeforeTheBody names one thing in the path and another in the body: what is allowed in the path is what
+// is done.
+func TestThePathGoesBeforeTheBody(t *testing.T) {
+	h := newFullHouse(t)
+	before := h.everyName(t)
+	for _, path := range []string{
+		"auth/userpass/users/other", "auth/approle/role/other", "auth/approle/role/other/policies", "auth/jwt/role/other",
+		"auth/kubernetes/role/other", "auth/ldap/users/other", "auth/ldap/groups/other", "auth/token/roles/other",
+		"sys/policies/acl/other", "sys/policy/other", "sys/mounts/other", "sys/mounts/other/tune", "sys/auth/other",
+		"identity/entity/name/other", "identity/group/name/other", "identity/oidc/key/other", "identity/oidc/role/other",
+		"identity/mfa/login-enforcement/other", "sys/config/auditing/request-headers/other", "sys/config/ui/headers/other",
+		"plain/other", "secret/data/other", "secret/metadata/other", "sys/leases/renew/other", "sys/leases/revoke/other",
+		"sys/leases/revoke-prefix/other", "sys/renew/other", "sys/revoke/other",
+	} {
+		body := strings.TrimSuffix(eager, "}") + `,"name":"task","path":"task","username":"task","role_name":"task","role":"task",
+			"header":"task","lease_id":"task","url_lease_id":"task","prefix":"task","mount":"task","id":"task"}`
+		h.send(t, "PUT", "/v1/"+path, h.root, body)
+	}
+	after := h.everyName(t)
+	delete(before, "sys/audit") // shows the same, in another order
+	for path, was := range before {
+		if after[path] != was {
+			t.Errorf("%s was\n%s and is\n%s", path, was, after[path])
+		}
+	}
+}
