@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"coffer/engines"
 	"coffer/server/core"
@@ -125,10 +126,21 @@ func (a *api) respond(w http.ResponseWriter, r *http.Request, call *core.Call, r
 	}
 	w.Header()["Content-Length"] = []string{strconv.Itoa(b.Len())}
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
 	if b.Cap() <= largeBuffer {
+		_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
 		buffers.Put(b)
+		return
 	}
+	writeLarge(w, b.Bytes())
+}
+
+// writeLarge writes an answer that holds memory until it is read, as far as the client reads it fast enough.
+func writeLarge(w http.ResponseWriter, body []byte) {
+	conn := http.NewResponseController(w)
+	due := patientGrace + time.Duration(len(body))*time.Second/patientRate
+	_ = conn.SetWriteDeadline(time.Now().Add(due)) // where there is no connection, as in tests, there is no deadline
+	_, _ = w.Write(body)                           // a client that is gone needs no answer
+	_ = conn.SetWriteDeadline(time.Time{})
 }
 
 // isEmpty reports whether there is nothing to tell: a 204.

@@ -20,7 +20,7 @@ func (c *Core) Admit(ctx context.Context, call Call) (open bool, err error) {
 		return false, engines.ErrSealed
 	}
 	r := &run{session: s, call: call}
-	r.locate()
+	r.locate(ctx)
 	if r.open() {
 		return true, nil
 	}
