@@ -19,13 +19,13 @@ const rootPolicy = "root"
 // TokenParams are the parameters by which a role says what tokens its logins yield. A method embeds it in the
 // parameters of its role. What is not sent stays as it is.
 type TokenParams struct {
-	BoundCIDRs      *[]string      `param:"token_bound_cidrs" compare:"network" help:"Networks that tokens may be used from."`
+	BoundCIDRs      *[]string      `param:"token_bound_cidrs" as:"network" help:"Networks that tokens may be used from."`
 	ExplicitMaxTTL  *time.Duration `param:"token_explicit_max_ttl" help:"Longest life of tokens, whatever the mount says."`
 	MaxTTL          *time.Duration `param:"token_max_ttl" help:"Longest life of tokens, renewals included."`
 	NoDefaultPolicy *bool          `param:"token_no_default_policy" help:"Whether tokens go without the default policy."`
 	NumUses         *int           `param:"token_num_uses" help:"How often a token may be used; 0 for without limit."`
 	Period          *time.Duration `param:"token_period" help:"Life that each renewal of a token gives."`
-	Policies        *[]string      `param:"token_policies" compare:"name" help:"Policies of the tokens."`
+	Policies        *[]string      `param:"token_policies" as:"name" help:"Policies of the tokens."`
 	TTL             *time.Duration `param:"token_ttl" help:"First life of tokens."`
 	Type            *string        `param:"token_type" help:"service, batch, or default for what the mount is tuned to."`
 }
@@ -33,12 +33,12 @@ type TokenParams struct {
 // OldTokenParams are older names of some of TokenParams. A method embeds it, or fills in the names it knows.
 // The newer name wins.
 type OldTokenParams struct {
-	BoundCIDRs *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" compare:"network" help:"Older name of token_bound_cidrs."`
-	MaxTTL     *time.Duration `param:"max_ttl" old:"token_max_ttl" help:"Older name of token_max_ttl."`
-	NumUses    *int           `param:"num_uses" old:"token_num_uses" help:"Older name of token_num_uses."`
-	Period     *time.Duration `param:"period" old:"token_period" help:"Older name of token_period."`
-	Policies   *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
-	TTL        *time.Duration `param:"ttl" old:"token_ttl" help:"Older name of token_ttl."`
+	BoundCIDRs *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" as:"network"`
+	MaxTTL     *time.Duration `param:"max_ttl" old:"token_max_ttl"`
+	NumUses    *int           `param:"num_uses" old:"token_num_uses"`
+	Period     *time.Duration `param:"period" old:"token_period"`
+	Policies   *[]string      `param:"policies" old:"token_policies" as:"name"`
+	TTL        *time.Duration `param:"ttl" old:"token_ttl"`
 }
 
 // TokenSettings are the stored form of TokenParams. Durations and numbers of 0 set nothing.
@@ -218,7 +218,8 @@ func (s *TokenSettings) Login() *engines.Login {
 // Admits reports whether a login from addr is allowed: a token could not be used from elsewhere anyway.
 func (s *TokenSettings) Admits(addr netip.Addr) bool { return Admits(s.BoundCIDRs, addr) }
 
-// CleanPolicies makes policy names canonical: trimmed, ASCII letters in lower case, sorted, each once. Root stands alone.
+// CleanPolicies makes policy names canonical: trimmed, in lower case (FoldASCII), sorted, each once. Root stands
+// alone.
 func CleanPolicies(names []string) []string {
 	clean := make([]string, 0, len(names))
 	for _, name := range names {

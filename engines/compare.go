@@ -26,7 +26,7 @@ const (
 	asNetwork
 )
 
-// comparisonOf reads the tag `compare`; an unknown one is a programming error and panics.
+// comparisonOf reads the tag `as`; an unknown one is a programming error and panics.
 func comparisonOf(tag string) comparison {
 	switch tag {
 	case "":

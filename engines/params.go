@@ -71,7 +71,10 @@ func (s *schema) add(t reflect.Type, outer []int) {
 			continue
 		}
 		f := field{index: index, fallback: sf.Tag.Get("default"), help: sf.Tag.Get("help"),
-			compare: comparisonOf(sf.Tag.Get("compare")), oldFor: sf.Tag.Get("old")}
+			compare: comparisonOf(sf.Tag.Get("as")), oldFor: sf.Tag.Get("old")}
+		if f.help == "" && f.oldFor != "" {
+			f.help = "Older name of " + f.oldFor + "."
+		}
 		if name, ok := sf.Tag.Lookup("path"); ok {
 			f.name, f.fromPath = name, true
 		} else if name, ok := sf.Tag.Lookup("param"); ok {

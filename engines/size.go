@@ -2,8 +2,8 @@ package engines
 
 import "encoding/json"
 
-// JSONSize is a lower bound of the length in bytes that v has as JSON, for values that were decoded from JSON. An engine
-// asks it before it encodes what may be too large to store.
+// JSONSize is a lower bound of the length in bytes that v has as JSON, for values that were decoded from JSON. An
+// engine asks it before it encodes what may be too large to store.
 func JSONSize(v any) int {
 	switch v := v.(type) {
 	case string:

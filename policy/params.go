@@ -84,7 +84,8 @@ type sent struct {
 
 func (s *sent) denied(active []*grant) bool {
 	for _, g := range active {
-		if s.deniedAs(g, s.key) || slices.ContainsFunc(s.param.Others, func(other string) bool { return s.deniedAs(g, other) }) {
+		other := func(name string) bool { return s.deniedAs(g, name) }
+		if s.deniedAs(g, s.key) || slices.ContainsFunc(s.param.Others, other) {
 			return true
 		}
 	}

@@ -179,13 +179,13 @@ type roleParams struct {
 	auth.TokenParams
 	RoleID       *string        `param:"role_id" help:"What names the role at login; random unless given."`
 	BindSecretID *bool          `param:"bind_secret_id" help:"Whether a login needs a secret id. Default true."`
-	CIDRs        *[]string      `param:"secret_id_bound_cidrs" compare:"network" help:"Networks to log in from."`
-	OldCIDRs     *[]string      `param:"bound_cidr_list" old:"secret_id_bound_cidrs" compare:"network" help:"Older name of secret_id_bound_cidrs."`
+	CIDRs        *[]string      `param:"secret_id_bound_cidrs" as:"network" help:"Networks to log in from."`
+	OldCIDRs     *[]string      `param:"bound_cidr_list" old:"secret_id_bound_cidrs" as:"network"`
 	NumUses      *int           `param:"secret_id_num_uses" help:"How often a secret id can be used; 0 for without limit."`
 	TTL          *time.Duration `param:"secret_id_ttl" help:"How long a secret id lives; 0 for ever."`
 	Local        *bool          `param:"local_secret_ids" help:"Whether secret ids stay in this cluster; at creation."`
-	OldPolicies  *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
-	OldPeriod    *time.Duration `param:"period" old:"token_period" help:"Older name of token_period."`
+	OldPolicies  *[]string      `param:"policies" old:"token_policies" as:"name"`
+	OldPeriod    *time.Duration `param:"period" old:"token_period"`
 }
 
 func (e *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams) (*engines.Response, error) {

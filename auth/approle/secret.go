@@ -129,8 +129,8 @@ func (e *engine) hold(at place) (release func()) {
 type secretParams struct {
 	roleName
 	Metadata   string         `param:"metadata" help:"An object as JSON text, or pairs k=v; tokens carry it."`
-	CIDRs      []string       `param:"cidr_list" compare:"network" help:"Networks to log in from, within those of the role."`
-	TokenCIDRs []string       `param:"token_bound_cidrs" compare:"network" help:"Networks that tokens may be used from, within the role's."`
+	CIDRs      []string       `param:"cidr_list" as:"network" help:"Networks to log in from, within those of the role."`
+	TokenCIDRs []string       `param:"token_bound_cidrs" as:"network" help:"Networks of tokens, within the role's."`
 	NumUses    *int           `param:"num_uses" help:"How often it can be used; at most as often as the role says."`
 	TTL        *time.Duration `param:"ttl" help:"How long it lives; at most as long as the role says."`
 }

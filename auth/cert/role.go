@@ -89,12 +89,12 @@ type ocspParams struct {
 
 // oldParams are the older names that this method knows.
 type oldParams struct {
-	BoundCIDRs *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" compare:"network" help:"Older name of token_bound_cidrs."`
-	MaxTTL     *time.Duration `param:"max_ttl" old:"token_max_ttl" help:"Older name of token_max_ttl."`
-	Period     *time.Duration `param:"period" old:"token_period" help:"Older name of token_period."`
-	Policies   *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
-	TTL        *time.Duration `param:"ttl" old:"token_ttl" help:"Older name of token_ttl."`
-	Lease      *int           `param:"lease" old:"token_ttl" compare:"duration" help:"Oldest name of token_ttl, in seconds."`
+	BoundCIDRs *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" as:"network"`
+	MaxTTL     *time.Duration `param:"max_ttl" old:"token_max_ttl"`
+	Period     *time.Duration `param:"period" old:"token_period"`
+	Policies   *[]string      `param:"policies" old:"token_policies" as:"name"`
+	TTL        *time.Duration `param:"ttl" old:"token_ttl"`
+	Lease      *int           `param:"lease" old:"token_ttl" as:"duration"`
 }
 
 func (p *oldParams) shared() auth.OldTokenParams {

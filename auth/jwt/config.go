@@ -85,7 +85,7 @@ type configParams struct {
 	oidcParams
 	BoundIssuer       string         `param:"bound_issuer" help:"What the iss claim must be."`
 	Algorithms        []string       `param:"jwt_supported_algs" help:"Algorithms that tokens may be signed with."`
-	DefaultRole       string         `param:"default_role" compare:"name" help:"Role of logins that name none."`
+	DefaultRole       string         `param:"default_role" as:"name" help:"Role of logins that name none."`
 	Provider          map[string]any `param:"provider_config" help:"Settings of a provider that needs its own treatment."`
 	NamespaceInState  *bool          `param:"namespace_in_state" help:"Whether a namespace goes into the state."`
 	IgnoredExtensions []string       `param:"unsupported_critical_cert_extensions" help:"OIDs of extensions to ignore."`

@@ -87,9 +87,9 @@ type claimParams struct {
 }
 
 type leewayParams struct {
-	Expiration any `param:"expiration_leeway" compare:"duration" help:"Life of a token without exp; 0 for 150 s, below 0 for none."`
-	NotBefore  any `param:"not_before_leeway" compare:"duration" help:"How long before exp a token is valid; 0 for 150 s, below 0 for none."`
-	ClockSkew  any `param:"clock_skew_leeway" compare:"duration" help:"Difference of clocks; 0 for 60 s, below 0 for none."`
+	Expiration any `param:"expiration_leeway" as:"duration" help:"Life without exp; 0 for 150 s, below 0 for none."`
+	NotBefore  any `param:"not_before_leeway" as:"duration" help:"Validity before exp; 0 for 150 s, below 0 for none."`
+	ClockSkew  any `param:"clock_skew_leeway" as:"duration" help:"Difference of clocks; 0 for 60 s, below 0 for none."`
 }
 
 type flowParams struct {

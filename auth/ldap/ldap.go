@@ -49,10 +49,12 @@ func (e *engine) Routes() []engines.Route {
 		engines.Path("login/{username+}", "Log in with a name and password of the directory.",
 			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login), engines.Unauthenticated()),
 		engines.Path("users", "List the users who have policies or groups here.", engines.OnList(e.listUsers)),
-		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.", engines.CaseInsensitiveIf("name", e.foldsNames),
+		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.",
+			engines.CaseInsensitiveIf("name", e.foldsNames),
 			engines.OnRead(e.readUser), engines.OnUpdate(e.writeUser), engines.OnDelete(e.deleteUser)),
 		engines.Path("groups", "List the groups that have policies here.", engines.OnList(e.listGroups)),
-		engines.Path("groups/{name+}", "Read, write or delete a group's policies.", engines.CaseInsensitiveIf("name", e.foldsNames),
+		engines.Path("groups/{name+}", "Read, write or delete a group's policies.",
+			engines.CaseInsensitiveIf("name", e.foldsNames),
 			engines.OnRead(e.readGroup), engines.OnUpdate(e.writeGroup), engines.OnDelete(e.deleteGroup)),
 	}
 }
@@ -74,13 +76,13 @@ type nameParams struct {
 
 type userParams struct {
 	Name     string   `path:"name" help:"Name of the user."`
-	Groups   []string `param:"groups" compare:"name" help:"Further groups of the user."`
-	Policies []string `param:"policies" compare:"name" help:"Policies of the user."`
+	Groups   []string `param:"groups" as:"name" help:"Further groups of the user."`
+	Policies []string `param:"policies" as:"name" help:"Policies of the user."`
 }
 
 type groupParams struct {
 	Name     string   `path:"name" help:"Name of the group."`
-	Policies []string `param:"policies" compare:"name" help:"Policies of the group's members."`
+	Policies []string `param:"policies" as:"name" help:"Policies of the group's members."`
 }
 
 // foldsNames reports whether the case of names says nothing here.

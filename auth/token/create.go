@@ -20,38 +20,38 @@ import (
 type createParams struct {
 	Role        string
 	ID          string            `param:"id" help:"Text of the token; for root and sudo."`
-	Policies    any               `param:"policies" compare:"name" help:"Policies of the token; those of the parent by default."`
+	Policies    any               `param:"policies" as:"name" help:"Policies; those of the parent by default."`
 	Meta        map[string]string `param:"meta" help:"Metadata, shown by lookups and in audit entries."`
 	NoParent    bool              `param:"no_parent" help:"Make an orphan; for root and sudo."`
 	NoDefault   bool              `param:"no_default_policy" help:"Leave the default policy out."`
 	Renewable   *bool             `param:"renewable" help:"Whether the token can be renewed. Default true."`
-	Lease       string            `param:"lease" old:"ttl" compare:"duration" help:"Older name of ttl."`
-	TTL         string            `param:"ttl" compare:"duration" help:"Life of the token."`
+	Lease       string            `param:"lease" old:"ttl" as:"duration"`
+	TTL         string            `param:"ttl" as:"duration" help:"Life of the token."`
 	Type        string            `param:"type" help:"service or batch."`
-	ExplicitMax string            `param:"explicit_max_ttl" compare:"duration" help:"Longest life, renewals included."`
+	ExplicitMax string            `param:"explicit_max_ttl" as:"duration" help:"Longest life, renewals included."`
 	DisplayName string            `param:"display_name" help:"Name shown in audit entries."`
 	NumUses     int               `param:"num_uses" help:"How often the token may be used; 0 for without limit."`
-	Period      string            `param:"period" compare:"duration" help:"Life that each renewal gives; for root and sudo."`
-	EntityAlias string            `param:"entity_alias" compare:"name" help:"Alias of the entity; only with a role that allows it."`
+	Period      string            `param:"period" as:"duration" help:"Life that each renewal gives; for root and sudo."`
+	EntityAlias string            `param:"entity_alias" as:"name" help:"Alias of the entity, if a role allows it."`
 }
 
 // createRoleParams are createParams with the role from the path.
 type createRoleParams struct {
 	Role        string            `path:"role_name" help:"Name of the role."`
 	ID          string            `param:"id" help:"Text of the token; for root and sudo."`
-	Policies    any               `param:"policies" compare:"name" help:"Policies of the token; those of the role by default."`
+	Policies    any               `param:"policies" as:"name" help:"Policies of the token; those of the role by default."`
 	Meta        map[string]string `param:"meta" help:"Metadata, shown by lookups and in audit entries."`
 	NoParent    bool              `param:"no_parent" help:"Without effect: the role decides."`
 	NoDefault   bool              `param:"no_default_policy" help:"Leave the default policy out."`
 	Renewable   *bool             `param:"renewable" help:"Whether the token can be renewed. Default true."`
-	Lease       string            `param:"lease" old:"ttl" compare:"duration" help:"Older name of ttl."`
-	TTL         string            `param:"ttl" compare:"duration" help:"Life of the token."`
+	Lease       string            `param:"lease" old:"ttl" as:"duration"`
+	TTL         string            `param:"ttl" as:"duration" help:"Life of the token."`
 	Type        string            `param:"type" help:"service or batch, where the role leaves the choice."`
-	ExplicitMax string            `param:"explicit_max_ttl" compare:"duration" help:"Longest life, renewals included."`
+	ExplicitMax string            `param:"explicit_max_ttl" as:"duration" help:"Longest life, renewals included."`
 	DisplayName string            `param:"display_name" help:"Name shown in audit entries."`
 	NumUses     int               `param:"num_uses" help:"How often the token may be used; 0 for without limit."`
-	Period      string            `param:"period" compare:"duration" help:"Life that each renewal gives; for root and sudo."`
-	EntityAlias string            `param:"entity_alias" compare:"name" help:"Alias of the entity, if the role allows it."`
+	Period      string            `param:"period" as:"duration" help:"Life that each renewal gives; for root and sudo."`
+	EntityAlias string            `param:"entity_alias" as:"name" help:"Alias of the entity, if the role allows it."`
 }
 
 const warnCustomID = "Supplying a custom ID for the token uses the weaker SHA1 hashing instead of the more secure " +

@@ -17,23 +17,23 @@ var pathSuffix = regexp.MustCompile(`^\w[\w.-]+\w$`)
 // roleParams are the settings of a role. What is not sent stays as it is.
 type roleParams struct {
 	Name              string         `path:"role_name" help:"Name of the role."`
-	AllowedPolicies   *[]string      `param:"allowed_policies" compare:"name" help:"Policies that tokens may have."`
-	Disallowed        *[]string      `param:"disallowed_policies" compare:"name" help:"Policies that tokens must not have."`
-	AllowedGlobs      *[]string      `param:"allowed_policies_glob" compare:"name" help:"Globs of policies that tokens may have."`
-	DisallowedGlobs   *[]string      `param:"disallowed_policies_glob" compare:"name" help:"Globs of policies that tokens must not have."`
+	AllowedPolicies   *[]string      `param:"allowed_policies" as:"name" help:"Policies that tokens may have."`
+	Disallowed        *[]string      `param:"disallowed_policies" as:"name" help:"Policies that tokens must not have."`
+	AllowedGlobs      *[]string      `param:"allowed_policies_glob" as:"name" help:"Globs of allowed policies."`
+	DisallowedGlobs   *[]string      `param:"disallowed_policies_glob" as:"name" help:"Globs of disallowed policies."`
 	Orphan            *bool          `param:"orphan" help:"Whether tokens have no parent."`
 	Renewable         *bool          `param:"renewable" help:"Whether tokens can be renewed. Default true."`
 	PathSuffix        *string        `param:"path_suffix" help:"Appended to the path of tokens, for revoking by prefix."`
-	Aliases           *[]string      `param:"allowed_entity_aliases" compare:"name" help:"Entity aliases, or globs of them."`
-	CIDRs             *[]string      `param:"token_bound_cidrs" compare:"network" help:"Networks that tokens may be used from."`
+	Aliases           *[]string      `param:"allowed_entity_aliases" as:"name" help:"Entity aliases, or globs of them."`
+	CIDRs             *[]string      `param:"token_bound_cidrs" as:"network" help:"Networks that tokens may be used from."`
 	ExplicitMax       *time.Duration `param:"token_explicit_max_ttl" help:"Longest life of tokens, renewals included."`
 	Period            *time.Duration `param:"token_period" help:"Life that each renewal of a token gives."`
 	NoDefaultPolicy   *bool          `param:"token_no_default_policy" help:"Whether tokens go without the default policy."`
 	NumUses           *int           `param:"token_num_uses" help:"How often a token may be used; 0 for without limit."`
 	Type              *string        `param:"token_type" help:"service, batch, default-service or default-batch."`
-	LegacyCIDRs       *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" compare:"network" help:"Older name of token_bound_cidrs."`
-	LegacyExplicitMax *time.Duration `param:"explicit_max_ttl" old:"token_explicit_max_ttl" help:"Older name of token_explicit_max_ttl."`
-	LegacyPeriod      *time.Duration `param:"period" old:"token_period" help:"Older name of token_period."`
+	LegacyCIDRs       *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" as:"network"`
+	LegacyExplicitMax *time.Duration `param:"explicit_max_ttl" old:"token_explicit_max_ttl"`
+	LegacyPeriod      *time.Duration `param:"period" old:"token_period"`
 }
 
 type roleNameParams struct {

@@ -35,13 +35,17 @@ func NewFactory(hasher *Hasher) engines.Factory {
 // Routes implements engines.Engine.
 func (e *engine) Routes() []engines.Route {
 	return []engines.Route{
-		engines.Path("login/{username+}", "Log in with a name and a password.", engines.CaseInsensitive("username"), engines.Unauthenticated(),
+		engines.Path("login/{username+}", "Log in with a name and a password.",
+			engines.CaseInsensitive("username"), engines.Unauthenticated(),
 			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login)),
 		engines.Path("users", "List the users.", engines.OnList(e.list)),
-		engines.Path("users/{username}", "Read, write or delete a user.", engines.CaseInsensitive("username"), engines.Exists(e.exists),
+		engines.Path("users/{username}", "Read, write or delete a user.",
+			engines.CaseInsensitive("username"), engines.Exists(e.exists),
 			engines.OnRead(e.read), engines.OnWrite(e.write), engines.OnDelete(e.delete)),
-		engines.Path("users/{username}/password", "Change a user's password.", engines.CaseInsensitive("username"), engines.OnUpdate(e.writePassword)),
-		engines.Path("users/{username}/policies", "Change a user's policies.", engines.CaseInsensitive("username"), engines.OnUpdate(e.writePolicies)),
+		engines.Path("users/{username}/password", "Change a user's password.",
+			engines.CaseInsensitive("username"), engines.OnUpdate(e.writePassword)),
+		engines.Path("users/{username}/policies", "Change a user's policies.",
+			engines.CaseInsensitive("username"), engines.OnUpdate(e.writePolicies)),
 	}
 }
 
@@ -160,10 +164,10 @@ type userParams struct {
 	nameParams
 	passwordParams
 	auth.TokenParams
-	OldCIDRs    *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" compare:"network" help:"Older name of token_bound_cidrs."`
-	OldMaxTTL   *time.Duration `param:"max_ttl" old:"token_max_ttl" help:"Older name of token_max_ttl."`
-	OldPolicies *[]string      `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
-	OldTTL      *time.Duration `param:"ttl" old:"token_ttl" help:"Older name of token_ttl."`
+	OldCIDRs    *[]string      `param:"bound_cidrs" old:"token_bound_cidrs" as:"network"`
+	OldMaxTTL   *time.Duration `param:"max_ttl" old:"token_max_ttl"`
+	OldPolicies *[]string      `param:"policies" old:"token_policies" as:"name"`
+	OldTTL      *time.Duration `param:"ttl" old:"token_ttl"`
 }
 
 func (e *engine) write(ctx context.Context, _ *engines.Request, p userParams) (*engines.Response, error) {
@@ -209,8 +213,8 @@ func (e *engine) writePassword(
 
 type policiesParams struct {
 	nameParams
-	Policies    *[]string `param:"token_policies" compare:"name" help:"Policies of the tokens."`
-	OldPolicies *[]string `param:"policies" old:"token_policies" compare:"name" help:"Older name of token_policies."`
+	Policies    *[]string `param:"token_policies" as:"name" help:"Policies of the tokens."`
+	OldPolicies *[]string `param:"policies" old:"token_policies" as:"name"`
 }
 
 func (e *engine) writePolicies(ctx context.Context, _ *engines.Request, p policiesParams) (*engines.Response, error) {

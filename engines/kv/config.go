@@ -75,7 +75,7 @@ type configParams struct {
 	HasMax      bool `present:"max_versions"`
 	CASRequired bool `param:"cas_required" help:"Whether every write must have the cas option."`
 	HasCAS      bool `present:"cas_required"`
-	DeleteAfter any  `param:"delete_version_after" compare:"duration" help:"Life of new versions; below zero for no end."`
+	DeleteAfter any  `param:"delete_version_after" as:"duration" help:"Life of new versions; below zero for no end."`
 }
 
 func (e *versioned) readConfig(ctx context.Context, _ *engines.Request, _ configParams) (*engines.Response, error) {

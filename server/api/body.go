@@ -24,8 +24,8 @@ func DefaultJSONLimits() JSONLimits {
 // decodeBody reads a JSON object out of the chunks of its text. Numbers become json.Number. An empty body gives a nil
 // map.
 //
-// A body of several chunks is checked first. Then each chunk is given to consumed as soon as it is decoded, so that text
-// and values together take no more than the larger of both.
+// A body of several chunks is checked first. Then each chunk is given to consumed as soon as it is decoded, so that
+// text and values together take no more than the larger of both.
 //
 // The errors are what Vault answers: 500 for what its scanner refuses, 400 for what its parser does.
 func decodeBody(text [][]byte, limits JSONLimits, consumed func([]byte)) (map[string]any, error) {

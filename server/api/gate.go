@@ -15,8 +15,8 @@ const (
 	operatorText = 2 << 20
 )
 
-// BodyGate bounds the memory that requests take for their bodies: the text, what it becomes when it is decoded, and what
-// is made of that. Each request holds a share of it, which grows as the body arrives, until it is answered.
+// BodyGate bounds the memory that requests take for their bodies: the text, what it becomes when it is decoded, and
+// what is made of that. Each request holds a share of it, which grows as the body arrives, until it is answered.
 //
 // The gate has a pool for each kind of body, so that one kind never waits for another:
 //   - small ones, which nearly all are;

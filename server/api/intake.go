@@ -23,7 +23,7 @@ var (
 	errTooLarge = &engines.Error{Kind: engines.ErrTooLarge, Message: "http: request body too large"}
 )
 
-// valueRoom is what a handler may take beside the decoded body, in multiples of the text: the text of the value as it is
+// valueRoom is what a handler may take beside the decoded body, in multiples of the text: the value as it is
 // stored, encrypted, and in the page of the file. A value ends at valueText bytes of text.
 const (
 	valueRoom = 3
@@ -58,13 +58,10 @@ type intake struct {
 func (a *api) receive(ctx context.Context, w http.ResponseWriter, r *http.Request, admit admission) (*intake, error) {
 	in := &intake{gate: a.Bodies, w: w, r: r, share: a.Bodies.small.open(clientOf(r))}
 	err := in.read(ctx, a.MaxRequestSize, admit)
-	switch {
-	case err == nil:
-		if in.pace != nil {
-			in.pace.end()
-		}
-	default:
+	if err != nil {
 		in.refuse()
+	} else if in.pace != nil {
+		in.pace.end()
 	}
 	return in, err
 }
@@ -83,18 +80,16 @@ func (in *intake) read(ctx context.Context, limit int64, admit admission) error 
 	if length > limit {
 		return errTooLarge
 	}
-	pool := in.share.pool
 	if length <= smallText {
 		ended, err := in.small(ctx, length, limit)
 		if err != nil {
 			return err
 		}
 		if ended {
-			pool = in.gate.dense
 			if in.held+in.cost <= smallCost {
 				return in.share.take(ctx, in.cost)
 			}
-			return in.move(ctx, pool)
+			return in.move(ctx, in.gate.dense)
 		}
 	}
 	pool, most, err := admit(ctx)

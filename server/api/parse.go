@@ -87,8 +87,8 @@ func (p *parser) value(depth int) (any, error) {
 	if p.values++; p.values > p.limits.Tokens {
 		return nil, engines.Failed("JSON payload exceeds allowed token count")
 	}
-	switch {
-	case c == '{', c == '[':
+	switch c {
+	case '{', '[':
 		if depth > p.limits.Depth {
 			return nil, errTooDeep
 		}
@@ -96,17 +96,17 @@ func (p *parser) value(depth int) (any, error) {
 			return p.object(depth)
 		}
 		return p.array(depth)
-	case c == '"':
+	case '"':
 		s, err := p.text()
 		if err != nil || p.checking {
 			return nil, err
 		}
 		return s, nil
-	case c == 't':
+	case 't':
 		return true, p.word("true")
-	case c == 'f':
+	case 'f':
 		return false, p.word("false")
-	case c == 'n':
+	case 'n':
 		return nil, p.word("null")
 	default:
 		return p.number()

@@ -40,7 +40,8 @@ type pool struct {
 	lastClient string
 }
 
-// share is what one request holds of a pool. Its methods are called by that request alone. The zero share holds nothing.
+// share is what one request holds of a pool. Its methods are called by that request alone. The zero share holds
+// nothing.
 type share struct {
 	pool   *pool
 	client string
@@ -67,8 +68,8 @@ func newPool(largest, common int64) *pool {
 // open returns a share of nothing for a request of that client.
 func (p *pool) open(client string) *share { return &share{pool: p, client: client} }
 
-// take adds n bytes to the share and waits for them if necessary, up to the end of ctx. It returns errTooCostly when the
-// share would become larger than a request may be, and errBusy when there are too many who wait, or ctx ends.
+// take adds n bytes to the share and waits for them if necessary, up to the end of ctx. It returns errTooCostly when
+// the share would become larger than a request may be, and errBusy when there are too many who wait, or ctx ends.
 func (s *share) take(ctx context.Context, n int64) error {
 	if n <= 0 {
 		return nil
@@ -170,20 +171,6 @@ func (p *pool) abandon(w *waiter) {
 			p.serveLocked() // the next may want less
 			return
 		}
-	}
-}
-
-// giveBack returns n bytes of the share.
-func (s *share) giveBack(n int64) {
-	s.pool.mu.Lock()
-	defer s.pool.mu.Unlock()
-	reserved := min(n, s.reserved)
-	s.reserved -= reserved
-	common := min(n-reserved, s.common)
-	s.common -= common
-	s.pool.common += common
-	if common > 0 {
-		s.pool.serveLocked()
 	}
 }
 

@@ -165,7 +165,8 @@ func (r *run) authenticate(ctx context.Context) error {
 	return nil
 }
 
-// recognise finds out who holds the token. It returns errNobody where that is nobody and the route is open to everybody.
+// recognise finds out who holds the token. It returns errNobody where that is nobody and the route is open to
+// everybody.
 func (r *run) recognise(ctx context.Context) (*token.Entry, error) {
 	if r.call.Token.IsZero() {
 		if r.open() {

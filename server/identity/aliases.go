@@ -13,19 +13,19 @@ import (
 // aliasParams are what can be set of an entity's alias.
 type aliasParams struct {
 	ID       string             `param:"id" help:"Id of the alias to change."`
-	Name     string             `param:"name" compare:"name" help:"Name of the alias at its mount."`
+	Name     string             `param:"name" as:"name" help:"Name of the alias at its mount."`
 	Mount    string             `param:"mount_accessor" help:"Accessor of the mount."`
 	Entity   string             `param:"canonical_id" help:"Id of the entity; one is made when it is missing."`
-	EntityID string             `param:"entity_id" old:"canonical_id" help:"Older name of canonical_id."`
+	EntityID string             `param:"entity_id" old:"canonical_id"`
 	Custom   *map[string]string `param:"custom_metadata" help:"Metadata of the alias."`
 }
 
 type aliasIDParams struct {
 	ID       string             `path:"id" help:"Id of the alias."`
-	Name     string             `param:"name" compare:"name" help:"Name of the alias at its mount."`
+	Name     string             `param:"name" as:"name" help:"Name of the alias at its mount."`
 	Mount    string             `param:"mount_accessor" help:"Accessor of the mount."`
 	Entity   string             `param:"canonical_id" help:"Id of the entity that the alias is moved to."`
-	EntityID string             `param:"entity_id" old:"canonical_id" help:"Older name of canonical_id."`
+	EntityID string             `param:"entity_id" old:"canonical_id"`
 	Custom   *map[string]string `param:"custom_metadata" help:"Metadata of the alias."`
 }
 

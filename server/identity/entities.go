@@ -12,17 +12,17 @@ import (
 // entityParams are what can be set of an entity; what is not sent stays as it is.
 type entityParams struct {
 	ID       string             `param:"id" help:"Id of the entity to change."`
-	Name     string             `param:"name" compare:"name" help:"Name of the entity; one is made when it is missing."`
+	Name     string             `param:"name" as:"name" help:"Name of the entity; one is made when it is missing."`
 	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
-	Policies *[]string          `param:"policies" compare:"name" help:"Policies of the entity's tokens."`
+	Policies *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
 	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
 }
 
 type entityIDParams struct {
 	ID       string             `path:"id" help:"Id of the entity."`
-	Name     string             `param:"name" compare:"name" help:"New name of the entity."`
+	Name     string             `param:"name" as:"name" help:"New name of the entity."`
 	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
-	Policies *[]string          `param:"policies" compare:"name" help:"Policies of the entity's tokens."`
+	Policies *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
 	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
 }
 
@@ -30,7 +30,7 @@ type entityNameParams struct {
 	ID       string             `param:"id" help:"Id of the entity to change."`
 	Name     string             `path:"name" help:"Name of the entity."`
 	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
-	Policies *[]string          `param:"policies" compare:"name" help:"Policies of the entity's tokens."`
+	Policies *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
 	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
 }
 

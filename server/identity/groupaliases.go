@@ -9,14 +9,14 @@ import (
 // groupAliasParams are what is said of an external group's alias; name and mount are always needed.
 type groupAliasParams struct {
 	ID    string `param:"id" help:"Id of the alias to change."`
-	Name  string `param:"name" compare:"name" help:"What the auth method calls the group."`
+	Name  string `param:"name" as:"name" help:"What the auth method calls the group."`
 	Mount string `param:"mount_accessor" help:"Accessor of the mount."`
 	Group string `param:"canonical_id" help:"Id of the group; one is made when it is missing."`
 }
 
 type groupAliasIDParams struct {
 	ID    string `path:"id" help:"Id of the alias."`
-	Name  string `param:"name" compare:"name" help:"What the auth method calls the group."`
+	Name  string `param:"name" as:"name" help:"What the auth method calls the group."`
 	Mount string `param:"mount_accessor" help:"Accessor of the mount."`
 	Group string `param:"canonical_id" help:"Id of the group that the alias is moved to."`
 }

@@ -11,20 +11,20 @@ import (
 // groupParams are what can be set of a group; what is not sent stays as it is.
 type groupParams struct {
 	ID       string             `param:"id" help:"Id of the group to change."`
-	Name     string             `param:"name" compare:"name" help:"Name of the group; one is made when it is missing."`
+	Name     string             `param:"name" as:"name" help:"Name of the group; one is made when it is missing."`
 	Type     string             `param:"type" help:"internal, the default, or external."`
 	Metadata *map[string]string `param:"metadata" help:"Metadata of the group."`
-	Policies *[]string          `param:"policies" compare:"name" help:"Policies of the members' tokens."`
+	Policies *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
 	Entities *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
 	Groups   *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
 }
 
 type groupIDParams struct {
 	ID       string             `path:"id" help:"Id of the group."`
-	Name     string             `param:"name" compare:"name" help:"New name of the group."`
+	Name     string             `param:"name" as:"name" help:"New name of the group."`
 	Type     string             `param:"type" help:"internal or external; cannot be changed."`
 	Metadata *map[string]string `param:"metadata" help:"Metadata of the group."`
-	Policies *[]string          `param:"policies" compare:"name" help:"Policies of the members' tokens."`
+	Policies *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
 	Entities *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
 	Groups   *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
 }
@@ -34,7 +34,7 @@ type groupNameParams struct {
 	Name     string             `path:"name" help:"Name of the group."`
 	Type     string             `param:"type" help:"internal, the default, or external."`
 	Metadata *map[string]string `param:"metadata" help:"Metadata of the group."`
-	Policies *[]string          `param:"policies" compare:"name" help:"Policies of the members' tokens."`
+	Policies *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
 	Entities *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
 	Groups   *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
 }

@@ -9,9 +9,9 @@ import (
 // lookupParams name one entity or group in one way.
 type lookupParams struct {
 	ID        string `param:"id" help:"Its id."`
-	Name      string `param:"name" compare:"name" help:"Its name."`
+	Name      string `param:"name" as:"name" help:"Its name."`
 	AliasID   string `param:"alias_id" help:"The id of its alias."`
-	AliasName string `param:"alias_name" compare:"name" help:"The name of its alias, with alias_mount_accessor."`
+	AliasName string `param:"alias_name" as:"name" help:"The name of its alias, with alias_mount_accessor."`
 	Mount     string `param:"alias_mount_accessor" help:"The mount of its alias, with alias_name."`
 }
 

@@ -35,7 +35,8 @@ func (e *engine) auditRoutes() []engines.Route {
 		engines.Path("audit", "List the audit devices.", engines.Sudo(), engines.OnRead(e.listAudit)),
 		engines.Path("audit/{path+}", "Enable or disable an audit device.", engines.IgnoreSlash("path"), engines.Sudo(),
 			engines.OnUpdate(e.enableAudit), engines.OnDelete(e.disableAudit)),
-		engines.Path("audit-hash/{path+}", "Hash a text as an audit device does.", engines.IgnoreSlash("path"), engines.OnUpdate(e.auditHash)),
+		engines.Path("audit-hash/{path+}", "Hash a text as an audit device does.",
+			engines.IgnoreSlash("path"), engines.OnUpdate(e.auditHash)),
 	}
 }
 

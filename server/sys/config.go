@@ -34,8 +34,8 @@ func (e *engine) readCORS(context.Context, *engines.Request, engines.NoParams) (
 
 type corsParams struct {
 	Enable  bool     `param:"enable" help:"Accepted for compatibility: writing enables."`
-	Origins []string `param:"allowed_origins" compare:"name" help:"Origins that may call, or \"*\" alone."`
-	Headers []string `param:"allowed_headers" compare:"name" help:"Headers that may be sent besides the usual ones."`
+	Origins []string `param:"allowed_origins" as:"name" help:"Origins that may call, or \"*\" alone."`
+	Headers []string `param:"allowed_headers" as:"name" help:"Headers that may be sent besides the usual ones."`
 }
 
 func (e *engine) writeCORS(ctx context.Context, _ *engines.Request, p corsParams) (*engines.Response, error) {
@@ -62,12 +62,14 @@ func (e *engine) headerRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config/auditing/request-headers", "List the request headers that are audited.",
 			engines.Sudo(), engines.OnRead(e.listAuditHeaders)),
-		engines.Path("config/auditing/request-headers/{header+}", "Read, add or remove a request header that is audited.", engines.CaseInsensitive("header"), engines.KeepSpelling("header"),
+		engines.Path("config/auditing/request-headers/{header+}", "Read, add or remove a request header that is audited.",
+			engines.CaseInsensitive("header"), engines.KeepSpelling("header"),
 			engines.Sudo(), engines.OnRead(e.readAuditHeader), engines.OnUpdate(e.writeAuditHeader),
 			engines.OnDelete(e.deleteAuditHeader)),
 		engines.Path("config/ui/headers", "List the headers of the web interface.",
 			engines.Sudo(), engines.OnList(e.listUIHeaders)),
-		engines.Path("config/ui/headers/{header}", "Read, set or remove a header of the web interface.", engines.CaseInsensitive("header"), engines.KeepSpelling("header"),
+		engines.Path("config/ui/headers/{header}", "Read, set or remove a header of the web interface.",
+			engines.CaseInsensitive("header"), engines.KeepSpelling("header"),
 			engines.Sudo(), engines.OnRead(e.readUIHeader), engines.OnUpdate(e.writeUIHeader),
 			engines.OnDelete(e.deleteUIHeader)),
 	}

@@ -19,7 +19,8 @@ type Lockouts interface {
 func (e *engine) lockoutRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("locked-users", "Users that are locked out after failed logins.", engines.OnRead(e.lockedUsers)),
-		engines.Path("locked-users/{mount_accessor}/unlock/{alias_identifier+}", "Let a user log in again.", engines.CaseInsensitive("alias_identifier"), engines.IgnoreSpace("alias_identifier"),
+		engines.Path("locked-users/{mount_accessor}/unlock/{alias_identifier+}", "Let a user log in again.",
+			engines.CaseInsensitive("alias_identifier"), engines.IgnoreSpace("alias_identifier"),
 			engines.OnUpdate(e.unlockUser)),
 	}
 }

@@ -36,7 +36,7 @@ func (e *engine) readLoggers(context.Context, *engines.Request, engines.NoParams
 }
 
 type levelParams struct {
-	Level string `param:"level" compare:"name" help:"\"trace\", \"debug\", \"info\", \"warn\" or \"error\"."`
+	Level string `param:"level" as:"name" help:"\"trace\", \"debug\", \"info\", \"warn\" or \"error\"."`
 }
 
 func (e *engine) writeLoggers(_ context.Context, _ *engines.Request, p levelParams) (*engines.Response, error) {
@@ -66,7 +66,7 @@ func (e *engine) readLogger(ctx context.Context, r *engines.Request, p loggerPar
 
 type loggerLevelParams struct {
 	Name  string `path:"name" help:"Name of the logger."`
-	Level string `param:"level" compare:"name" help:"\"trace\", \"debug\", \"info\", \"warn\" or \"error\"."`
+	Level string `param:"level" as:"name" help:"\"trace\", \"debug\", \"info\", \"warn\" or \"error\"."`
 }
 
 func (e *engine) writeLogger(ctx context.Context, r *engines.Request, p loggerLevelParams) (*engines.Response, error) {

@@ -41,12 +41,14 @@ func (e *engine) policyRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("policy", "List the ACL policies.", engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
 		engines.Path("policy/", "List the ACL policies.", engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
-		engines.Path("policy/{name+}", "Read, write or delete an ACL policy.", engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
+		engines.Path("policy/{name+}", "Read, write or delete an ACL policy.",
+			engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
 			engines.KeepSpelling("name"),
 			engines.OnRead(e.readPolicy), engines.OnUpdate(e.writePolicy), engines.OnDelete(e.deletePolicy)),
 		engines.Path("policies/acl", "List the ACL policies.", engines.OnList(e.listACLPolicies)),
 		engines.Path("policies/acl/", "List the ACL policies.", engines.OnList(e.listACLPolicies)),
-		engines.Path("policies/acl/{name+}", "Read, write or delete an ACL policy.", engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
+		engines.Path("policies/acl/{name+}", "Read, write or delete an ACL policy.",
+			engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
 			engines.KeepSpelling("name"),
 			engines.OnRead(e.readACLPolicy), engines.OnUpdate(e.writeACLPolicy), engines.OnDelete(e.deletePolicy)),
 	}

@@ -53,8 +53,8 @@ func (e *engine) tuningInfo(entry mounts.Entry) map[string]any {
 // tuneParams leaves out what a request does not name: only that is changed.
 type tuneParams struct {
 	Path                      string            `path:"path" help:"Path of the mount."`
-	DefaultLeaseTTL           *string           `param:"default_lease_ttl" compare:"duration" help:"Life of leases by default."`
-	MaxLeaseTTL               *string           `param:"max_lease_ttl" compare:"duration" help:"Longest life of leases."`
+	DefaultLeaseTTL           *string           `param:"default_lease_ttl" as:"duration" help:"Life of leases by default."`
+	MaxLeaseTTL               *string           `param:"max_lease_ttl" as:"duration" help:"Longest life of leases."`
 	Description               *string           `param:"description" help:"Text for people."`
 	AuditNonHMACRequestKeys   *[]string         `param:"audit_non_hmac_request_keys" help:"Request keys in clear."`
 	AuditNonHMACResponseKeys  *[]string         `param:"audit_non_hmac_response_keys" help:"Response keys in clear."`
@@ -63,8 +63,8 @@ type tuneParams struct {
 	TokenType                 *string           `param:"token_type" help:"Type of the tokens that logins yield."`
 	UserLockout               map[string]any    `param:"user_lockout_config" help:"When users are locked out."`
 	PluginVersion             *string           `param:"plugin_version" help:"Accepted when it is the built-in one."`
-	PassthroughRequestHeaders *[]string         `param:"passthrough_request_headers" compare:"name" help:"Headers handed to the engine."`
-	AllowedResponseHeaders    *[]string         `param:"allowed_response_headers" compare:"name" help:"Headers the engine may set."`
+	PassthroughRequestHeaders *[]string         `param:"passthrough_request_headers" as:"name" help:"Passed headers."`
+	AllowedResponseHeaders    *[]string         `param:"allowed_response_headers" as:"name" help:"Headers of answers."`
 	AllowedManagedKeys        *[]string         `param:"allowed_managed_keys" help:"Accepted for compatibility."`
 	DelegatedAuthAccessors    *[]string         `param:"delegated_auth_accessors" help:"Accepted for compatibility."`
 }
