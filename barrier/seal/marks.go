@@ -15,8 +15,8 @@ const markSize = sha256.Size
 // Marks tell a share of the operators' key from anything else, one share at a time: a wrong one is found without
 // combining it with others. Each is the HMAC-SHA-256 (RFC 2104) of a share under a salt.
 //
-// They are stored in clear and tell nothing that helps: who lacks a share, and has all others but one of the
-// threshold, has to find 256 random bits, as for the key itself.
+// They are stored in clear. Whoever has all but one of the shares that are needed still has to guess the 256 random
+// bits of the last one, as he would have to guess the key itself.
 type Marks struct {
 	Salt []byte   `json:"salt"`
 	Sums [][]byte `json:"sums"`
