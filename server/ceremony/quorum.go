@@ -69,7 +69,8 @@ func (q *quorum) dropUnfit() {
 }
 
 // combine makes the key once threshold shares were given; open tells whether it is the right one, with a
-// *wrongKeyError when it is not, and keeps no part of it. verdict is that of the last share. It reports whether the key is complete: then no shares are left.
+// *wrongKeyError when it is not, and keeps no part of it. verdict is that of the last share. It reports whether the
+// key is complete: then no shares are left.
 //
 // When the key is wrong, or open fails otherwise, the shares that fit stay. An error is about the last share: who
 // gave one that fits is not told about those of others.

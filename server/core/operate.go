@@ -259,7 +259,7 @@ func (c *Core) StepDown(ctx context.Context, call Call) (any, error) {
 		return nil, nil //nolint:nilnil // a 204
 	}
 	return c.operate(ctx, s, call, "step-down", func(ceremony.Caller) (any, error) {
-		return nil, nil //nolint:nilnil // a 204
+		return nil, nil // a 204
 	})
 }
 

@@ -156,7 +156,7 @@ func (r Rekey) VerifyStatus(ctx context.Context, call Call) (any, error) {
 
 // Verify serves `PUT sys/rekey/verify`.
 func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
-	return r.operate(ctx, call, "verification share", supported(func(rekey *ceremony.Rekey, _ ceremony.Caller) (any, error) {
+	serve := func(rekey *ceremony.Rekey, _ ceremony.Caller) (any, error) {
 		p, err := engines.Decode[shareParams](call.Params)
 		if err != nil {
 			return nil, err
@@ -166,7 +166,8 @@ func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
 			return result, err
 		}
 		return status, err
-	}))
+	}
+	return r.operate(ctx, call, "verification share", supported(serve))
 }
 
 // VerifyRestart serves `DELETE sys/rekey/verify`.
