@@ -38,6 +38,11 @@ func (s *Store) Revoke(ctx context.Context, t engines.Token) error {
 // RevokeID is Revoke for the token with that Entry.ID.
 func (s *Store) RevokeID(ctx context.Context, id string) error { return s.end(ctx, id, endOptions{}) }
 
+// RevokeAccessor revokes the token with that accessor, if there is one.
+func (s *Store) RevokeAccessor(ctx context.Context, accessor string) error {
+	return s.RevokeID(ctx, s.keys.idOfAccessor(accessor))
+}
+
 // RevokeOrphan revokes a token and makes its children orphans. It returns ErrBadToken when there is no
 // such token.
 func (s *Store) RevokeOrphan(ctx context.Context, t engines.Token) error {

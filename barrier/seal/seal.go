@@ -78,6 +78,8 @@ type Config struct {
 	// the recovery key of any other.
 	Shares    int `json:"shares"`
 	Threshold int `json:"threshold"`
+	// Marks are those of the shares; nil when the record has none.
+	Marks *Marks `json:"marks,omitempty"`
 }
 
 // Validate returns ErrInvalidConfig when a field is outside its limits.
@@ -92,7 +94,7 @@ func (c Config) Validate() error {
 	case c.Threshold == 1 && c.Shares > 1:
 		return fmt.Errorf("%w: threshold must be greater than 1 for several shares", ErrInvalidConfig)
 	}
-	return nil
+	return c.Marks.validate(c.Shares)
 }
 
 // ReadConfig returns the stored configuration, ErrNotInitialized or ErrCorrupt.

@@ -185,7 +185,20 @@ func (h *house) Handler(l config.Listener) http.Handler {
 		RequireHeader:      l.RequireRequestHeader,
 		OpenMetrics:        l.UnauthenticatedMetrics,
 		UI:                 h.cfg.UI,
+		GenerateRoot:       accessOf(l.GenerateRoot),
+		Rekey:              accessOf(l.Rekey),
 	})
+}
+
+func accessOf(a config.Access) api.Access {
+	switch a {
+	case config.AccessEverybody:
+		return api.Everybody
+	case config.AccessNobody:
+		return api.Nobody
+	default:
+		return api.AtMachine
+	}
 }
 
 // Reload implements service.

@@ -33,6 +33,8 @@ type Config struct {
 	OpenMetrics bool
 	// UI tells whether a web page is configured.
 	UI bool
+	// GenerateRoot and Rekey say who may take part in these ceremonies without a token.
+	GenerateRoot, Rekey Access
 }
 
 // api serves one listener.
@@ -50,8 +52,8 @@ func New(cfg Config) http.Handler {
 	r.HandleFunc("/v1/*", a.logical)
 	r.HandleFunc("/v1/sys/health", a.health)
 	r.HandleFunc("/v1/sys/internal/ui/feature-flags", featureFlags)
-	for path, methods := range a.operatorRoutes() {
-		r.HandleFunc("/v1/sys/"+path, a.operator(methods))
+	for path, route := range a.operatorRoutes() {
+		r.HandleFunc("/v1/sys/"+path, a.operator(route))
 	}
 	r.HandleFunc("/v1/sys/metrics", a.metrics)
 	return a.front(r)

@@ -64,11 +64,11 @@ func opensWith(t *testing.T, s storage.Storage, auto seal.Auto, migrate bool, sh
 	t.Helper()
 	u := ceremony.NewUnseal(s, auto)
 	for _, share := range shares {
-		o, complete, err := u.Add(t.Context(), share, migrate)
+		o, verdict, err := u.Add(t.Context(), share, migrate)
 		if err != nil {
 			return ceremony.Opening{}, err
 		}
-		if !complete {
+		if verdict != ceremony.Complete {
 			continue
 		}
 		if _, err := barrier.Open(t.Context(), s, o.Root); err != nil {
@@ -374,12 +374,12 @@ func change(t *testing.T, s storage.Storage, auto seal.Auto, keys []string) erro
 		if err == nil {
 			break
 		}
-		var complete bool
+		var verdict ceremony.Verdict
 		var addErr error
-		if o, complete, addErr = u.Add(t.Context(), key, true); addErr != nil {
+		if o, verdict, addErr = u.Add(t.Context(), key, true); addErr != nil {
 			return addErr
 		}
-		if complete {
+		if verdict == ceremony.Complete {
 			err = nil
 		}
 	}

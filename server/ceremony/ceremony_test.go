@@ -63,10 +63,11 @@ func unsealed(t *testing.T, s storage.Storage, shares ...string) *barrier.Barrie
 	t.Helper()
 	u := ceremony.NewUnseal(s, nil)
 	for i, share := range shares {
-		opening, complete, err := u.Add(t.Context(), share, false)
+		opening, verdict, err := u.Add(t.Context(), share, false)
 		if err != nil {
 			t.Fatalf("share %d: %v", i, err)
 		}
+		complete := verdict == ceremony.Complete
 		if complete != (i == len(shares)-1) {
 			t.Fatalf("share %d of %d: complete %v", i, len(shares), complete)
 		}

@@ -45,16 +45,22 @@ func failed(format string, args ...any) error {
 	return &Error{Kind: ErrFailed, Message: fmt.Sprintf(format, args...)}
 }
 
+// wrongKeyError marks the error for a combined key that is not the right one.
+type wrongKeyError struct{ err error }
+
+func (e *wrongKeyError) Error() string { return e.err.Error() }
+func (e *wrongKeyError) Unwrap() error { return e.err }
+
 // Caller is who asks, as far as it matters here.
 type Caller int
 
 // Callers. Whoever is not known to be privileged is anonymous.
 const (
-	// Anonymous callers take part in a ceremony with their share of the key and need no token. They may
-	// start an attempt, but not cancel one: else anybody could put his own in place of another's, and
-	// operators who look up the nonce would give their shares to it.
+	// Anonymous callers take part where the configuration lets everybody do so. They may start an attempt and give
+	// shares, but not cancel: else anybody could put his own attempt in place of another's, and operators who look
+	// up the nonce would give their shares to it.
 	Anonymous Caller = iota
-	// Privileged callers hold a token whose policies allow the operation.
+	// Privileged callers hold a token whose policies allow the operation, or sit at the machine.
 	Privileged
 )
 

@@ -27,18 +27,22 @@ type Barrier interface {
 }
 
 // MintRoot makes a root token of OTPLength bytes and passes it to deliver. It stores the token only when
-// deliver returns nil, so that there is no root token that nobody was given.
-type MintRoot func(ctx context.Context, deliver func(token string) error) error
+// deliver returns nil, so that there is no root token that nobody was given. It returns the token's accessor.
+type MintRoot func(ctx context.Context, deliver func(token string) error) (accessor string, err error)
 
 // GenerateRoot is the ceremony that makes a root token, for one session. It is safe for concurrent use.
 type GenerateRoot struct {
 	storage storage.Storage
 	barrier Barrier
 	mint    MintRoot
+	// Expired is called when an attempt ended because nobody went on with it for IdleLimit; nil for nobody. It is
+	// set before the first use and must not call back.
+	Expired func()
 
 	mu sync.Mutex
-	// attempt is guarded by mu; nil when there is none.
+	// attempt is guarded by mu, as idle is; nil when there is none.
 	attempt *generation
+	idle    idle
 }
 
 // generation is an attempt. It hides the token with otp, or encrypts it with key.
@@ -65,6 +69,8 @@ type GenerateRootStatus struct {
 	OTP string `json:"otp"`
 	// OTPLength is 0 in the answer of Update.
 	OTPLength int `json:"otp_length"`
+	// Accessor is that of the token when Complete. It is for the record; clients are not told.
+	Accessor string `json:"-"`
 }
 
 // NewGenerateRoot returns the ceremony for an open barrier and the storage below it.
@@ -124,6 +130,7 @@ func (g *GenerateRoot) Start(ctx context.Context, otp, pgp string) (GenerateRoot
 		g.attempt = nil
 		return GenerateRootStatus{}, err
 	}
+	g.idle.restart(&g.mu, g.expireLocked)
 	status.OTP = made
 	return status, nil
 }
@@ -157,13 +164,30 @@ func (g *GenerateRoot) Cancel(caller Caller) error {
 	return nil
 }
 
+// Close ends the attempt, if there is one, when the session ends.
+func (g *GenerateRoot) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.attempt != nil {
+		g.endLocked()
+	}
+}
+
+func (g *GenerateRoot) expireLocked() {
+	g.endLocked()
+	if g.Expired != nil {
+		g.Expired()
+	}
+}
+
 func (g *GenerateRoot) endLocked() {
 	g.attempt.given.clear()
 	g.attempt = nil
+	g.idle.stop()
 }
 
 // Update takes a share in hex or base64. Once there are enough, the answer is Complete and has the token.
-// Wrong shares are dropped and the attempt goes on.
+// When the shares given turn out to be wrong, those that fit stay and the attempt goes on.
 func (g *GenerateRoot) Update(ctx context.Context, nonce, text string) (GenerateRootStatus, error) {
 	share, err := shareFor(text, "invalid key: ")
 	if err != nil {
@@ -179,21 +203,36 @@ func (g *GenerateRoot) Update(ctx context.Context, nonce, text string) (Generate
 		return GenerateRootStatus{}, invalid(
 			"incorrect nonce supplied; nonce for this root generation operation is %q", attempt.nonce)
 	}
-	if !attempt.given.add(share) {
+	config, err := seal.ReadConfig(ctx, g.storage)
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	verdict := attempt.given.add(share, config.Marks)
+	switch verdict {
+	case Repeated:
 		return GenerateRootStatus{}, invalid("given key has already been provided during this generation operation")
+	case Fit:
+		g.idle.restart(&g.mu, g.expireLocked)
+	}
+	complete, err := attempt.given.combine(config.Threshold, verdict, func(operators secret.Key) error {
+		return g.authenticate(ctx, config, operators)
+	})
+	if errors.Is(err, seal.ErrShares) {
+		err = invalid("failed to compute root key: %s", reasonOf(err))
+	}
+	if err != nil {
+		return GenerateRootStatus{}, err
 	}
 	status, err := g.statusLocked(ctx)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
 	status.OTPLength = 0
-	if status.Progress < status.Required {
+	if !complete {
 		return status, nil
 	}
-	if err := g.authenticateLocked(ctx); err != nil {
-		return GenerateRootStatus{}, err
-	}
-	err = g.mint(ctx, func(token string) error {
+	status.Progress = status.Required
+	status.Accessor, err = g.mint(ctx, func(token string) error {
 		status.EncodedToken, err = attempt.hide(token)
 		return err
 	})
@@ -205,20 +244,12 @@ func (g *GenerateRoot) Update(ctx context.Context, nonce, text string) (Generate
 	return status, nil
 }
 
-// authenticateLocked checks that the shares given are those of the root key, and drops them.
-func (g *GenerateRoot) authenticateLocked(ctx context.Context) error {
-	unseal, err := g.attempt.given.combine()
-	if err != nil {
-		return invalid("failed to compute root key: %s", reasonOf(err))
-	}
-	defer unseal.Zero()
-	config, err := seal.ReadConfig(ctx, g.storage)
-	if err != nil {
-		return err
-	}
-	root, wrong, err := rootKey(ctx, g.storage, config, unseal, seal.TypeShamir)
+// authenticate checks that the operators' combined key opens the root key.
+func (g *GenerateRoot) authenticate(ctx context.Context, c seal.Config, operators secret.Key) error {
+	root, wrong, err := rootKey(ctx, g.storage, c, operators, seal.TypeShamir)
 	if errors.Is(err, seal.ErrWrongKey) {
-		return invalid("root generation aborted: unable to authenticate: %s%s", wrongPrefix(config, unseal), wrong)
+		return &wrongKeyError{invalid("root generation aborted: unable to authenticate: %s%s",
+			wrongPrefix(c, operators), wrong)}
 	}
 	if err != nil {
 		return err

@@ -22,12 +22,12 @@ type mint struct {
 	err    error
 }
 
-func (m *mint) root(_ context.Context, deliver func(string) error) error {
+func (m *mint) root(_ context.Context, deliver func(string) error) (string, error) {
 	if err := deliver(m.token); err != nil {
-		return err
+		return "", err
 	}
 	m.stored = m.token
-	return m.err
+	return "accessor", m.err
 }
 
 func startServer(t *testing.T, shares, threshold int) (*memory.Store, *barrier.Barrier, []string) {
@@ -65,7 +65,7 @@ func TestGenerateRootWithOTP(t *testing.T) {
 		}
 		done, err := g.Update(t.Context(), started.Nonce, keys[2])
 		want.Progress, want.Complete = 2, true
-		want.EncodedToken, want.EncodedRootToken = done.EncodedToken, done.EncodedToken
+		want.EncodedToken, want.EncodedRootToken, want.Accessor = done.EncodedToken, done.EncodedToken, "accessor"
 		if diff := cmp.Diff(want, done); err != nil || diff != "" {
 			t.Fatalf("%v: -want +got\n%s", err, diff)
 		}

@@ -59,7 +59,11 @@ func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, 
 	root, operators := secret.Random(record.KeySize), secret.Random(seal.UnsealKeySize)
 	defer root.Zero()
 	defer operators.Zero()
-	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold}
+	list, marks, err := splitKey(operators, plan.shares, plan.threshold, plan.keys)
+	if err != nil {
+		return InitResult{}, err
+	}
+	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold, Marks: marks}
 	records, err := seal.RecordsWith(ctx, auto, config, root, operators)
 	if err != nil {
 		return InitResult{}, unavailable(err)
@@ -74,10 +78,6 @@ func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, 
 			return InitResult{}, err
 		}
 		token = base64.StdEncoding.EncodeToString(encrypted)
-	}
-	list, err := splitKey(operators, plan.shares, plan.threshold, plan.keys)
-	if err != nil {
-		return InitResult{}, err
 	}
 	if err := Commit(ctx, s, seal.RootKeyPath, draft); err != nil {
 		return InitResult{}, fmt.Errorf("ceremony: store the new server: %w", err)

@@ -26,8 +26,13 @@ type Rekey struct {
 	// mu is one lock for the two ceremonies of a session: an attempt at the recovery key holds the root
 	// key, which the other ceremony replaces.
 	mu *sync.Mutex
-	// attempt is guarded by mu; nil when there is none.
+	// attempt is guarded by mu, as idle is; nil when there is none.
 	attempt *rekeying
+	idle    idle
+
+	// Expired is called when an attempt ended because nobody went on with it for IdleLimit; nil for nobody. It is
+	// set before the first use and must not call back.
+	Expired func()
 }
 
 // rekeying is an attempt.
@@ -37,9 +42,10 @@ type rekeying struct {
 	keys   []pgpKey
 	given  quorum
 	// unseal is the new unseal or recovery key once the old shares were given and verification is required;
-	// until then it is empty. verified collects its shares, under the verification nonce. root is the root
-	// key that the new recovery key is to open.
+	// until then it is empty. verified collects its shares, which marks are of, under the verification nonce.
+	// root is the root key that the new recovery key is to open.
 	unseal            secret.Key
+	marks             *seal.Marks
 	root              secret.Key
 	verified          quorum
 	verificationNonce string
@@ -143,8 +149,10 @@ func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
 	status, err := r.statusLocked(ctx)
 	if err != nil {
 		r.attempt = nil
+		return RekeyStatus{}, err
 	}
-	return status, err
+	r.idle.restart(r.mu, r.expireLocked)
+	return status, nil
 }
 
 // validate checks in Vault's order, and sets the numbers where they mean nothing.
@@ -196,7 +204,24 @@ func (r *Rekey) Cancel(caller Caller, nonce string) error {
 	return nil
 }
 
+// Close ends the attempt, if there is one, when the session ends.
+func (r *Rekey) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.attempt != nil {
+		r.endLocked()
+	}
+}
+
+func (r *Rekey) expireLocked() {
+	r.endLocked()
+	if r.Expired != nil {
+		r.Expired()
+	}
+}
+
 func (r *Rekey) endLocked() {
+	r.idle.stop()
 	r.attempt.given.clear()
 	r.attempt.verified.clear()
 	r.attempt.unseal.Zero()
@@ -205,8 +230,8 @@ func (r *Rekey) endLocked() {
 }
 
 // Update takes a share of the present key in hex or base64. Of status and result one is set: the result once
-// there are enough shares. Wrong shares are dropped and the attempt goes on.
-func (r *Rekey) Update(ctx context.Context, nonce, text string) (status *RekeyStatus, result *RekeyResult, err error) {
+// there are enough shares. When the shares given turn out to be wrong, those that fit stay and the attempt goes on.
+func (r *Rekey) Update(ctx context.Context, nonce, text string) (*RekeyStatus, *RekeyResult, error) {
 	share, err := shareFor(text, "")
 	if err != nil {
 		return nil, nil, err
@@ -216,28 +241,43 @@ func (r *Rekey) Update(ctx context.Context, nonce, text string) (status *RekeySt
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.takeLocked(nonce, share); err != nil {
-		return nil, nil, err
-	}
-	now, err := r.statusLocked(ctx)
+	config, err := seal.ReadConfig(ctx, r.storage)
 	if err != nil {
 		return nil, nil, err
 	}
-	if now.Progress < now.Required {
-		return &now, nil, nil
-	}
-	present, root, err := r.authenticateLocked(ctx)
+	verdict, err := r.takeLocked(nonce, share, config.Marks)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer present.Zero()
-	defer root.Zero()
-	result, err = r.finishLocked(ctx, present, root)
+	var present, root secret.Key
+	complete, err := r.attempt.given.combine(config.Threshold, verdict, func(operators secret.Key) (err error) {
+		present = operators.Clone()
+		root, err = r.authenticate(ctx, config, operators)
+		return err
+	})
+	defer func() {
+		present.Zero()
+		root.Zero()
+	}()
+	switch {
+	case errors.Is(err, seal.ErrShares):
+		what := "root key"
+		if r.recovery {
+			what = "recovery key"
+		}
+		return nil, nil, failed("failed to compute %s: %s", what, reasonOf(err))
+	case err != nil:
+		return nil, nil, err
+	case !complete:
+		status, err := r.statusLocked(ctx)
+		return &status, nil, err
+	}
+	result, err := r.finishLocked(ctx, present, root)
 	return nil, result, err
 }
 
 // takeLocked adds a share of the present key to the attempt.
-func (r *Rekey) takeLocked(nonce string, share secret.Key) error {
+func (r *Rekey) takeLocked(nonce string, share secret.Key, marks *seal.Marks) (Verdict, error) {
 	kind, operation := "barrier", "generation"
 	if r.recovery {
 		kind, operation = "recovery", "rekey"
@@ -245,50 +285,43 @@ func (r *Rekey) takeLocked(nonce string, share secret.Key) error {
 	a := r.attempt
 	switch {
 	case a == nil:
-		return invalid("no %s rekey in progress", kind)
+		return Repeated, invalid("no %s rekey in progress", kind)
 	case a.unseal.Len() > 0:
-		return invalid("rekey operation already finished; verification must be performed; "+
+		return Repeated, invalid("rekey operation already finished; verification must be performed; "+
 			"nonce for the verification operation is %q", a.verificationNonce)
 	case nonce != a.nonce:
-		return invalid("incorrect nonce supplied; nonce for this rekey operation is %q", a.nonce)
-	case !a.given.add(share):
-		return invalid("given key has already been provided during this %s operation", operation)
+		return Repeated, invalid("incorrect nonce supplied; nonce for this rekey operation is %q", a.nonce)
 	}
-	return nil
+	verdict := a.given.add(share, marks)
+	switch verdict {
+	case Repeated:
+		return Repeated, invalid("given key has already been provided during this %s operation", operation)
+	case Fit:
+		r.idle.restart(r.mu, r.expireLocked)
+	}
+	return verdict, nil
 }
 
-// authenticateLocked checks that the shares given are those of the root key, and drops them. It returns what
-// they combine to, and the root key.
-func (r *Rekey) authenticateLocked(ctx context.Context) (present, root secret.Key, err error) {
-	present, err = r.attempt.given.combine()
-	if err != nil {
-		what := "root key"
-		if r.recovery {
-			what = "recovery key"
-		}
-		return secret.Key{}, secret.Key{}, failed("failed to compute %s: %s", what, reasonOf(err))
-	}
-	config, err := seal.ReadConfig(ctx, r.storage)
-	if err != nil {
-		return secret.Key{}, secret.Key{}, err
-	}
-	root, wrong, err := rootKey(ctx, r.storage, config, present, "")
+// authenticate checks that the operators' combined key is the present one, and returns the root key.
+func (r *Rekey) authenticate(ctx context.Context, c seal.Config, operators secret.Key) (secret.Key, error) {
+	root, wrong, err := rootKey(ctx, r.storage, c, operators, "")
 	switch {
 	case err == nil:
-		err = r.barrier.VerifyRoot(root)
+		if err = r.barrier.VerifyRoot(root); err != nil {
+			root.Zero()
+			return secret.Key{}, err
+		}
+		return root, nil
 	case !errors.Is(err, seal.ErrWrongKey):
+		return secret.Key{}, err
 	case r.auto != nil:
 		err = invalid("recovery key verification failed: %s", wrong)
-	case badKeySize(present) != "":
+	case badKeySize(operators) != "":
 		err = failed("%s", wrong)
 	default:
 		err = failed("failed to read root key: invalid key: %s", wrong)
 	}
-	if err != nil {
-		present.Zero()
-		root.Zero()
-	}
-	return present, root, err
+	return secret.Key{}, &wrongKeyError{err}
 }
 
 // finishLocked makes the new key and its shares. They take effect now, or when they were verified.
@@ -308,7 +341,7 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 	}
 	unseal := secret.Random(seal.UnsealKeySize)
 	var err error
-	result.ShareList, err = splitKey(unseal, a.params.SecretShares, a.params.SecretThreshold, a.keys)
+	result.ShareList, a.marks, err = splitKey(unseal, a.params.SecretShares, a.params.SecretThreshold, a.keys)
 	if err != nil {
 		return nil, err
 	}
@@ -343,7 +376,8 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 // the storage reports a failure but has the new keys, they are in effect, and the shares must be handed out.
 func (r *Rekey) performLocked(ctx context.Context, key secret.Key, extra ...storage.Op) error {
 	params := r.attempt.params
-	config := seal.Config{Type: typeOf(r.auto), Shares: params.SecretShares, Threshold: params.SecretThreshold}
+	config := seal.Config{Type: typeOf(r.auto), Shares: params.SecretShares, Threshold: params.SecretThreshold,
+		Marks: r.attempt.marks}
 	if !r.recovery {
 		return r.replaceLocked(ctx, config, key, extra...)
 	}

@@ -44,8 +44,8 @@ func TestRekey(t *testing.T) {
 	}
 	u := ceremony.NewUnseal(s, nil)
 	for i, key := range keys {
-		if _, complete, err := u.Add(t.Context(), key, false); complete || (err != nil) != (i == 2) {
-			t.Errorf("old share %d: complete %v, %v", i, complete, err)
+		if _, verdict, err := u.Add(t.Context(), key, false); verdict != ceremony.Unfit || (err != nil) != (i >= 2) {
+			t.Errorf("old share %d: %v, %v", i, verdict, err)
 		}
 	}
 	unsealed(t, s, result.Keys[1], result.Keys[2], result.Keys[3])
@@ -176,11 +176,12 @@ func TestRekeyWithVerification(t *testing.T) {
 		wantError(t, err, test.kind, test.want)
 	}
 	unsealed(t, s, keys...)
-	status, _, err := verify(result.Keys[0])
+	// The right one stays when the other is wrong.
+	status, err := r.VerifyStatus()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &ceremony.VerifyStatus{Nonce: status.Nonce, Started: true, T: 2, N: 3, Progress: 1}
+	want := ceremony.VerifyStatus{Nonce: status.Nonce, Started: true, T: 2, N: 3, Progress: 1}
 	if diff := cmp.Diff(want, status); diff != "" || status.Nonce == result.VerificationNonce {
 		t.Fatalf("-want +got\n%s", diff)
 	}

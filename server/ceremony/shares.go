@@ -62,40 +62,6 @@ func shareFor(text, prefix string) (secret.Key, error) {
 	return share, checkShare(share, prefix)
 }
 
-// quorum is the shares given so far in one attempt.
-type quorum struct {
-	shares []secret.Key
-}
-
-// add takes a share and reports whether it is new.
-func (q *quorum) add(share secret.Key) bool {
-	known := false
-	for _, s := range q.shares {
-		known = s.Equal(share) || known
-	}
-	if !known {
-		q.shares = append(q.shares, share)
-	}
-	return !known
-}
-
-func (q *quorum) progress() int { return len(q.shares) }
-
-// clear zeroes and drops the shares.
-func (q *quorum) clear() {
-	for _, s := range q.shares {
-		s.Zero()
-	}
-	q.shares = nil
-}
-
-// combine returns the key of the shares, and drops them: a failed attempt begins anew. It returns a
-// *seal.SharesError for shares that cannot belong together.
-func (q *quorum) combine() (secret.Key, error) {
-	defer q.clear()
-	return seal.Combine(q.shares)
-}
-
 // reasonOf returns the Shamir library's text of an error of combine.
 func reasonOf(err error) string {
 	var shares *seal.SharesError
@@ -139,15 +105,17 @@ func rootKey(ctx context.Context, s storage.Storage, c seal.Config, operators se
 // wrongRecoveryKey is what Vault says of a recovery key that is not the stored one.
 const wrongRecoveryKey = "recovery key does not match submitted values"
 
-// splitKey returns the shares of a key as clients get them, each encrypted for its PGP key if there are any.
-func splitKey(key secret.Key, shares, threshold int, keys []pgpKey) (ShareList, error) {
+// splitKey returns the shares of a key as clients get them, each encrypted for its PGP key if there are any, and the
+// marks of the shares.
+func splitKey(key secret.Key, shares, threshold int, keys []pgpKey) (ShareList, *seal.Marks, error) {
 	parts, err := seal.Split(key, shares, threshold)
 	if err != nil {
-		return ShareList{}, err
+		return ShareList{}, nil, err
 	}
+	marks := seal.NewMarks(parts)
 	list, err := newShareList(parts, keys)
 	for _, part := range parts {
 		part.Zero()
 	}
-	return list, err
+	return list, marks, err
 }

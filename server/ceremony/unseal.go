@@ -17,10 +17,15 @@ type Unseal struct {
 	// auto is the seal of the configuration; nil for Shamir's.
 	auto seal.Auto
 
+	// Expired is called when shares were dropped because nobody went on for IdleLimit; nil for nobody. It is set
+	// before the first use and must not call back.
+	Expired func()
+
 	mu sync.Mutex
-	// given and nonce are guarded by mu. nonce is empty when there is no progress.
+	// given, nonce and idle are guarded by mu. nonce is empty when there is no progress.
 	given quorum
 	nonce string
+	idle  idle
 }
 
 // UnsealStatus is the part of Vault's sys/seal-status that this package knows.
@@ -79,6 +84,14 @@ var ErrUnsealed error = &Error{Kind: ErrInvalid, Message: "vault is unsealed"}
 func (u *Unseal) resetLocked() {
 	u.given.clear()
 	u.nonce = ""
+	u.idle.stop()
+}
+
+func (u *Unseal) expireLocked() {
+	u.resetLocked()
+	if u.Expired != nil {
+		u.Expired()
+	}
 }
 
 // CheckShare returns what is wrong with the text of a share before its length and the server's state are
@@ -98,47 +111,76 @@ func decodeUnsealShare(text string) (secret.Key, error) {
 // pending reports whether the data is under another seal than that of the configuration.
 func (u *Unseal) pending(c seal.Config) bool { return c.Type != typeOf(u.auto) }
 
-// Add takes a share in hex or base64. Once there are enough it returns what opens the barrier, and complete. A
-// share that was given before changes nothing. When the shares turn out to be wrong, they are dropped and the
-// error is an ErrInvalid.
+// Add takes a share in hex or base64. Once there are enough the verdict is Complete, with what opens the barrier. A
+// share that was given before changes nothing. When the shares given turn out to be wrong, the error is an
+// ErrInvalid, and those that fit stay.
 //
 // With migrate the opening moves the data to the seal of the configuration. That is asked for when the data is
 // under another seal, and possible when it is under a key that is lost.
-func (u *Unseal) Add(ctx context.Context, text string, migrate bool) (o Opening, complete bool, err error) {
+func (u *Unseal) Add(ctx context.Context, text string, migrate bool) (Opening, Verdict, error) {
 	share, err := decodeUnsealShare(text)
 	if err != nil {
-		return Opening{}, false, err
+		return Opening{}, Repeated, err
 	}
 	config, err := seal.ReadConfig(ctx, u.storage)
 	uninitialized := errors.Is(err, seal.ErrNotInitialized)
 	if err != nil && !uninitialized {
-		return Opening{}, false, err
+		return Opening{}, Repeated, err
 	}
 	if err := u.checkMigration(ctx, config, migrate, uninitialized); err != nil {
-		return Opening{}, false, err
+		return Opening{}, Repeated, err
 	}
 	if uninitialized {
-		return Opening{}, false, invalid("Vault is not initialized")
+		return Opening{}, Repeated, invalid("Vault is not initialized")
 	}
 	if err := checkShare(share, "invalid key: "); err != nil {
-		return Opening{}, false, err
+		return Opening{}, Repeated, err
 	}
-	operators, err := u.addShare(share, config.Threshold)
-	if err != nil || operators.Len() == 0 {
-		return Opening{}, false, err
+	return u.addShare(ctx, config, share, migrate)
+}
+
+// addShare adds a share, and opens once there are enough.
+func (u *Unseal) addShare(ctx context.Context, c seal.Config, share secret.Key, migrate bool) (
+	o Opening, verdict Verdict, err error,
+) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if verdict = u.given.add(share, c.Marks); verdict == Fit {
+		u.idle.restart(&u.mu, u.expireLocked)
 	}
-	defer operators.Zero()
-	o.Migration = migrate
-	if o.Root, err = openRoot(ctx, u.storage, config, operators); err != nil {
-		return Opening{}, false, err
+	if u.nonce == "" {
+		u.nonce = newNonce()
 	}
+	complete, err := u.given.combine(c.Threshold, verdict, func(operators secret.Key) (err error) {
+		o, err = u.open(ctx, c, operators, migrate)
+		return err
+	})
+	if u.given.progress() == 0 {
+		u.resetLocked()
+	}
+	switch {
+	case errors.Is(err, seal.ErrShares):
+		err = invalid("invalid key: failed to compute combined key: %s", reasonOf(err))
+	case complete:
+		verdict = Complete
+	}
+	return o, verdict, err
+}
+
+// open returns what the operators' combined key opens.
+func (u *Unseal) open(ctx context.Context, c seal.Config, operators secret.Key, migrate bool) (Opening, error) {
+	root, err := openRoot(ctx, u.storage, c, operators)
+	if err != nil {
+		return Opening{}, err
+	}
+	o := Opening{Root: root, Migration: migrate}
 	if migrate {
-		if o.Changes, err = u.migration(ctx, config, o.Root, operators); err != nil {
+		if o.Changes, err = u.migration(ctx, c, root, operators); err != nil {
 			o.Zero()
-			return Opening{}, false, err
+			return Opening{}, err
 		}
 	}
-	return o, true, nil
+	return o, nil
 }
 
 // CheckMigration returns Vault's error for a migration that there is no reason for.
@@ -171,25 +213,6 @@ func (u *Unseal) lost(ctx context.Context) bool {
 	return errors.Is(err, seal.ErrWrongKey) || errors.Is(err, seal.ErrNoKey) || errors.Is(err, seal.ErrCorrupt)
 }
 
-// addShare returns the unseal key once there are enough shares, before that an empty one.
-func (u *Unseal) addShare(share secret.Key, threshold int) (secret.Key, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.nonce == "" {
-		u.nonce = newNonce()
-	}
-	u.given.add(share)
-	if u.given.progress() < threshold {
-		return secret.Key{}, nil
-	}
-	defer u.resetLocked()
-	unseal, err := u.given.combine()
-	if err != nil {
-		return secret.Key{}, invalid("invalid key: failed to compute combined key: %s", reasonOf(err))
-	}
-	return unseal, nil
-}
-
 // openRoot returns the root key, or the error of a wrong unseal key in the words of Vault's sys/unseal.
 func openRoot(ctx context.Context, s storage.Storage, c seal.Config, operators secret.Key) (secret.Key, error) {
 	root, wrong, err := rootKey(ctx, s, c, operators, seal.TypeShamir)
@@ -197,10 +220,11 @@ func openRoot(ctx context.Context, s storage.Storage, c seal.Config, operators s
 	case !errors.Is(err, seal.ErrWrongKey):
 		return root, err
 	case c.Type != seal.TypeShamir:
-		return secret.Key{}, invalid("invalid key: failed to verify recovery key: %s", wrong)
+		err = invalid("invalid key: failed to verify recovery key: %s", wrong)
 	default:
-		return secret.Key{}, invalid("%s%s", wrongPrefix(c, operators), wrong)
+		err = invalid("%s%s", wrongPrefix(c, operators), wrong)
 	}
+	return secret.Key{}, &wrongKeyError{err}
 }
 
 // wrongPrefix is what Vault puts before the text of a wrong key.

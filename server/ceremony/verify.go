@@ -1,6 +1,12 @@
 package ceremony
 
-import "context"
+import (
+	"context"
+	"errors"
+
+	"coffer/barrier/seal"
+	"coffer/barrier/secret"
+)
 
 // VerifyStatus is the answer of Vault's sys/rekey/verify before the last share.
 type VerifyStatus struct {
@@ -58,8 +64,8 @@ func (r *Rekey) VerifyCancel(caller Caller) (VerifyStatus, error) {
 }
 
 // Verify takes a share of the new key in hex or base64. Of status and result one is set: the result once
-// enough were given back and the new key is in effect. Wrong shares are dropped, and the verification
-// begins anew with another nonce.
+// enough were given back and the new key is in effect. When the shares given turn out to be wrong, those that fit
+// stay, and so does the nonce.
 func (r *Rekey) Verify(ctx context.Context, nonce, text string) (*VerifyStatus, *VerifyResult, error) {
 	share, err := shareFor(text, "")
 	if err != nil {
@@ -75,22 +81,23 @@ func (r *Rekey) Verify(ctx context.Context, nonce, text string) (*VerifyStatus, 
 		return nil, nil, invalid("no rekey verification in progress")
 	case nonce != a.verificationNonce:
 		return nil, nil, invalid("incorrect nonce supplied; nonce for this verify operation is %q", a.verificationNonce)
-	case !a.verified.add(share):
-		return nil, nil, invalid("given key has already been provided during this verify operation")
 	}
-	if a.verified.progress() < a.params.SecretThreshold {
+	verdict := a.verified.add(share, a.marks)
+	switch verdict {
+	case Repeated:
+		return nil, nil, invalid("given key has already been provided during this verify operation")
+	case Fit:
+		r.idle.restart(r.mu, r.expireLocked)
+	}
+	complete, err := a.verified.combine(a.params.SecretThreshold, verdict, a.verify)
+	switch {
+	case errors.Is(err, seal.ErrShares):
+		return nil, nil, failed("failed to compute key for verification: %s", reasonOf(err))
+	case err != nil:
+		return nil, nil, err
+	case !complete:
 		status := a.verifyStatus()
 		return &status, nil, nil
-	}
-	key, err := a.verified.combine()
-	if err != nil {
-		a.restartVerification()
-		return nil, nil, failed("failed to compute key for verification: %s", reasonOf(err))
-	}
-	defer key.Zero()
-	if !key.Equal(a.unseal) {
-		a.restartVerification()
-		return nil, nil, invalid("rekey verification failed; incorrect key shares supplied")
 	}
 	if err := r.performLocked(ctx, a.unseal); err != nil {
 		return nil, nil, err
@@ -98,4 +105,12 @@ func (r *Rekey) Verify(ctx context.Context, nonce, text string) (*VerifyStatus, 
 	result := &VerifyResult{Nonce: a.verificationNonce, Complete: true}
 	r.endLocked()
 	return nil, result, nil
+}
+
+// verify checks that the shares given back are those of the new key.
+func (a *rekeying) verify(key secret.Key) error {
+	if !key.Equal(a.unseal) {
+		return &wrongKeyError{invalid("rekey verification failed; incorrect key shares supplied")}
+	}
+	return nil
 }

@@ -178,7 +178,22 @@ type Listener struct {
 	RequireRequestHeader bool
 	// UnauthenticatedMetrics serves sys/metrics without a token.
 	UnauthenticatedMetrics bool
+	// GenerateRoot and Rekey say who may use sys/generate-root, sys/rekey and sys/rekey-recovery-key without a token.
+	GenerateRoot, Rekey Access
 }
+
+// Access says who may use endpoints without a token.
+type Access int
+
+// Accesses.
+const (
+	// AccessAtMachine lets only those who sit at the machine. It is the default.
+	AccessAtMachine Access = iota
+	// AccessEverybody lets everybody.
+	AccessEverybody
+	// AccessNobody asks everybody for a token.
+	AccessNobody
+)
 
 // TLS is the transport security of a listener.
 type TLS struct {

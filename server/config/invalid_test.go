@@ -46,6 +46,14 @@ func TestLoadInvalid(t *testing.T) {
 		{`listener "tcp" { tls_disable = 1 max_request_size = "17000000tib" }`, `max_request_size: expected a size`},
 		{`listener "tcp" { tls_disable = 1 max_json_depth = -1 }`, `max_json_depth: must be between 0 and`},
 		{`listener "tcp" { tls_disable = 1 x_forwarded_for_hop_skips = -1 }`, `x_forwarded_for_hop_skips: must be between`},
+		// Ceremonies without a token.
+		{`enable_unauthenticated_access = ["root"]`, `:4: enable_unauthenticated_access: expected "generate-root" or "rekey", got "root"`},
+		{`enable_unauthenticated_access = [true]`, `:4: enable_unauthenticated_access: expected a list of strings`},
+		{`enable_unauthenticated_access = true`, `:4: enable_unauthenticated_access: expected a list of strings`},
+		{`listener "tcp" { tls_disable = 1 disable_unauthed_rekey_endpoints = "no way" }`,
+			`:4: listener.tcp.disable_unauthed_rekey_endpoints: expected true or false`},
+		{`listener "tcp" { tls_disable = 1 disable_unauthed_generate_root_endpoints = [] }`,
+			`:4: listener.tcp.disable_unauthed_generate_root_endpoints: expected true or false`},
 		// Addresses.
 		{`listener "tcp" { tls_disable = 1 address = "8200" }`, `listener.tcp.address: expected host:port`},
 		{`listener "tcp" { tls_disable = 1 address = "::1:8200" }`, `listener.tcp.address: expected host:port`},

@@ -17,18 +17,21 @@ const (
 
 func decodeListeners(top *scope) []Listener {
 	var listeners []Listener
+	open := decodeUnauthenticated(top)
 	for _, s := range top.labelled("listener") {
 		if s.label != "tcp" {
 			s.report.fail(s.pos, s.path, `unsupported listener type; coffer supports listener "tcp"`)
 			continue
 		}
-		listeners = append(listeners, decodeListener(s))
+		listeners = append(listeners, decodeListener(s, open))
 	}
 	return listeners
 }
 
-func decodeListener(s *scope) Listener {
+func decodeListener(s *scope, open unauthenticated) Listener {
 	l := Listener{Address: DefaultListenAddress}
+	l.GenerateRoot = decodeAccess(s, "disable_unauthed_generate_root_endpoints", open.generateRoot)
+	l.Rekey = decodeAccess(s, "disable_unauthed_rekey_endpoints", open.rekey)
 	decodeAddresses(s, &l)
 	l.TLS = decodeTLS(s)
 	l.Timeouts = decodeTimeouts(s)

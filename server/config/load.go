@@ -59,7 +59,7 @@ func LoadDev(paths []string, address string, env func(string) string) (*Config, 
 		{key: "address", pos: pos, value: value{pos: pos, kind: kindString, text: address}},
 		{key: "tls_disable", pos: pos, value: value{pos: pos, kind: kindBool, text: "true"}},
 	}, rep)
-	c.Listeners = append([]Listener{decodeListener(dev)}, c.Listeners...)
+	c.Listeners = append([]Listener{decodeListener(dev, unauthenticated{})}, c.Listeners...)
 	if c.Storage.Kind == "" {
 		c.Storage.Kind = StorageMemory
 	}

@@ -76,6 +76,7 @@ var errSessionOver = errors.New("core: the session is over")
 type Core struct {
 	cfg     Config
 	unseal  *ceremony.Unseal
+	journal *journal
 	metrics *metrics.Metrics
 	session atomic.Pointer[session]
 
@@ -87,7 +88,9 @@ type Core struct {
 
 // New returns a sealed server over cfg.Storage.
 func New(cfg Config) *Core {
-	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal)}
+	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal),
+		journal: &journal{logger: cfg.Logger, now: cfg.Now}}
+	c.unseal.Expired = expired(cfg.Logger, "unseal")
 	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount)
 	return c
 }
@@ -132,8 +135,16 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	s.start() // before anybody asks it: what it revokes for others must be at work
 	c.session.Store(s)
 	c.opened.Store(true)
+	c.unseal.Reset()
 	c.cfg.Logger.Info("unsealed")
 	return nil
+}
+
+// expired returns what tells the log that nobody went on with a ceremony.
+func expired(logger *slog.Logger, what string) func() {
+	return func() {
+		logger.Info(what+" ended: nobody went on with it", "idle", ceremony.IdleLimit.String())
+	}
 }
 
 // Seal ends the session: its workers stop and its keys are zeroed. Sealing a sealed server is no error.

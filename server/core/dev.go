@@ -23,7 +23,7 @@ func (c *Core) InitDev(ctx context.Context, wanted engines.Token) (unsealKey str
 	}
 	// One of the two lists is empty; a recovery key unseals as well.
 	unsealKey = slices.Concat(result.KeysBase64, result.RecoveryKeysBase64)[0]
-	if err := c.addShare(ctx, unsealKey, false); err != nil {
+	if err := c.addShare(ctx, Call{}, unsealKey, false); err != nil {
 		return "", engines.Token{}, err
 	}
 	err = c.session.Load().mounts.Enable(ctx, mounts.Entry{Kind: mounts.Secret, Path: "secret/", Type: "kv-v2",

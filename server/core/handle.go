@@ -31,6 +31,8 @@ type Call struct {
 	WrapTTL time.Duration
 	// Factors are the second factors in the headers, for a login; nil for none.
 	Factors mfa.Factors
+	// Standing counts for the operators' ceremonies only.
+	Standing Standing
 }
 
 // Reply is the answer with what the envelope says of its mount.
@@ -353,15 +355,6 @@ func (r *run) auditResponse(ctx context.Context, resp *engines.Response, outcome
 	e := r.auditEntry()
 	e.Response, e.Error = resp, outcome
 	return r.session.audit.LogResponse(ctx, e)
-}
-
-// authorized asks whether the call's token may do what an operator's path does: update and sudo.
-func (c *Core) authorized(ctx context.Context, call Call) error {
-	s := c.session.Load()
-	if s == nil {
-		return engines.ErrSealed
-	}
-	return s.check(ctx, call, true)
 }
 
 // MayRead asks whether the call's token may read a path that no engine serves.

@@ -27,8 +27,10 @@ func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 	}
 	result, err := c.initialize(ctx, p.ceremony(), engines.Token{})
 	if err != nil {
+		c.journal.limited(call, "init refused", "error", err)
 		return nil, err
 	}
+	c.journal.log(call, "init: the keys and the root token are on their way to the client")
 	// The keys must reach the caller, whatever becomes of the unsealing; it is logged.
 	_ = c.AutoUnseal(ctx)
 	return result, nil
@@ -152,7 +154,8 @@ func (c *Core) SealBackendStatus(ctx context.Context, _ Call) (any, error) {
 		FullyWrapped: c.cfg.Seal == nil}, nil
 }
 
-// Unseal serves `PUT sys/unseal`: one share, or a reset of those given.
+// Unseal serves `PUT sys/unseal`: one share, or a reset of those given. Anybody may give a share. Only who sits at the
+// machine may reset, because that throws away what others gave; a wrong share is no reason to.
 func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 	if call.Params == nil {
 		return nil, errNoBody
@@ -168,14 +171,18 @@ func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 	switch sealed := c.Sealed(); {
 	case p.Reset && !sealed:
 		return nil, public(ceremony.ErrUnsealed)
+	case p.Reset && call.Standing != AtMachine:
+		c.journal.limited(call, "unseal reset refused")
+		return nil, errNoToken
 	case p.Reset:
 		c.unseal.Reset()
+		c.journal.log(call, "unseal reset")
 	case !sealed:
 		if err := c.checkShare(ctx, p.Key, p.Migrate); err != nil {
 			return nil, public(err)
 		}
 	default:
-		if err := c.addShare(ctx, p.Key, p.Migrate); err != nil {
+		if err := c.addShare(ctx, call, p.Key, p.Migrate); err != nil {
 			return nil, c.public(err)
 		}
 	}
@@ -190,29 +197,70 @@ func (c *Core) checkShare(ctx context.Context, share string, migrate bool) error
 	return c.unseal.CheckMigration(ctx)
 }
 
-func (c *Core) addShare(ctx context.Context, share string, migrate bool) error {
-	opening, complete, err := c.unseal.Add(ctx, share, migrate)
-	if err != nil || !complete {
+// addShare gives a share to the sealed server, and opens it with the last one.
+func (c *Core) addShare(ctx context.Context, call Call, share string, migrate bool) error {
+	opening, verdict, err := c.unseal.Add(ctx, share, migrate)
+	switch {
+	case verdict == ceremony.Unfit:
+		c.journal.limited(call, "unseal: a share that does not fit")
+	case err != nil:
+		c.journal.limited(call, "unseal failed", "error", err)
+	case verdict != ceremony.Repeated:
+		c.journal.log(call, "unseal: a share that fits", "complete", verdict == ceremony.Complete)
+	}
+	if err != nil || verdict != ceremony.Complete {
 		return err
 	}
 	defer opening.Zero()
-	return c.unlock(ctx, opening)
+	if err := c.unlock(ctx, opening); err != nil {
+		return err
+	}
+	c.recordUnsealing(ctx, call)
+	return nil
 }
 
-// SealCall serves `PUT sys/seal`. A sealed server stays sealed and asks nobody's leave.
+// recordUnsealing puts the call that opened the server on record: the audit devices are known only now.
+func (c *Core) recordUnsealing(ctx context.Context, call Call) {
+	s := c.session.Load()
+	if s == nil {
+		return // sealed again already
+	}
+	r := s.operation(call)
+	err := r.auditRequest(ctx, nil)
+	if err == nil {
+		err = r.auditResponse(ctx, &engines.Response{Data: map[string]any{"sealed": false}}, nil)
+	}
+	if err != nil {
+		s.logger.Error("no audit device recorded the unsealing", "request_id", call.ID, "error", err)
+	}
+}
+
+// SealCall serves `PUT sys/seal`. A sealed server stays sealed and asks nobody's leave. Others need a token with
+// sudo, whoever they are.
 func (c *Core) SealCall(ctx context.Context, call Call) (any, error) {
-	if c.Sealed() {
+	s := c.session.Load()
+	if s == nil {
 		return nil, nil //nolint:nilnil // a 204
 	}
-	if err := c.authorized(ctx, call); err != nil {
+	call.Standing = Stranger
+	_, err := c.operate(ctx, s, call, "seal", func(ceremony.Caller) (any, error) {
+		return nil, nil //nolint:nilnil // it is sealed once that is on record
+	})
+	if err != nil {
 		return nil, err
 	}
 	return nil, c.Seal()
 }
 
 // StepDown serves `PUT sys/step-down`. A single node has nobody to hand over to, and nothing happens.
-func (c *Core) StepDown(context.Context, Call) (any, error) {
-	return nil, nil //nolint:nilnil // a 204
+func (c *Core) StepDown(ctx context.Context, call Call) (any, error) {
+	s := c.session.Load()
+	if s == nil {
+		return nil, nil //nolint:nilnil // a 204
+	}
+	return c.operate(ctx, s, call, "step-down", func(ceremony.Caller) (any, error) {
+		return nil, nil // a 204
+	})
 }
 
 // public is the function public with the cause of a missing key, which is not for the client, in the log.

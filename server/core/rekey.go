@@ -10,6 +10,13 @@ import (
 // errInactive is what a sealed server answers about the keys it does not have.
 var errInactive = &engines.Error{Kind: engines.ErrSealed, Message: "node is not active"}
 
+// The names of the ceremonies in the log.
+const (
+	rekeyName         = "rekey"
+	recoveryRekeyName = "rekey of the recovery key"
+	generateRootName  = "generate-root"
+)
+
 // Rekey serves the calls that replace keys, below sys/rekey or sys/rekey-recovery-key.
 type Rekey struct {
 	core     *Core
@@ -23,25 +30,49 @@ func (c *Core) Rekey() Rekey { return Rekey{core: c} }
 func (c *Core) RekeyRecovery() Rekey { return Rekey{core: c, recovery: true} }
 
 // ceremony returns the session's ceremony.
-func (r Rekey) ceremony() (*ceremony.Rekey, error) {
-	s := r.core.session.Load()
-	switch {
-	case s == nil:
-		return nil, errInactive
-	case !r.recovery:
-		return s.rekey, nil
-	default:
-		return s.rekeyRecovery, nil
+func (r Rekey) ceremony(s *session) *ceremony.Rekey {
+	if r.recovery {
+		return s.rekeyRecovery
 	}
+	return s.rekey
 }
 
-// supported is ceremony with Vault's refusal where there is no recovery key.
-func (r Rekey) supported() (*ceremony.Rekey, error) {
-	c, err := r.ceremony()
-	if err != nil {
-		return nil, err
+// status returns the session and its ceremony, for a read. It refuses where there is no recovery key.
+func (r Rekey) status() (*session, *ceremony.Rekey, error) {
+	s := r.core.session.Load()
+	if s == nil {
+		return nil, nil, errInactive
 	}
-	return c, public(c.Supported())
+	c := r.ceremony(s)
+	return s, c, public(c.Supported())
+}
+
+// rekeyCall serves one call of the ceremony.
+type rekeyCall func(*ceremony.Rekey, ceremony.Caller) (any, error)
+
+// operate serves a call that takes part in the ceremony.
+func (r Rekey) operate(ctx context.Context, call Call, action string, serve rekeyCall) (any, error) {
+	s, name := r.core.session.Load(), rekeyName
+	if s == nil {
+		return nil, errInactive
+	}
+	if r.recovery {
+		name = recoveryRekeyName
+	}
+	return r.core.operate(ctx, s, call, name+" "+action, func(caller ceremony.Caller) (any, error) {
+		answer, err := serve(r.ceremony(s), caller)
+		return answer, r.core.public(err)
+	})
+}
+
+// supported is serve with Vault's refusal where there is no recovery key.
+func supported(serve rekeyCall) rekeyCall {
+	return func(c *ceremony.Rekey, caller ceremony.Caller) (any, error) {
+		if err := c.Supported(); err != nil {
+			return nil, err
+		}
+		return serve(c, caller)
+	}
 }
 
 // shareParams are the parameters of every call that gives a share.
@@ -50,170 +81,156 @@ type shareParams struct {
 	Nonce string `param:"nonce"`
 }
 
-// caller tells whether the holder of the call's token may do what the path does; without a good token he
-// is anonymous.
-func (c *Core) caller(ctx context.Context, call Call) ceremony.Caller {
-	if call.Token.IsZero() || c.authorized(ctx, call) != nil {
-		return ceremony.Anonymous
-	}
-	return ceremony.Privileged
-}
-
-// Status serves `GET sys/rekey/init`.
-func (r Rekey) Status(ctx context.Context, _ Call) (any, error) {
-	rekey, err := r.supported()
+// Status serves `GET sys/rekey/init`. Strangers are not told the nonces.
+func (r Rekey) Status(ctx context.Context, call Call) (any, error) {
+	s, rekey, err := r.status()
 	if err != nil {
 		return nil, err
 	}
 	status, err := rekey.Status(ctx)
+	if status.Started && !s.mayKnow(ctx, call) {
+		status.Nonce, status.VerificationNonce = "", ""
+	}
 	return status, r.core.public(err)
 }
 
 // Start serves `PUT sys/rekey/init`.
 func (r Rekey) Start(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.supported()
-	if err != nil {
-		return nil, err
-	}
-	p, err := engines.Decode[struct {
-		Shares    int      `param:"secret_shares"`
-		Threshold int      `param:"secret_threshold"`
-		PGPKeys   []string `param:"pgp_keys"`
-		Backup    bool     `param:"backup"`
-		Verify    bool     `param:"require_verification"`
-	}](call.Params)
-	if err != nil {
-		return nil, err
-	}
-	status, err := rekey.Start(ctx, ceremony.RekeyParams{SecretShares: p.Shares, SecretThreshold: p.Threshold,
-		PGPKeys: p.PGPKeys, Backup: p.Backup, RequireVerification: p.Verify})
-	return status, r.core.public(err)
+	return r.operate(ctx, call, "start", supported(func(rekey *ceremony.Rekey, _ ceremony.Caller) (any, error) {
+		p, err := engines.Decode[struct {
+			Shares    int      `param:"secret_shares"`
+			Threshold int      `param:"secret_threshold"`
+			PGPKeys   []string `param:"pgp_keys"`
+			Backup    bool     `param:"backup"`
+			Verify    bool     `param:"require_verification"`
+		}](call.Params)
+		if err != nil {
+			return nil, err
+		}
+		return rekey.Start(ctx, ceremony.RekeyParams{SecretShares: p.Shares, SecretThreshold: p.Threshold,
+			PGPKeys: p.PGPKeys, Backup: p.Backup, RequireVerification: p.Verify})
+	}))
 }
 
 // Cancel serves `DELETE sys/rekey/init`.
 func (r Rekey) Cancel(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.supported()
-	if err != nil {
-		return nil, err
-	}
-	if call.Params == nil {
-		return nil, errNoBody
-	}
-	p, err := engines.Decode[shareParams](call.Params)
-	if err != nil {
-		return nil, err
-	}
-	return nil, public(rekey.Cancel(r.core.caller(ctx, call), p.Nonce))
+	return r.operate(ctx, call, "cancel", supported(func(rekey *ceremony.Rekey, caller ceremony.Caller) (any, error) {
+		if call.Params == nil {
+			return nil, errNoBody
+		}
+		p, err := engines.Decode[shareParams](call.Params)
+		if err != nil {
+			return nil, err
+		}
+		return nil, rekey.Cancel(caller, p.Nonce)
+	}))
 }
 
 // Update serves `PUT sys/rekey/update`.
 func (r Rekey) Update(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.ceremony()
-	if err != nil {
-		return nil, err
-	}
-	p, err := engines.Decode[shareParams](call.Params)
-	if err != nil {
-		return nil, err
-	}
-	status, result, err := rekey.Update(ctx, p.Nonce, p.Key)
-	if result != nil {
-		return result, r.core.public(err)
-	}
-	return status, r.core.public(err)
+	return r.operate(ctx, call, "share", func(rekey *ceremony.Rekey, _ ceremony.Caller) (any, error) {
+		p, err := engines.Decode[shareParams](call.Params)
+		if err != nil {
+			return nil, err
+		}
+		status, result, err := rekey.Update(ctx, p.Nonce, p.Key)
+		if result != nil {
+			return result, err
+		}
+		return status, err
+	})
 }
 
-// VerifyStatus serves `GET sys/rekey/verify`.
-func (r Rekey) VerifyStatus(context.Context, Call) (any, error) {
-	rekey, err := r.supported()
+// VerifyStatus serves `GET sys/rekey/verify`. Strangers are not told the nonce.
+func (r Rekey) VerifyStatus(ctx context.Context, call Call) (any, error) {
+	s, rekey, err := r.status()
 	if err != nil {
 		return nil, err
 	}
 	status, err := rekey.VerifyStatus()
+	if status.Started && !s.mayKnow(ctx, call) {
+		status.Nonce = ""
+	}
 	return status, r.core.public(err)
 }
 
 // Verify serves `PUT sys/rekey/verify`.
 func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.supported()
-	if err != nil {
-		return nil, err
+	serve := func(rekey *ceremony.Rekey, _ ceremony.Caller) (any, error) {
+		p, err := engines.Decode[shareParams](call.Params)
+		if err != nil {
+			return nil, err
+		}
+		status, result, err := rekey.Verify(ctx, p.Nonce, p.Key)
+		if result != nil {
+			return result, err
+		}
+		return status, err
 	}
-	p, err := engines.Decode[shareParams](call.Params)
-	if err != nil {
-		return nil, err
-	}
-	status, result, err := rekey.Verify(ctx, p.Nonce, p.Key)
-	if result != nil {
-		return result, r.core.public(err)
-	}
-	return status, r.core.public(err)
+	return r.operate(ctx, call, "verification share", supported(serve))
 }
 
 // VerifyRestart serves `DELETE sys/rekey/verify`.
 func (r Rekey) VerifyRestart(ctx context.Context, call Call) (any, error) {
-	rekey, err := r.supported()
-	if err != nil {
-		return nil, err
-	}
-	status, err := rekey.VerifyCancel(r.core.caller(ctx, call))
-	return status, r.core.public(err)
+	return r.operate(ctx, call, "verification restart",
+		supported(func(rekey *ceremony.Rekey, caller ceremony.Caller) (any, error) { return rekey.VerifyCancel(caller) }))
 }
 
-func (c *Core) generateRoot() (*ceremony.GenerateRoot, error) {
+// operateGenerateRoot serves a call that takes part in generate-root.
+func (c *Core) operateGenerateRoot(
+	ctx context.Context, call Call, action string, serve func(*ceremony.GenerateRoot, ceremony.Caller) (any, error),
+) (any, error) {
 	s := c.session.Load()
 	if s == nil {
 		return nil, engines.ErrSealed
 	}
-	return s.generateRoot, nil
+	return c.operate(ctx, s, call, generateRootName+" "+action, func(caller ceremony.Caller) (any, error) {
+		answer, err := serve(s.generateRoot, caller)
+		return answer, public(err)
+	})
 }
 
-// GenerateRootStatus serves `GET sys/generate-root/attempt`.
-func (c *Core) GenerateRootStatus(ctx context.Context, _ Call) (any, error) {
-	generate, err := c.generateRoot()
-	if err != nil {
-		return nil, err
+// GenerateRootStatus serves `GET sys/generate-root/attempt`. Strangers are not told the nonce.
+func (c *Core) GenerateRootStatus(ctx context.Context, call Call) (any, error) {
+	s := c.session.Load()
+	if s == nil {
+		return nil, engines.ErrSealed
 	}
-	status, err := generate.Status(ctx)
+	status, err := s.generateRoot.Status(ctx)
+	if status.Started && !s.mayKnow(ctx, call) {
+		status.Nonce = ""
+	}
 	return status, public(err)
 }
 
 // GenerateRootStart serves `PUT sys/generate-root/attempt`.
 func (c *Core) GenerateRootStart(ctx context.Context, call Call) (any, error) {
-	generate, err := c.generateRoot()
-	if err != nil {
-		return nil, err
-	}
-	p, err := engines.Decode[struct {
-		OTP    string `param:"otp"`
-		PGPKey string `param:"pgp_key"`
-	}](call.Params)
-	if err != nil {
-		return nil, err
-	}
-	status, err := generate.Start(ctx, p.OTP, p.PGPKey)
-	return status, public(err)
+	return c.operateGenerateRoot(ctx, call, "start", func(g *ceremony.GenerateRoot, _ ceremony.Caller) (any, error) {
+		p, err := engines.Decode[struct {
+			OTP    string `param:"otp"`
+			PGPKey string `param:"pgp_key"`
+		}](call.Params)
+		if err != nil {
+			return nil, err
+		}
+		return g.Start(ctx, p.OTP, p.PGPKey)
+	})
 }
 
 // GenerateRootCancel serves `DELETE sys/generate-root/attempt`.
 func (c *Core) GenerateRootCancel(ctx context.Context, call Call) (any, error) {
-	generate, err := c.generateRoot()
-	if err != nil {
-		return nil, err
-	}
-	return nil, public(generate.Cancel(c.caller(ctx, call)))
+	return c.operateGenerateRoot(ctx, call, "cancel", func(g *ceremony.GenerateRoot, caller ceremony.Caller) (any, error) {
+		return nil, g.Cancel(caller)
+	})
 }
 
 // GenerateRootUpdate serves `PUT sys/generate-root/update`.
 func (c *Core) GenerateRootUpdate(ctx context.Context, call Call) (any, error) {
-	generate, err := c.generateRoot()
-	if err != nil {
-		return nil, err
-	}
-	p, err := engines.Decode[shareParams](call.Params)
-	if err != nil {
-		return nil, err
-	}
-	status, err := generate.Update(ctx, p.Nonce, p.Key)
-	return status, public(err)
+	return c.operateGenerateRoot(ctx, call, "share", func(g *ceremony.GenerateRoot, _ ceremony.Caller) (any, error) {
+		p, err := engines.Decode[shareParams](call.Params)
+		if err != nil {
+			return nil, err
+		}
+		return g.Update(ctx, p.Nonce, p.Key)
+	})
 }

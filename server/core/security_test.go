@@ -55,13 +55,15 @@ func render(t *testing.T, resp *engines.Response) string {
 	return b.String()
 }
 
-// TestFloodLeavesAnOperatorsAttemptAlone begins generate-root and rekey and lets strangers, who may read the nonce,
-// do everything that needs no token, and with a worthless one.
+// TestFloodLeavesAnOperatorsAttemptAlone begins generate-root and rekey and lets strangers, who know the nonce, do
+// everything, without a token and with a worthless one, and where the configuration lets everybody take part.
 func TestFloodLeavesAnOperatorsAttemptAlone(t *testing.T) {
 	c, key, root := server(t, memory.New())
 	weak := newToken(t, c, root, map[string]any{"policies": []any{"default"}})
 	otp := strings.Repeat("o", 28)
-	call := func(params map[string]any) core.Call { return core.Call{Params: params} }
+	call := func(params map[string]any) core.Call {
+		return core.Call{Params: params, Operation: engines.Update, Standing: core.AtMachine}
+	}
 	started := fieldsOf(t)(c.GenerateRootStart(t.Context(), call(map[string]any{"otp": otp})))
 	rekey := fieldsOf(t)(c.Rekey().Start(t.Context(), call(map[string]any{"secret_shares": "1", "secret_threshold": "1"})))
 
@@ -71,7 +73,7 @@ func TestFloodLeavesAnOperatorsAttemptAlone(t *testing.T) {
 			for _, token := range []string{"", "hvs.worthless", weak} {
 				stranger := func(params map[string]any) core.Call {
 					return core.Call{ID: "id", Path: "sys/rekey/init", Operation: engines.Update, Params: params,
-						Token: engines.NewToken(token), Client: engines.Client{Addr: localhost}}
+						Token: engines.NewToken(token), Client: engines.Client{Addr: localhost}, Standing: core.Standing(i % 2)}
 				}
 				for what, err := range map[string]error{
 					"cancel generate-root": second(c.GenerateRootCancel(t.Context(), stranger(map[string]any{}))),

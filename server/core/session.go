@@ -96,6 +96,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier, s.cfg.Seal)
 	s.rekeyRecovery = s.rekey.Recovery()
 	s.generateRoot = ceremony.NewGenerateRoot(s.cfg.Storage, s.barrier, s.tokens.MintRoot)
+	s.rekey.Expired = expired(s.logger, rekeyName)
+	s.rekeyRecovery.Expired = expired(s.logger, recoveryRekeyName)
+	s.generateRoot.Expired = expired(s.logger, generateRootName)
 	if err = s.mountBuiltins(); err != nil {
 		return err
 	}
@@ -167,6 +170,11 @@ func (s *session) rotateKeys(ctx context.Context) {
 func (s *session) stop() {
 	s.cancel()
 	s.workers.Wait()
+	if s.generateRoot != nil {
+		s.rekey.Close()
+		s.rekeyRecovery.Close()
+		s.generateRoot.Close()
+	}
 	if s.leases != nil {
 		s.leases.Wait()
 	}
