@@ -46,18 +46,24 @@ func newClient(ca string, ignored []string) (*client, error) {
 			return nil, errors.New("could not parse CA PEM value successfully")
 		}
 	}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: askTimeout,
+		MaxResponseHeaderBytes: maxHeader, IdleConnTimeout: idleFor, MaxConnsPerHost: connsPerHost,
+		ForceAttemptHTTP2: true,
+	}
 	if len(ignored) > 0 {
 		oids, err := parseOIDs(ignored)
 		if err != nil {
 			return nil, err
 		}
-		ignoreExtensions(config, oids)
-	}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig: config, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: askTimeout,
-		MaxResponseHeaderBytes: maxHeader, IdleConnTimeout: idleFor, MaxConnsPerHost: connsPerHost,
-		ForceAttemptHTTP2: true,
+		transport.DialTLSContext = (&lenient{dialer: dialer, config: config, oids: oids}).dial
+		// Behind a proxy the transport makes the connection itself: the name is then what it says of it.
+		transport.TLSClientConfig = config.Clone()
+		transport.TLSClientConfig.InsecureSkipVerify = true // VerifyConnection does it.
+		transport.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
+			return verifyPeer(&state, state.ServerName, config.RootCAs, oids)
+		}
 	}
 	return &client{&http.Client{Transport: bounded{transport}, Timeout: askTimeout, CheckRedirect: checkRedirect}}, nil
 }
@@ -148,26 +154,64 @@ func parseOIDs(texts []string) ([]asn1.ObjectIdentifier, error) {
 	return oids, nil
 }
 
-// ignoreExtensions takes the check of certificates over from crypto/tls, which has no other way to let some
-// extensions pass. Everything else is checked as it would be.
-func ignoreExtensions(config *tls.Config, oids []asn1.ObjectIdentifier) {
-	roots := config.RootCAs
+// lenient dials servers whose certificates may have certain critical extensions that nobody here understands.
+// crypto/tls has no way to let them pass, so its check of certificates is made here.
+type lenient struct {
+	dialer *net.Dialer
+	config *tls.Config
+	oids   []asn1.ObjectIdentifier
+}
+
+// dial is for http.Transport's DialTLSContext, which knows the name of the server also where that is an IP address:
+// crypto/tls does not tell it then.
+func (l *lenient) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := l.dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := l.config.Clone()
+	config.ServerName, config.NextProtos = host, []string{"h2", "http/1.1"}
 	config.InsecureSkipVerify = true // VerifyConnection does it.
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		options := x509.VerifyOptions{Roots: roots, DNSName: state.ServerName, Intermediates: x509.NewCertPool()}
-		var leaf *x509.Certificate
-		for i, shared := range state.PeerCertificates {
-			// crypto/tls shares one certificate among all connections: the others must not see the change.
-			cert := *shared
-			cert.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(shared.UnhandledCriticalExtensions),
-				func(have asn1.ObjectIdentifier) bool { return slices.ContainsFunc(oids, have.Equal) })
-			if i == 0 {
-				leaf = &cert
-			} else {
-				options.Intermediates.AddCert(&cert)
-			}
-		}
-		_, err := leaf.Verify(options)
-		return err
+		return verifyPeer(&state, host, config.RootCAs, l.oids)
 	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return conn, nil
+}
+
+// errNoName is returned where it is not known whose certificate a server should show.
+var errNoName = errors.New("tls: the name of the server is not known: an IP address cannot be asked through a proxy")
+
+// verifyPeer checks a server's certificates as crypto/tls does, but for critical extensions of the oids.
+func verifyPeer(state *tls.ConnectionState, host string, roots *x509.CertPool, oids []asn1.ObjectIdentifier) error {
+	if host == "" {
+		return errNoName
+	}
+	if net.ParseIP(host) != nil {
+		host = "[" + host + "]" // how x509 is told of an IP address
+	}
+	options := x509.VerifyOptions{Roots: roots, DNSName: host, Intermediates: x509.NewCertPool()}
+	var leaf *x509.Certificate
+	for i, shared := range state.PeerCertificates {
+		// crypto/tls shares one certificate among all connections: the others must not see the change.
+		cert := *shared
+		cert.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(shared.UnhandledCriticalExtensions),
+			func(have asn1.ObjectIdentifier) bool { return slices.ContainsFunc(oids, have.Equal) })
+		if i == 0 {
+			leaf = &cert
+		} else {
+			options.Intermediates.AddCert(&cert)
+		}
+	}
+	_, err := leaf.Verify(options)
+	return err
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"coffer/auth/strictjson"
 )
 
 // Bounds of what a login asks of Google's directory.
@@ -138,6 +140,9 @@ func (g *google) request(req *http.Request, into any) error {
 			g.forget()
 		}
 		return fmt.Errorf("%s answered %d: %s", req.URL.Host, status, excerpt(body))
+	}
+	if err := strictjson.Check(body); err != nil {
+		return err
 	}
 	if err := decodeJSON(body, into); err != nil {
 		return fmt.Errorf("%s answered nonsense", req.URL.Host)

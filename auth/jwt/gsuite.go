@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"coffer/auth/strictjson"
 	"coffer/engines"
 )
 
@@ -151,10 +152,9 @@ func (s *gsuiteSettings) account() (*serviceAccount, error) {
 			return nil, errAccount
 		}
 	}
-	var syntax *json.SyntaxError
-	switch err = json.Unmarshal(text, a); {
-	case inline && errors.As(err, &syntax):
-		return nil, fmt.Errorf("error parsing service account JSON: %w", err)
+	switch err = strictjson.Unmarshal(text, a); {
+	case inline && !json.Valid(text):
+		return nil, fmt.Errorf("error parsing service account JSON: %w", json.Unmarshal(text, new(any)))
 	case err != nil:
 		return nil, errAccount
 	case inline && a.Type != accountType:

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
+
+	"coffer/auth/strictjson"
 )
 
 // errNoKey is also Vault's answer to a payload that holds no claims.
@@ -192,7 +194,7 @@ func parseJWKS(body []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal(body, &set); err != nil {
+	if err := strictjson.Unmarshal(body, &set); err != nil {
 		return nil, errors.New("oidc: failed to decode keys")
 	}
 	if len(set.Keys) > maxKeys {
@@ -201,7 +203,7 @@ func parseJWKS(body []byte) ([]jose.JSONWebKey, error) {
 	keys := make([]jose.JSONWebKey, 0, len(set.Keys))
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		if err := json.Unmarshal(raw, &key); err != nil || !key.Valid() || !key.IsPublic() || key.Use == "enc" {
+		if err := strictjson.Unmarshal(raw, &key); err != nil || !key.Valid() || !key.IsPublic() || key.Use == "enc" {
 			continue
 		}
 		keys = append(keys, key)

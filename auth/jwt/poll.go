@@ -2,7 +2,6 @@ package jwt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"coffer/auth/strictjson"
 	"coffer/engines"
 )
 
@@ -210,8 +210,8 @@ func (p *provider) askDevice(ctx context.Context, f *found, device string) (*oau
 	if err != nil {
 		return nil, "", err
 	}
-	var answer map[string]any
-	if err := json.Unmarshal(body, &answer); err != nil {
+	answer, err := strictjson.Object(body)
+	if err != nil {
 		return nil, "", err
 	}
 	if code, ok := answer["error"].(string); ok && code != "" {

@@ -12,6 +12,8 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
+
+	"coffer/auth/strictjson"
 )
 
 // skewOfProvider is how far a provider's clock may be ahead.
@@ -78,6 +80,10 @@ func (p *provider) ask() (*found, error) {
 	return f, nil
 }
 
+// discovered are the members of a discovery document that somebody reads (OpenID Connect Discovery, RFC 8628).
+var discovered = [...]string{"issuer", "authorization_endpoint", "token_endpoint", "device_authorization_endpoint",
+	"jwks_uri", "userinfo_endpoint", "id_token_signing_alg_values_supported"}
+
 // fetch reads the discovery document.
 func (p *provider) fetch() (*found, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, askTimeout)
@@ -89,7 +95,15 @@ func (p *provider) fetch() (*found, error) {
 	var document struct {
 		JWKS string `json:"jwks_uri"`
 	}
-	if err := op.Claims(&document); err != nil {
+	var text json.RawMessage
+	if err := op.Claims(&text); err != nil {
+		return nil, err
+	}
+	// The library has read the document without regard to case: it must have read what stands there.
+	if err := strictjson.Check(text, discovered[:]...); err != nil {
+		return nil, err
+	}
+	if err := strictjson.Unmarshal(text, &document); err != nil {
 		return nil, err
 	}
 	if document.JWKS == "" {

@@ -1,15 +1,14 @@
 package jwt
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"coffer/auth/strictjson"
 	"coffer/engines"
 )
 
@@ -162,7 +161,7 @@ func (s *setup) askGraph(ctx context.Context, address, access string) ([]any, er
 	var answer struct {
 		Value []any `json:"value"`
 	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&answer); err != nil {
+	if err := strictjson.Unmarshal(body, &answer); err != nil {
 		return nil, errors.New("the source of the groups answered nonsense")
 	}
 	return answer.Value, nil

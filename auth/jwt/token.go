@@ -1,17 +1,16 @@
 package jwt
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	josejwt "github.com/go-jose/go-jose/v4/jwt"
+
+	"coffer/auth/strictjson"
 )
 
 // maxToken bounds the text of a token, in bytes. Those of the busiest providers have a few thousand.
@@ -93,7 +92,7 @@ func validate(ctx context.Context, text string, keys []keySet, want *expected) (
 		return nil, errors.New("invalid algorithm (alg) header parameter: token signed with unexpected algorithm")
 	}
 	var known josejwt.Claims
-	if err := json.Unmarshal(payload, &known); err != nil {
+	if err := strictjson.Unmarshal(payload, &known); err != nil {
 		return nil, err
 	}
 	return claims, want.check(&known)
@@ -109,21 +108,13 @@ func verifyAny(ctx context.Context, token *signed, keys []keySet) (payload []byt
 	return nil, err
 }
 
+// judged are the claims that the login itself looks at, in tokens, ID tokens and answers about users (RFC 7519, OpenID
+// Connect Core). Libraries read some of them without regard to case, so no other spelling of them may stand in a token.
+var judged = [...]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "azp", "auth_time", "at_hash", "acr"}
+
 // decodeClaims reads a payload: one JSON object, numbers as they are written.
 func decodeClaims(payload []byte) (map[string]any, error) {
-	claims := map[string]any{}
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	dec.UseNumber()
-	if err := dec.Decode(&claims); err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("text after the claims")
-	}
-	if claims == nil {
-		return nil, errors.New("no claims in token")
-	}
-	return claims, nil
+	return strictjson.Object(payload, judged[:]...)
 }
 
 func (e *expected) check(c *josejwt.Claims) error {

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"crypto"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"coffer/auth/strictjson"
 	"coffer/engines"
 )
 
@@ -63,6 +65,11 @@ func (c *accountClaims) account() account {
 	return a
 }
 
+// judged are the claims that decide about a login (RFC 7519, Kubernetes).
+var judged = [...]string{"iss", "sub", "aud", "exp", "nbf", "iat", "kubernetes.io",
+	"kubernetes.io/serviceaccount/namespace", "kubernetes.io/serviceaccount/service-account.name",
+	"kubernetes.io/serviceaccount/service-account.uid", "kubernetes.io/serviceaccount/secret.name"}
+
 // Why a token cannot be read. The text is for the log; the client is told no more than that it was refused.
 var (
 	errTooLong   = errors.New("longer than a ServiceAccount's token can be")
@@ -86,10 +93,15 @@ func parseJWT(token engines.Token, keys []crypto.PublicKey) (*claims, error) {
 		return nil, errMalformed
 	}
 	c, names := new(claims), new(accountClaims)
+	var payload json.RawMessage
 	if len(keys) == 0 {
-		err = parsed.UnsafeClaimsWithoutVerification(&c.Claims, names)
+		err = parsed.UnsafeClaimsWithoutVerification(&payload, &c.Claims, names)
 	} else {
-		err = verify(parsed, keys, &c.Claims, names)
+		err = verify(parsed, keys, &payload, &c.Claims, names)
+	}
+	if err == nil {
+		// go-jose matches keys exactly; others that read the token, such as the API server, need not.
+		err = strictjson.Check(payload, judged[:]...)
 	}
 	if errors.Is(err, errSignature) {
 		return nil, err

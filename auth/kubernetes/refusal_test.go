@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -206,6 +207,10 @@ func TestForgeries(t *testing.T) {
 		"HMAC with DER": {signed(t, jose.HS512, x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey), c), rsaPEM,
 			denied},
 		"own key in the header": {embedded(t, c), ecPEM, denied},
+		"a claim in two cases":  {signed(t, jose.ES256, ecKey, with(c, "AUD", "x")), ecPEM, denied},
+		"two cases, no key":     {signed(t, jose.ES256, ecKey, with(c, "\u017fub", "x")), "", denied},
+		"an object in two cases": {signed(t, jose.ES256, ecKey, with(c, "Kubernetes.io", object{"namespace": "kube-system"})),
+			ecPEM, denied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t)
@@ -219,6 +224,13 @@ func TestForgeries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// with are the claims with another one.
+func with(c object, name string, value any) object {
+	c = maps.Clone(c)
+	c[name] = value
+	return c
 }
 
 // embedded is a token that brings the key it is signed with along.

@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,7 +10,9 @@ import (
 
 	authv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 
+	"coffer/auth/strictjson"
 	"coffer/engines"
 )
 
@@ -26,8 +27,11 @@ var errRejected = errors.New("the API server rejects the token")
 func (c *call) review(ctx context.Context, token engines.Token, audiences []string) (account, error) {
 	question := &authv1.TokenReview{Spec: authv1.TokenReviewSpec{Token: token.Reveal(), Audiences: audiences}}
 	var answer authv1.TokenReview
-	err := c.request(c.api.Post().AbsPath("/apis/authentication.k8s.io/v1/tokenreviews")).
-		Body(question).Do(ctx).Into(&answer)
+	result := c.request(c.api.Post().AbsPath("/apis/authentication.k8s.io/v1/tokenreviews")).Body(question).Do(ctx)
+	err := result.Into(&answer)
+	if err == nil {
+		err = unambiguous(result)
+	}
 	if err != nil {
 		if apierrors.IsUnauthorized(err) {
 			return account{}, fmt.Errorf(
@@ -47,6 +51,15 @@ func (c *call) review(ctx context.Context, token engines.Token, audiences []stri
 		return account{}, fmt.Errorf("%w: it is not meant for the audience", errRejected)
 	}
 	return reviewed(&status.User)
+}
+
+// unambiguous refuses an answer that could be read in two ways.
+func unambiguous(answer rest.Result) error {
+	raw, err := answer.Raw()
+	if err != nil {
+		return err
+	}
+	return strictjson.Check(raw)
 }
 
 // reviewed reads the ServiceAccount out of a user: system:serviceaccount:NAMESPACE:NAME.
@@ -73,7 +86,7 @@ func (c *call) metadata(ctx context.Context, elements ...string) (*metadata, err
 	var object struct {
 		Metadata metadata `json:"metadata"`
 	}
-	if json.Unmarshal(raw, &object) != nil {
+	if strictjson.Unmarshal(raw, &object) != nil {
 		return nil, fmt.Errorf("%w: its answer is not an object of Kubernetes", errUnavailable)
 	}
 	return &object.Metadata, nil

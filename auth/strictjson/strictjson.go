@@ -31,18 +31,14 @@ var (
 )
 
 // Unmarshal decodes data into a struct, or what holds structs. Keys match the names of fields exactly; others are
-// ignored. Types of encoding/json in it (Number, RawMessage) are filled, but numbers in an any are float64.
+// ignored. RawMessage of encoding/json is filled; numbers in an any are float64. The error of a value that has the wrong
+// type is the decoder's, or that of an UnmarshalJSON.
 func Unmarshal(data []byte, into any) error {
 	if err := Check(data); err != nil {
 		return err
 	}
-	if err := josejson.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%w: %w", ErrSyntax, errType)
-	}
-	return nil
+	return josejson.Unmarshal(data, into) //nolint:wrapcheck // it says what has the wrong type
 }
-
-var errType = errors.New("a value has the wrong type")
 
 // Object decodes data, which must be one JSON object. Numbers become json.Number. At its top no key may be equal to one
 // of names but for its case: whoever reads those names finds them there or nowhere.

@@ -62,7 +62,7 @@ func TestMalformedTextsAreRefused(t *testing.T) {
 			t.Errorf("%s as an object: %v", text, err)
 		}
 	}
-	if err := Unmarshal([]byte(`{"aud":1}`), new(claims)); !errors.Is(err, ErrSyntax) {
+	if err := Unmarshal([]byte(`{"aud":1}`), new(claims)); err == nil {
 		t.Errorf("a value of the wrong type: %v", err)
 	}
 }
