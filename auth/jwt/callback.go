@@ -34,28 +34,25 @@ func (m *method) callback(ctx context.Context, req *engines.Request, p callbackP
 		return nil, err
 	}
 	state, _, _ := strings.Cut(p.State, namespaceMark)
-	direct := false
-	m.flows.with(state, func(w *flow) { direct = w.mode == callbackDirect })
-	if direct {
-		if p.Code == noCode {
-			// The form of this mode is asked about when it comes: there is none to fetch.
-			return page(http.StatusBadRequest, expired)
-		}
-		return m.callbackDirect(ctx, s, state, brought{code: p.Code})
-	}
-	w, ok := m.flows.take(state)
-	if !ok {
+	w, ok := m.flows.flow(state)
+	switch {
+	case !ok:
 		return nil, errState
+	case w.mode == callbackDirect && strings.HasPrefix(p.Code, noCode):
+		// The form of this mode is asked about when it comes: there is none to fetch.
+		return page(http.StatusBadRequest, expired)
+	case w.mode == callbackDirect:
+		return m.callbackDirect(ctx, s, w, brought{code: p.Code})
 	}
-	if w.clientNonce != "" && !same(w.clientNonce, p.ClientNonce) {
+	got, err := m.flows.take(w, p.Code)
+	if err != nil {
+		return nil, err
+	}
+	if w.proof != "" && !same(w.proof, m.flows.proofOf(p.ClientNonce)) {
 		return nil, engines.Invalid("invalid client_nonce")
 	}
 	if w.mode == callbackDevice || s.provider == nil || !s.config.OIDC.hasFlow() {
 		return nil, errState
-	}
-	got, err := w.brings(p.Code)
-	if err != nil {
-		return nil, err
 	}
 	r, err := m.flowRole(ctx, w)
 	if err != nil {
@@ -68,6 +65,7 @@ func (m *method) callback(ctx context.Context, req *engines.Request, p callbackP
 	if err != nil {
 		return nil, err
 	}
+	m.flows.last(w)
 	return &engines.Response{Login: login}, nil
 }
 
@@ -82,7 +80,7 @@ func (m *method) flowRole(ctx context.Context, w *flow) (*role, error) {
 
 // complete turns what the browser brought into a login.
 func (m *method) complete(ctx context.Context, s *setup, r *role, w *flow, got brought) (*engines.Login, error) {
-	if s.config.provider() != w.provider {
+	if s.config.provider().String() != w.provider {
 		return nil, errState
 	}
 	f, err := s.provider.discover(ctx)

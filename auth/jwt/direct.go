@@ -38,30 +38,31 @@ const oneVisit = "This address is good for one visit. If you had not answered ye
 
 // visit admits the first visit of a browser, and ends a login that has another before it is confirmed; the mount's
 // flows are locked.
-func (p *polling) visit() bool {
-	first := !p.direct.busy
-	p.direct.busy = true
-	if !first && p.outcome == nil {
-		p.outcome = &outcome{err: errVisitedTwice}
-		p.direct.question, p.direct.asked = "", nil
+func (k *kept) visit() bool {
+	first := !k.direct.busy
+	k.direct.busy = true
+	if !first && k.outcome == nil {
+		k.outcome = &outcome{err: errVisitedTwice}
+		k.direct.question, k.direct.asked = "", nil
 	}
 	return first
 }
 
 // callbackDirect asks the person at the browser whether it was he who began the login.
-func (m *method) callbackDirect(ctx context.Context, s *setup, state string, got brought) (*engines.Response, error) {
+func (m *method) callbackDirect(ctx context.Context, s *setup, w *flow, got brought) (*engines.Response, error) {
 	if s.provider == nil || !s.config.OIDC.hasFlow() {
 		return page(http.StatusBadRequest, expired)
 	}
-	var w *flow
-	switch found := m.flows.with(state, func(f *flow) {
-		if f.poll.visit() {
-			w = f
+	first, over := false, false
+	m.flows.with(w, func(k *kept) {
+		if over = k.spent; !over {
+			first = k.visit()
 		}
-	}); {
-	case !found:
+	})
+	switch {
+	case over:
 		return page(http.StatusBadRequest, expired)
-	case w == nil:
+	case !first:
 		return page(http.StatusBadRequest, oneVisit)
 	}
 	r, err := m.flowRole(ctx, w)
@@ -70,39 +71,43 @@ func (m *method) callbackDirect(ctx context.Context, s *setup, state string, got
 		login, err = m.complete(ctx, s, r, w, got)
 	}
 	if err != nil {
-		m.flows.with(state, func(f *flow) { f.poll.outcome = &outcome{err: err} })
+		m.flows.with(w, func(k *kept) { k.outcome = &outcome{err: err} })
 		m.logger.Warn("a login failed", "role", w.role, "reason", err)
 		return page(http.StatusBadRequest, "The login failed. The client that began it knows the reason.")
 	}
 	question, asks := rand.Text(), false
-	m.flows.with(state, func(f *flow) {
-		// Another visit may have ended the login meanwhile.
-		if asks = f.poll.outcome == nil; asks {
-			f.poll.direct.question, f.poll.direct.asked = question, login
+	m.flows.with(w, func(k *kept) {
+		k.lasting = true
+		// Another visit may have ended the login meanwhile, or be ahead where this one was forgotten.
+		if asks = k.outcome == nil && k.direct.question == ""; asks {
+			k.direct = directLogin{busy: true, question: question, asked: login}
 		}
 	})
 	if !asks {
 		return page(http.StatusBadRequest, oneVisit)
 	}
 	return ask(confirmation{
-		User: login.Alias, Role: w.role, From: w.from, State: state, Question: question, Yes: answerYes, No: answerNo,
+		User: login.Alias, Role: w.role, From: w.from, State: w.state, Question: question, Yes: answerYes, No: answerNo,
 	})
 }
 
 // confirmDirect takes the answer of the page that asks.
 func (m *method) confirmDirect(p callbackPostParams) (*engines.Response, error) {
+	w, ok := m.flows.flow(p.State)
 	known := false
-	m.flows.with(p.State, func(f *flow) {
-		d := &f.poll.direct
-		if known = d.question != "" && same(d.question, p.Question); !known {
-			return
-		}
-		f.poll.outcome = &outcome{err: errNotConfirmed}
-		if p.Answer == answerYes {
-			f.poll.outcome = &outcome{login: d.asked}
-		}
-		d.question, d.asked = "", nil
-	})
+	if ok {
+		m.flows.with(w, func(k *kept) {
+			d := &k.direct
+			if known = d.question != "" && same(d.question, p.Question); !known {
+				return
+			}
+			k.outcome = &outcome{err: errNotConfirmed}
+			if p.Answer == answerYes {
+				k.outcome = &outcome{login: d.asked}
+			}
+			d.question, d.asked = "", nil
+		})
+	}
 	switch {
 	case !known:
 		return page(http.StatusBadRequest, expired)

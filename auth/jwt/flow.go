@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"net"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -23,11 +21,9 @@ import (
 
 // Bounds of the logins that are under way. Anybody may begin one.
 const (
-	flowLife      = 10 * time.Minute
-	maxFlows      = 10_000
-	maxFlowsOfOne = 1_000
-	maxNonce      = 1 << 10
-	maxRedirect   = 4 << 10
+	flowLife    = 10 * time.Minute
+	maxNonce    = 1 << 10
+	maxRedirect = 1 << 10
 )
 
 // Beginnings of errors that Vault's web page and command line look for.
@@ -37,54 +33,26 @@ const (
 	noFlow       = "OIDC login is not configured for this mount"
 )
 
-// flow is one login that is under way: from auth_url to the callback, or to the last poll.
+// flow is one login that is under way: from auth_url to the callback, or to the last poll. It is what the state holds.
 type flow struct {
+	// id names the login; 128 random bits.
+	id string
+	// state is the flow sealed.
 	state, nonce, verifier string
 	role, redirect         string
-	// provider is the provider that the login began at: what it gave is brought to no other one.
-	provider engines.Destination
-	// clientNonce is the client's proof that it began the login; "" for none.
-	clientNonce string
+	// provider is the destination that the login began at: what it gave is brought to no other one.
+	provider string
+	// proof is what is kept of the client's proof that it began the login; "" for none.
+	proof string
 	// mode is the role's callback mode when the login began.
 	mode string
 	// from is the client's address, or its network where clients have one of their own.
 	from    netip.Addr
 	expires time.Time
-	// posted is the form that came; nil while there is none, and in all modes but "client".
-	posted *posted
-	poll   polling
-}
-
-// flows are the logins that are under way at one mount. They live in memory alone: sealing ends them.
-type flows struct {
-	now func() time.Time
-
-	mu      sync.Mutex
-	byState map[string]*flow   // Guarded by mu, as below.
-	count   map[netip.Addr]int // How many each client has.
-}
-
-func newFlows(now func() time.Time) *flows {
-	return &flows{now: now, byState: map[string]*flow{}, count: map[netip.Addr]int{}}
-}
-
-var errFlows = errors.New("too many logins are under way")
-
-// add keeps a flow until it expires. It returns errFlows when there are too many, of this client or of all: those
-// that are under way must not suffer from those that begin.
-func (f *flows) add(w *flow) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	w.expires = f.now().Add(flowLife)
-	if len(f.byState) >= maxFlows || f.count[w.from] >= maxFlowsOfOne {
-		f.tidyLocked()
-	}
-	if len(f.byState) >= maxFlows || f.count[w.from] >= maxFlowsOfOne {
-		return errFlows
-	}
-	f.byState[w.state] = w
-	f.count[w.from]++
-	return nil
+	// device is the code by which the provider knows a login of mode "device".
+	device string
+	// interval is how often the client may poll.
+	interval time.Duration
 }
 
 // network is by what clients are told apart: of IPv6 addresses everybody has as many as he likes.
@@ -93,47 +61,6 @@ func network(a netip.Addr) netip.Addr {
 		return a
 	}
 	return netip.PrefixFrom(a, 64).Masked().Addr()
-}
-
-func (f *flows) tidyLocked() {
-	now := f.now()
-	for _, w := range f.byState {
-		if !now.Before(w.expires) {
-			f.removeLocked(w)
-		}
-	}
-}
-
-func (f *flows) removeLocked(w *flow) {
-	delete(f.byState, w.state)
-	if f.count[w.from]--; f.count[w.from] <= 0 {
-		delete(f.count, w.from)
-	}
-}
-
-// take returns the flow of a state and forgets it, so that nobody else can: a state is good for one callback.
-func (f *flows) take(state string) (*flow, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	w, ok := f.byState[state]
-	if !ok {
-		return nil, false
-	}
-	f.removeLocked(w)
-	return w, f.now().Before(w.expires)
-}
-
-// with calls do with the flow of a state, which stays, and reports whether there is one. No other call for the
-// mount's flows runs meanwhile.
-func (f *flows) with(state string, do func(*flow)) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	w, ok := f.byState[state]
-	if !ok || !f.now().Before(w.expires) {
-		return false
-	}
-	do(w)
-	return true
 }
 
 type authURLParams struct {
@@ -163,8 +90,9 @@ func (m *method) authURL(ctx context.Context, req *engines.Request, p authURLPar
 		return nil, engines.Invalid("redirect_uri or client_nonce is too long")
 	}
 	w := &flow{
-		state: random(), role: name, redirect: p.Redirect, clientNonce: p.ClientNonce, from: network(req.Client.Addr),
-		mode: r.OIDC.Callback, provider: s.config.provider(),
+		id: newFlowID(), role: name, redirect: p.Redirect, proof: m.flows.proofOf(p.ClientNonce),
+		from: network(req.Client.Addr), mode: r.OIDC.Callback, provider: s.config.provider().String(),
+		expires: m.now().Add(flowLife),
 	}
 	data, err := m.begin(ctx, s, r, w)
 	if err != nil {
@@ -191,7 +119,7 @@ func (m *method) begin(ctx context.Context, s *setup, r *role, w *flow) (map[str
 	if w.mode == callbackDevice {
 		return m.beginDevice(ctx, s, r, w)
 	}
-	if w.mode == callbackDirect && w.clientNonce == "" {
+	if w.mode == callbackDirect && w.proof == "" {
 		// The state passes through the browser: it does not prove who began the login.
 		return nil, errors.New("the callback mode needs a client_nonce")
 	}
@@ -213,7 +141,7 @@ func (m *method) begin(ctx context.Context, s *setup, r *role, w *flow) (map[str
 	if err != nil {
 		return nil, err
 	}
-	w.nonce = random()
+	m.flows.complete(w, !s.config.OIDC.asksFor(responseIDToken))
 	options := []oauth2.AuthCodeOption{oidc.Nonce(w.nonce)}
 	if s.config.OIDC.ResponseMode == responseFormPost {
 		options = append(options, oauth2.SetAuthURLParam("response_mode", responseFormPost))
@@ -221,11 +149,16 @@ func (m *method) begin(ctx context.Context, s *setup, r *role, w *flow) (map[str
 	if s.config.OIDC.asksFor(responseIDToken) {
 		options = append(options, oauth2.SetAuthURLParam("response_type", responseIDToken))
 	} else {
-		w.verifier = oauth2.GenerateVerifier()
 		options = append(options, oauth2.S256ChallengeOption(w.verifier))
 	}
 	if r.OIDC.MaxAge > 0 {
 		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(r.OIDC.MaxAge/time.Second))))
+	}
+	if w.mode == callbackDirect {
+		w.interval = r.OIDC.interval()
+	}
+	if err := m.flows.seal(w); err != nil {
+		return nil, err
 	}
 	state := w.state
 	if namespace != "" {
@@ -233,10 +166,9 @@ func (m *method) begin(ctx context.Context, s *setup, r *role, w *flow) (map[str
 	}
 	data := map[string]any{"auth_url": s.provider.oauth(f, w.redirect, r.OIDC.Scopes).AuthCodeURL(state, options...)}
 	if w.mode == callbackDirect {
-		w.poll.interval = r.OIDC.interval()
-		data["state"], data["poll_interval"] = w.state, inSeconds(w.poll.interval)
+		data["state"], data["poll_interval"] = w.state, inSeconds(w.interval)
 	}
-	return data, m.flows.add(w)
+	return data, nil
 }
 
 // namespaceMark stands between a state and the namespace that the web page takes from it.
@@ -257,15 +189,15 @@ func cutNamespace(redirect string) (rest, namespace string, err error) {
 	return u.String(), namespace, nil
 }
 
-// admitsRedirect reports whether one of the allowed addresses is the redirect. On the user's own machine the port
-// does not count (RFC 8252, 7.3).
+// admitsRedirect reports whether one of the allowed addresses is the redirect, to the letter (RFC 9700, 4.1.3). On the
+// user's own machine the port does not count (RFC 8252, 7.3).
 func admitsRedirect(allowed []string, redirect string) bool {
 	u, err := url.Parse(redirect)
 	if err != nil {
 		return false
 	}
 	if !isLoopback(u.Hostname()) {
-		return slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, redirect) })
+		return slices.Contains(allowed, redirect)
 	}
 	u.Host = u.Hostname()
 	return slices.ContainsFunc(allowed, func(text string) bool {
@@ -283,11 +215,11 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// random is 256 bits that nobody can guess.
-func random() string {
-	raw := make([]byte, 32)
+// newFlowID makes the id of a login.
+func newFlowID() string {
+	raw := make([]byte, 16)
 	_, _ = rand.Read(raw) // It never fails.
-	return base64.RawURLEncoding.EncodeToString(raw)
+	return string(raw)
 }
 
 // same compares what proves something.

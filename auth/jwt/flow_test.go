@@ -100,50 +100,128 @@ func TestStateIsGoodForOneCallback(t *testing.T) {
 	}
 }
 
-func TestLoginsUnderWayAreBounded(t *testing.T) {
+// TestLoginsThatBeginCostNothing begins more logins than anybody would wait for, from one address: nothing is kept of
+// them, and nobody is locked out.
+func TestLoginsThatBeginCostNothing(t *testing.T) {
 	v := withOP(t, newOP(t))
-	begin := func() string {
-		address, _ := v.must("oidc/auth_url", claims{"role": "r", "redirect_uri": "http://localhost/cb"}).Data["auth_url"].(string)
-		return address
-	}
 	first := v.begin(nil)
-	for range maxFlowsOfOne - 1 {
-		begin()
+	for range 2000 {
+		if q := v.begin(nil); len(q.Get("state")) > 512 {
+			t.Fatalf("a state of %d bytes", len(q.Get("state")))
+		}
 	}
-	if begin() != "" {
-		t.Error("a client begins more logins than it may")
-	}
-	// Others are not hurt, and the login that began first is still there.
-	v.from = netip.MustParseAddr("10.0.0.2")
-	if begin() == "" {
-		t.Error("another client cannot log in")
+	if n := len(v.method.flows.kept); n != 0 {
+		t.Errorf("%d logins are kept", n)
 	}
 	if _, err := v.end(first, nil); err != nil {
 		t.Errorf("the login that began first: %v", err)
 	}
-	for i := range byte(maxFlows / maxFlowsOfOne) {
-		v.from = netip.AddrFrom4([4]byte{10, 1, 0, i})
-		for range maxFlowsOfOne {
-			begin()
+	for name, p := range map[string]claims{
+		"a client_nonce": {"role": "r", "redirect_uri": "http://localhost/cb", "client_nonce": strings.Repeat("x", maxNonce+1)},
+		"a redirect_uri": {"role": "r", "redirect_uri": "http://localhost/cb" + strings.Repeat("x", maxRedirect)},
+	} {
+		if _, err := v.call(engines.Update, "oidc/auth_url", p); !errors.Is(err, engines.ErrInvalid) {
+			t.Errorf("%s that is too long: %v", name, err)
 		}
 	}
-	if n := len(v.method.flows.byState); n > maxFlows {
-		t.Errorf("%d logins are under way, want at most %d", n, maxFlows)
+}
+
+// TestWhatIsKeptOfLoginsIsBounded lets strangers end logins wrongly and post forms without end. What is kept of a login
+// that the provider confirmed stays.
+func TestWhatIsKeptOfLoginsIsBounded(t *testing.T) {
+	v := withOP(t, newOP(t))
+	used := v.begin(nil)
+	if _, err := v.end(used, nil); err != nil {
+		t.Fatal(err)
 	}
-	v.from = netip.MustParseAddr("10.2.0.1")
-	if begin() != "" {
-		t.Error("more logins begin than may be under way")
+	f := v.method.flows
+	stranger := func() *flow {
+		w := &flow{id: newFlowID(), expires: v.method.now().Add(flowLife)}
+		f.complete(w, true)
+		return w
 	}
-	if network(netip.MustParseAddr("2001:db8::1")) != network(netip.MustParseAddr("2001:db8::ffff:1")) {
-		t.Error("a client has as many logins under way as addresses in its network")
+	for range 2 * maxPassing {
+		f.spend(stranger())
+	}
+	if n := len(f.kept); n > maxPassing+1 {
+		t.Errorf("%d logins are kept, want at most %d", n, maxPassing+1)
+	}
+	if _, err := v.end(used, nil); err == nil {
+		t.Error("a state is good a second time")
+	}
+	// Somebody else's form stays, although one network posts many.
+	mine, greedy := stranger(), netip.MustParseAddr("10.0.0.1")
+	if !f.post(mine, brought{code: "mine"}, netip.MustParseAddr("10.0.0.2")) {
+		t.Fatal("a form is not kept")
+	}
+	for range 100 {
+		f.post(stranger(), brought{idToken: strings.Repeat("x", maxToken)}, greedy)
+	}
+	if n := f.formsLocked(); n > maxForms {
+		t.Errorf("%d bytes of forms are kept, want at most %d", n, maxForms)
+	}
+	if got, err := f.take(mine, noCode); err != nil || got.code != "mine" {
+		t.Errorf("the form of another network: %v, %v", got, err)
 	}
 	v.pass(flowLife)
-	if begin() == "" || len(v.method.flows.byState) != 1 || len(v.method.flows.count) != 1 {
-		t.Error("expired logins are still counted")
+	f.spend(stranger())
+	if n := len(f.kept); n > 2 {
+		t.Errorf("%d logins are kept after their end", n)
 	}
-	if _, err := v.call(engines.Update, "oidc/auth_url", claims{"role": "r", "redirect_uri": "http://localhost/cb",
-		"client_nonce": strings.Repeat("x", maxNonce+1)}); !errors.Is(err, engines.ErrInvalid) {
-		t.Errorf("a client_nonce that is too long: %v", err)
+}
+
+// TestStatesAreOfTheirMount brings a state to another mount, a changed one, and the parts of one to other uses.
+func TestStatesAreOfTheirMount(t *testing.T) {
+	o := newOP(t)
+	v, other := withOP(t, o), withOP(t, o)
+	q := v.begin(nil)
+	if _, err := other.end(q, nil); !errors.Is(err, engines.ErrInvalid) {
+		t.Errorf("the state of another mount: %v", err)
+	}
+	state := q.Get("state")
+	for _, bent := range []string{state[:len(state)-1], state + "A", "A" + state[1:], strings.ToUpper(state)} {
+		if _, ok := v.method.flows.open(bent); ok {
+			t.Errorf("%q opens", bent)
+		}
+	}
+	w, ok := v.method.flows.open(state)
+	if !ok {
+		t.Fatal("the state does not open")
+	}
+	sealed, err := v.method.flows.sealForm(w, brought{code: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := v.method.flows.open(sealed); ok {
+		t.Error("a form opens as a state")
+	}
+	if _, ok := v.method.flows.openForm(w, state); ok {
+		t.Error("a state opens as a form")
+	}
+	if _, err := v.method.flows.take(&flow{id: newFlowID()}, noCode+"."+sealed); err == nil {
+		t.Error("the form of another login is taken")
+	}
+}
+
+// TestDevicesAreAskedForAtABoundedRate keeps a crowd from making us a flood upon the provider.
+func TestDevicesAreAskedForAtABoundedRate(t *testing.T) {
+	v := withOP(t, newOP(t))
+	f := v.method.flows
+	one, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	for range maxDevicesOfOne {
+		if !f.beginDevice(one) {
+			t.Fatal("too few may begin")
+		}
+	}
+	if f.beginDevice(one) || !f.beginDevice(other) {
+		t.Error("one client begins too many, or keeps out another")
+	}
+	v.pass(time.Minute)
+	if !f.beginDevice(one) {
+		t.Error("a minute later it is still refused")
+	}
+	if network(netip.MustParseAddr("2001:db8::1")) != network(netip.MustParseAddr("2001:db8::ffff:1")) {
+		t.Error("a client counts as often as it has addresses in its network")
 	}
 }
 
@@ -241,7 +319,8 @@ func TestRedirects(t *testing.T) {
 		"http://127.0.0.1:9/cb":                  true,
 		"http://[::1]:9/cb":                      true,
 		"https://vault.example.org/ui?x=y":       true,
-		"https://VAULT.example.org/ui?x=y":       true,
+		"https://VAULT.example.org/ui?x=y":       false,
+		"https://vault.example.org/UI?x=y":       false,
 		"https://localhost:8250/cb":              false,
 		"http://localhost:8250/cb2":              false,
 		"http://localhost:8250/cb?a=b":           false,

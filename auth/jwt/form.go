@@ -2,9 +2,9 @@ package jwt
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"coffer/engines"
@@ -18,47 +18,46 @@ type callbackPostParams struct {
 	Answer   string `param:"answer" help:"yes or no."`
 }
 
-// noCode says that the code came with a form before.
+// noCode says that the code came with a form before. A page that a form led to brings the form along, sealed, behind a
+// point.
 const noCode = "no_code"
 
 // brought is what a browser brings from the provider: a code or an ID token.
 type brought struct{ code, idToken string }
 
-// posted is a form of a login of mode "client", which waits for the client's callback. Who began the login knows the
-// state and the client_nonce, and may have sent the address to somebody else, whose browser posts: the callback must
-// show that it is of who posted.
-type posted struct {
-	brought
-	// ticket is the code in the link of the page that the form led to. Only that page has it.
-	ticket string
-	// byClient is set for a form that came with the client_nonce. Providers do not know it and so their forms lack it,
-	// and nobody can add it by the address: parameters of a POST are those of its body. The command line posts it with
-	// what its own listener was given, and shows no more than the nonce at its callback when that was an ID token.
-	byClient bool
-}
-
+// errForm is returned for a callback with a form that was not sealed for this login.
 var errForm = engines.Invalid(loginFailed + "A form came for this login, and the code is not that form's.")
 
-// brings returns what a callback with the code is about: the code, or the form that came before. It returns errForm
-// when there is a form and the callback does not show that it is of who posted it.
-func (w *flow) brings(code string) (brought, error) {
-	f := w.posted
-	switch {
-	case f == nil && code == noCode:
-		return brought{}, nil
-	case f == nil:
-		return brought{code: code}, nil
-	case f.byClient, same(f.ticket, code), f.code != "" && same(f.code, code):
-		return f.brought, nil
-	default:
-		return brought{}, errForm
+// take uses a state up and returns what a callback with the code is about: the code, or a form that came before. Who
+// began a login knows the state and the client_nonce, and may have sent the address to somebody else, whose browser
+// posts: therefore the form itself is sealed into the link of the page that it led to, and only that page has it. The
+// command line posts the form itself, with the client_nonce: that form is kept.
+func (f *flows) take(w *flow, code string) (got brought, err error) {
+	got = brought{code: code}
+	if sealed, isTicket := strings.CutPrefix(code, noCode+"."); isTicket {
+		var ok bool
+		if got, ok = f.openForm(w, sealed); !ok {
+			return brought{}, errForm
+		}
+	} else if code == noCode {
+		got = brought{}
 	}
+	f.with(w, func(k *kept) {
+		switch {
+		case k.spent:
+			err = errState
+		case k.form != nil:
+			got = *k.form
+		}
+		k.spent = true
+		f.dropFormLocked(k)
+	})
+	return got, err
 }
 
-// callbackPost takes what the provider posts with a form. In mode "client" it is kept until the client fetches its
-// token with a GET.
+// callbackPost takes what the provider posts with a form. In mode "client" the client fetches its token with a GET.
 func (m *method) callbackPost(
-	ctx context.Context, _ *engines.Request, p callbackPostParams,
+	ctx context.Context, req *engines.Request, p callbackPostParams,
 ) (*engines.Response, error) {
 	s, err := m.setup(ctx)
 	if errors.Is(err, errUnconfigured) {
@@ -77,28 +76,32 @@ func (m *method) callbackPost(
 		return page(http.StatusBadRequest, "The provider's answer is too long.")
 	}
 	state, _, _ := strings.Cut(p.State, namespaceMark)
-	form := &posted{brought: brought{p.Code, p.IDToken}, ticket: noCode + "." + rand.Text()}
-	mode, redirect, kept := "", "", false
-	m.flows.with(state, func(w *flow) {
-		mode, redirect = w.mode, w.redirect
-		// The first form counts: whoever reads the address of the page must not replace it.
-		if kept = mode != callbackDirect && mode != callbackDevice && w.posted == nil; kept {
-			form.byClient = w.clientNonce != "" && same(w.clientNonce, p.ClientNonce)
-			w.posted = form
-		}
-	})
+	got := brought{p.Code, p.IDToken}
+	w, ok := m.flows.flow(state)
 	switch {
-	case mode == callbackDirect:
-		return m.callbackDirect(ctx, s, state, form.brought)
-	case !kept:
+	case !ok || w.mode == callbackDevice:
 		return page(http.StatusBadRequest, expired)
+	case w.mode == callbackDirect:
+		return m.callbackDirect(ctx, s, w, got)
 	}
-	mount := mountOf(redirect)
-	if mount == "" {
+	sealed := ""
+	if w.proof != "" && same(w.proof, m.flows.proofOf(p.ClientNonce)) {
+		// The first form counts.
+		if !m.flows.post(w, got, req.Client.Addr) {
+			return page(http.StatusBadRequest, expired)
+		}
+	} else if sealed, err = m.flows.sealForm(w, got); err != nil {
+		return nil, err
+	}
+	mount := mountOf(w.redirect)
+	switch {
+	case mount == "":
 		return page(http.StatusBadRequest, "The redirect is not one of this server's.")
+	case len(sealed) > maxTicket:
+		return page(http.StatusBadRequest, "The provider's answer is too long.")
 	}
-	return pageTo("Continue to complete the login.",
-		"/ui/vault/auth/"+mount+"/oidc/callback?code="+form.ticket+"&state="+state)
+	return pageTo("Continue to complete the login.", "/ui/vault/auth/"+mount+"/oidc/callback?"+url.Values{
+		"code": {strings.TrimSuffix(noCode+"."+sealed, ".")}, "state": {state}}.Encode())
 }
 
 // mountOf is the mount's name in a redirect to …/v1/auth/NAME/….

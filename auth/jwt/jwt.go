@@ -17,9 +17,13 @@ import (
 
 // Factory is the engines.Factory of the types "jwt" and "oidc".
 func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
+	flows, err := newFlows(cfg.Now)
+	if err != nil {
+		return nil, err
+	}
 	return &method{
 		ctx: ctx, storage: cfg.Storage, logger: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs, locks: keylock.New(),
-		flows: newFlows(cfg.Now), google: defaultGoogle(),
+		flows: flows, google: defaultGoogle(),
 	}, nil
 }
 

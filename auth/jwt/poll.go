@@ -45,19 +45,6 @@ func inSeconds(interval time.Duration) string {
 	return strconv.FormatInt(int64(interval/time.Second), 10)
 }
 
-// polling is what a flow knows whose client polls.
-type polling struct {
-	interval time.Duration
-	// next is when the client may ask again.
-	next time.Time
-	// device is the code by which the provider knows a login of mode "device".
-	device string
-	// direct is what a login of mode "direct" knows more.
-	direct directLogin
-	// outcome of a login of mode "direct", once the browser has confirmed it.
-	outcome *outcome
-}
-
 // outcome is how a login went.
 type outcome struct {
 	login *engines.Login
@@ -84,16 +71,13 @@ func (m *method) poll(ctx context.Context, req *engines.Request, p pollParams) (
 	if err != nil {
 		return nil, err
 	}
-	var w *flow
+	w, ok := m.flows.flow(p.State)
+	// Who has not the nonce learns nothing, and does not make the one who has it wait.
+	if !ok || w.mode != callbackDirect && w.mode != callbackDevice || !same(w.proof, m.flows.proofOf(p.ClientNonce)) {
+		return nil, errState
+	}
 	var done *outcome
-	err = errState
-	m.flows.with(p.State, func(f *flow) {
-		// Who has not the nonce learns nothing, and does not make the one who has it wait.
-		if (f.mode != callbackDirect && f.mode != callbackDevice) || !same(f.clientNonce, p.ClientNonce) {
-			return
-		}
-		w, done, err = f, f.poll.outcome, f.poll.admit(m.now())
-	})
+	m.flows.with(w, func(k *kept) { done, err = k.outcome, k.poll(w, m.now()) })
 	if err != nil {
 		return nil, err
 	}
@@ -111,21 +95,25 @@ func (m *method) poll(ctx context.Context, req *engines.Request, p pollParams) (
 		return nil, errPending
 	}
 	// One answer only: of two that poll at once the second finds nothing.
-	if _, ok := m.flows.take(p.State); !ok {
+	if !m.flows.spend(w) {
 		return nil, errState
 	}
 	if done.err != nil {
 		return nil, done.err
 	}
+	m.flows.last(w)
 	return &engines.Response{Login: done.login}, nil
 }
 
-// admit reports whether the client may ask now; the mount's flows are locked.
-func (p *polling) admit(now time.Time) error {
-	if now.Before(p.next) {
+// poll reports whether the client may ask now; the mount's flows are locked.
+func (k *kept) poll(w *flow, now time.Time) error {
+	switch {
+	case k.spent:
+		return errState
+	case now.Before(k.next):
 		return errSlower
 	}
-	p.next = now.Add(p.interval)
+	k.next = now.Add(min(w.interval+k.slower, maxInterval*time.Second))
 	return nil
 }
 
@@ -138,26 +126,27 @@ func (m *method) beginDevice(ctx context.Context, s *setup, r *role, w *flow) (m
 	if f.Endpoint().DeviceAuthURL == "" {
 		return nil, errors.New("the provider has no device_authorization_endpoint")
 	}
-	// Its place is taken before the provider is asked, so that a crowd cannot make us a flood upon it.
-	if err := m.flows.add(w); err != nil {
-		return nil, err
+	if !m.flows.beginDevice(w.from) {
+		return nil, errors.New("too many logins of this mode begin: a crowd must not make us a flood upon the provider")
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	answer, err := s.provider.oauth(f, "", r.OIDC.Scopes).DeviceAuth(s.provider.context(ctx))
 	if err != nil {
-		m.flows.take(w.state)
 		return nil, tokenError(err)
 	}
-	interval := max(r.OIDC.interval(), time.Duration(min(answer.Interval, maxInterval))*time.Second)
-	m.flows.with(w.state, func(w *flow) { w.poll.device, w.poll.interval = answer.DeviceCode, interval })
+	w.device = answer.DeviceCode
+	w.interval = max(r.OIDC.interval(), time.Duration(min(answer.Interval, maxInterval))*time.Second)
+	if err := m.flows.seal(w); err != nil {
+		return nil, err
+	}
 	address := answer.VerificationURIComplete
 	if address == "" {
 		address = answer.VerificationURI
 	}
 	return map[string]any{
 		"auth_url": address, "user_code": answer.UserCode, "state": w.state,
-		"poll_interval": inSeconds(interval),
+		"poll_interval": inSeconds(w.interval),
 	}, nil
 }
 
@@ -166,21 +155,21 @@ const maxInterval = 60
 
 // pollDevice asks the provider whether the user has agreed. It returns nil while he has not.
 func (m *method) pollDevice(ctx context.Context, s *setup, r *role, w *flow) *outcome {
-	if s.provider == nil || !s.config.OIDC.hasFlow() || s.config.provider() != w.provider {
+	if s.provider == nil || !s.config.OIDC.hasFlow() || s.config.provider().String() != w.provider {
 		return &outcome{err: errState}
 	}
 	f, err := s.provider.discover(ctx)
 	if err != nil {
 		return nil
 	}
-	token, code, err := s.provider.askDevice(ctx, f, w.poll.device)
+	token, code, err := s.provider.askDevice(ctx, f, w.device)
 	switch {
 	case err != nil || code == "authorization_pending":
 		return nil
 	case code == "slow_down":
-		m.flows.with(w.state, func(f *flow) {
-			f.poll.interval = min(f.poll.interval+slowerBy, maxInterval*time.Second)
-			f.poll.next = m.now().Add(f.poll.interval)
+		m.flows.with(w, func(k *kept) {
+			k.slower += slowerBy
+			k.next = m.now().Add(min(w.interval+k.slower, maxInterval*time.Second))
 		})
 		return nil
 	case code != "":
