@@ -23,7 +23,7 @@ const (
 	// crowdMemory bounds the resident memory of the server meanwhile, in bytes.
 	crowdMemory = 200 << 20
 	// crowdTime is how long they do so.
-	crowdTime = 6 * time.Second
+	crowdTime = 5 * time.Second
 	// answerWithin is how long a small write beside them may take.
 	answerWithin = time.Second
 )

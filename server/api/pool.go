@@ -109,6 +109,13 @@ func (s *share) most(n int64) int64 {
 	return min(n, s.pool.largest-s.common-s.reserved)
 }
 
+// held is how many bytes the share holds.
+func (s *share) held() int64 {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.common + s.reserved
+}
+
 // grantLocked gives n bytes to the share if they are there and nobody waits for them. The first that finds none becomes
 // privileged.
 func (p *pool) grantLocked(s *share, n int64) bool {
@@ -204,7 +211,15 @@ func (s *share) receive() {
 	}
 }
 
-// received notes that the body has arrived.
+// await is receive for another matter in which the request waits for its client.
+func (s *share) await(hurry func()) {
+	s.pool.mu.Lock()
+	s.hurry, s.hurried = hurry, false
+	s.pool.mu.Unlock()
+	s.receive()
+}
+
+// received notes that the request waits for its client no more.
 func (s *share) received() {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
