@@ -15,10 +15,10 @@ import (
 )
 
 // hold opens count connections that send a request and read nothing of its answer, until ctx ends.
-func hold(ctx context.Context, t *testing.T, address string, count int, request func(n int) string) {
+func hold(ctx context.Context, t *testing.T, address string, count int, request string) {
 	t.Helper()
 	var wg sync.WaitGroup
-	for n := range count {
+	for range count {
 		wg.Go(func() {
 			conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 			if err != nil {
@@ -28,7 +28,7 @@ func hold(ctx context.Context, t *testing.T, address string, count int, request 
 			if tcp, ok := conn.(*net.TCPConn); ok {
 				_ = tcp.SetReadBuffer(4096) // the kernel keeps as little as it likes
 			}
-			if _, err := io.WriteString(conn, request(n)); err == nil {
+			if _, err := io.WriteString(conn, request); err == nil {
 				<-ctx.Done()
 			}
 		})
@@ -46,20 +46,20 @@ func TestHeldConnections(t *testing.T) {
 	for i := 0; query.Len() < 60<<10; i++ {
 		fmt.Fprintf(&query, "%x&", i)
 	}
-	for name, request := range map[string]func(s *servers.Server, n int) string{
-		"answers": func(s *servers.Server, _ int) string {
+	for name, request := range map[string]func(*servers.Server) string{
+		"answers": func(s *servers.Server) string {
 			return "GET /v1/secret/data/large HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + s.RootToken + "\r\n\r\n"
 		},
-		"headers that never end": func(*servers.Server, int) string {
+		"headers that never end": func(*servers.Server) string {
 			return "GET /v1/secret/data/app HTTP/1.1\r\nHost: x\r\n" + headers.String()[:15<<10]
 		},
-		"too many headers": func(*servers.Server, int) string {
+		"too many headers": func(*servers.Server) string {
 			return "GET /v1/secret/data/app HTTP/1.1\r\nHost: x\r\n" + headers.String()
 		},
-		"headers before a body": func(*servers.Server, int) string {
+		"headers before a body": func(*servers.Server) string {
 			return "PUT /v1/auth/x/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n" + headers.String()[:15<<10] + "\r\n{"
 		},
-		"parameters": func(s *servers.Server, n int) string {
+		"parameters": func(s *servers.Server) string {
 			return fmt.Sprintf("GET /v1/secret/data/large?%s HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\n\r\n",
 				query.String()[:15<<10], s.RootToken)
 		},
@@ -77,9 +77,7 @@ func TestHeldConnections(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), crowdTime/2)
 			defer cancel()
 			var wg sync.WaitGroup
-			wg.Go(func() {
-				hold(ctx, t, s.HostPort(), crowdSize, func(n int) string { return request(s, n) })
-			})
+			wg.Go(func() { hold(ctx, t, s.HostPort(), crowdSize, request(s)) })
 			took := beside(ctx, t, func(ctx context.Context) error {
 				_, err := s.Must(ctx, http.MethodPost, "secret/data/app", map[string]any{"data": map[string]string{"k": "v"}})
 				return err

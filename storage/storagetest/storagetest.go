@@ -299,6 +299,7 @@ type budget struct {
 	err   error
 }
 
+// Spend implements storage.Budget.
 func (b *budget) Spend(_ context.Context, n int) error {
 	b.spent = append(b.spent, n)
 	return b.err
