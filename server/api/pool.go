@@ -181,6 +181,24 @@ func (p *pool) abandon(w *waiter) {
 	}
 }
 
+// giveBack returns n bytes of the share, and the privilege where what is left fits into the common part.
+func (s *share) giveBack(n int64) {
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	reserved := min(n, s.reserved)
+	s.reserved -= reserved
+	common := min(n-reserved, s.common)
+	s.common -= common
+	p.common += common
+	if p.privileged == s && s.reserved <= p.common {
+		p.common -= s.reserved
+		s.common, s.reserved = s.common+s.reserved, 0
+		p.privileged = nil
+	}
+	p.serveLocked()
+}
+
 // release returns all that the share holds. It may be called more than once.
 func (s *share) release() {
 	if s.pool == nil {
