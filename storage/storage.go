@@ -46,7 +46,8 @@ var (
 //
 // Keys are paths: components separated by "/", for example "logical/1f/data/app".
 type Storage interface {
-	// Get returns the value of key, or ErrNotFound. The caller owns the slice.
+	// Get returns the value of key, or ErrNotFound. The caller owns the slice. A value of more than LargeValue bytes is
+	// charged to the Budget of the context before it is copied; the error is then the Budget's.
 	Get(ctx context.Context, key string) ([]byte, error)
 	// List returns the names one level below prefix in byte order, folders ending in "/". The prefix is
 	// "" or ends in "/". Names up to and including `after` are left out; at most limit names are

@@ -16,7 +16,7 @@ import (
 
 // maxHeader bounds the headers of a request in bytes. A Vault token is about 100 bytes, a batch token a few
 // hundred; the rest is room for proxies.
-const maxHeader = 64 << 10
+const maxHeader = 16 << 10
 
 // endpoint is one address that the API is served on.
 type endpoint struct {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"coffer/storage"
 )
 
 // deadline is a request's context: it ends with its parent or at a time, as one of context.WithDeadline does,
@@ -18,6 +20,9 @@ type deadline struct {
 	inner  context.Context //nolint:containedctx // this is a context
 	cancel context.CancelFunc
 	closed bool
+
+	// ledger pays for what the request reads; it is outside of mu.
+	ledger ledger
 }
 
 func withDeadline(parent context.Context, at time.Time) *deadline {
@@ -30,6 +35,14 @@ func (d *deadline) Deadline() (time.Time, bool) {
 		return parent, true
 	}
 	return d.at, true
+}
+
+// Value implements context.Context.
+func (d *deadline) Value(key any) any {
+	if key == (storage.BudgetKey{}) && d.ledger.gate != nil {
+		return &d.ledger
+	}
+	return d.Context.Value(key)
 }
 
 // Done implements context.Context.

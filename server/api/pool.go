@@ -109,6 +109,13 @@ func (s *share) most(n int64) int64 {
 	return min(n, s.pool.largest-s.common-s.reserved)
 }
 
+// held is how many bytes the share holds.
+func (s *share) held() int64 {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.common + s.reserved
+}
+
 // grantLocked gives n bytes to the share if they are there and nobody waits for them. The first that finds none becomes
 // privileged.
 func (p *pool) grantLocked(s *share, n int64) bool {
@@ -174,6 +181,24 @@ func (p *pool) abandon(w *waiter) {
 	}
 }
 
+// giveBack returns n bytes of the share, and the privilege where what is left fits into the common part.
+func (s *share) giveBack(n int64) {
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	reserved := min(n, s.reserved)
+	s.reserved -= reserved
+	common := min(n-reserved, s.common)
+	s.common -= common
+	p.common += common
+	if p.privileged == s && s.reserved <= p.common {
+		p.common -= s.reserved
+		s.common, s.reserved = s.common+s.reserved, 0
+		p.privileged = nil
+	}
+	p.serveLocked()
+}
+
 // release returns all that the share holds. It may be called more than once.
 func (s *share) release() {
 	if s.pool == nil {
@@ -204,7 +229,15 @@ func (s *share) receive() {
 	}
 }
 
-// received notes that the body has arrived.
+// await is receive for another matter in which the request waits for its client.
+func (s *share) await(hurry func()) {
+	s.pool.mu.Lock()
+	s.hurry, s.hurried = hurry, false
+	s.pool.mu.Unlock()
+	s.receive()
+}
+
+// received notes that the request waits for its client no more.
 func (s *share) received() {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()

@@ -37,6 +37,8 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	defer a.Core.Metrics().End(begun)
 	ctx := withDeadline(r.Context(), begun.Add(a.MaxRequestDuration))
 	defer ctx.close()
+	ctx.ledger.gate, ctx.ledger.r = a.Bodies, r
+	defer ctx.ledger.release()
 	op, ok := methods[r.Method]
 	if !ok {
 		a.refuseMethod(w, r)
@@ -50,6 +52,9 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 		a.respondError(w, r, call.ID, err)
 		return
 	}
+	if in != nil {
+		ctx.ledger.adopt(in.share)
+	}
 	reply, err := a.Core.Handle(ctx, call)
 	if in != nil {
 		// The answer may take its time to be read; what was asked is needed no more.
@@ -60,7 +65,7 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 		a.respondError(w, r, call.ID, err)
 		return
 	}
-	a.respond(w, r, &call, reply)
+	a.respond(ctx, w, r, &call, reply)
 }
 
 func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {

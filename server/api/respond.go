@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"coffer/engines"
 	"coffer/server/core"
@@ -100,20 +99,21 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 const largeBuffer = 64 << 10
 
-func (a *api) respond(w http.ResponseWriter, r *http.Request, call *core.Call, reply core.Reply) {
+func (a *api) respond(ctx *deadline, w http.ResponseWriter, r *http.Request, call *core.Call, reply core.Reply) {
 	resp := reply.Response
 	w.Header()["Content-Type"] = contentJSON
+	status := http.StatusOK
+	if resp != nil && resp.Status != 0 {
+		status = resp.Status
+	}
 	switch {
 	case resp != nil && resp.Raw != nil:
-		writeRaw(w, resp)
+		setRawHeader(w, resp)
+		a.send(ctx, w, r, call.ID, status, resp.Raw.Body)
 		return
 	case resp == nil || isEmpty(resp):
 		w.WriteHeader(http.StatusNoContent)
 		return
-	}
-	status := http.StatusOK
-	if resp.Status != 0 {
-		status = resp.Status
 	}
 	b, ok := buffers.Get().(*bytes.Buffer)
 	if !ok {
@@ -124,23 +124,31 @@ func (a *api) respond(w http.ResponseWriter, r *http.Request, call *core.Call, r
 		a.respondError(w, r, call.ID, err)
 		return
 	}
-	w.Header()["Content-Length"] = []string{strconv.Itoa(b.Len())}
-	w.WriteHeader(status)
-	if b.Cap() <= largeBuffer {
-		_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
-		buffers.Put(b)
+	if b.Cap() > largeBuffer {
+		a.send(ctx, w, r, call.ID, status, b.Bytes())
 		return
 	}
-	writeLarge(w, b.Bytes())
+	w.Header()["Content-Length"] = []string{strconv.Itoa(b.Len())}
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
+	clear(b.Bytes())
+	buffers.Put(b)
 }
 
-// writeLarge writes an answer that holds memory until it is read, as far as the client reads it fast enough.
-func writeLarge(w http.ResponseWriter, body []byte) {
-	conn := http.NewResponseController(w)
-	due := patientGrace + time.Duration(len(body))*time.Second/patientRate
-	_ = conn.SetWriteDeadline(time.Now().Add(due)) // where there is no connection, as in tests, there is no deadline
-	_, _ = w.Write(body)                           // a client that is gone needs no answer
-	_ = conn.SetWriteDeadline(time.Time{})
+// send writes an answer of any size. A large one is paid for until the client has read it.
+func (a *api) send(ctx *deadline, w http.ResponseWriter, r *http.Request, id string, status int, body []byte) {
+	if len(body) <= largeBuffer {
+		w.WriteHeader(status)
+		_, _ = w.Write(body) // a client that is gone needs no answer
+		return
+	}
+	if err := ctx.ledger.keep(ctx, int64(cap(body))); err != nil {
+		a.respondError(w, r, id, err)
+		return
+	}
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	ctx.ledger.write(w, body)
 }
 
 // isEmpty reports whether there is nothing to tell: a 204.
@@ -153,7 +161,7 @@ func isEmpty(r *engines.Response) bool {
 const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; " +
 	"frame-ancestors 'none'"
 
-func writeRaw(w http.ResponseWriter, resp *engines.Response) {
+func setRawHeader(w http.ResponseWriter, resp *engines.Response) {
 	if resp.Raw.ContentType != "" {
 		w.Header().Set("Content-Type", resp.Raw.ContentType)
 	}
@@ -169,10 +177,4 @@ func writeRaw(w http.ResponseWriter, resp *engines.Response) {
 	if resp.Raw.CacheControl != "" {
 		w.Header().Set("Cache-Control", resp.Raw.CacheControl)
 	}
-	status := resp.Status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	w.WriteHeader(status)
-	_, _ = w.Write(resp.Raw.Body) // a client that is gone needs no answer
 }

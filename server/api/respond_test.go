@@ -10,7 +10,7 @@ import (
 func TestPagesAreNotFramed(t *testing.T) {
 	for contentType, want := range map[string]bool{"text/html; charset=utf-8": true, "application/json": false} {
 		w := httptest.NewRecorder()
-		writeRaw(w, &engines.Response{Raw: &engines.Raw{ContentType: contentType, Body: []byte("x")}})
+		setRawHeader(w, &engines.Response{Raw: &engines.Raw{ContentType: contentType, Body: []byte("x")}})
 		h := w.Header()
 		if got := h.Get("X-Frame-Options") == "DENY" && h.Get("Content-Security-Policy") == pagePolicy; got != want {
 			t.Errorf("%s: %v", contentType, h)
@@ -21,7 +21,7 @@ func TestPagesAreNotFramed(t *testing.T) {
 func TestPagesAndTheirNeighbours(t *testing.T) {
 	for keeps, opener := range map[bool]string{false: "same-origin", true: ""} {
 		w := httptest.NewRecorder()
-		writeRaw(w, &engines.Response{Raw: &engines.Raw{ContentType: "text/html; charset=utf-8", KeepsOpener: keeps}})
+		setRawHeader(w, &engines.Response{Raw: &engines.Raw{ContentType: "text/html; charset=utf-8", KeepsOpener: keeps}})
 		if got := w.Header().Get("Cross-Origin-Opener-Policy"); got != opener {
 			t.Errorf("KeepsOpener %v: Cross-Origin-Opener-Policy %q, want %q", keeps, got, opener)
 		}

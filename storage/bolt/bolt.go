@@ -155,8 +155,11 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if value == nil {
 		commits := slot.begin()
 		var err error
-		if value, err = s.read(key); err != nil {
+		if value, err = s.read(ctx, key); err != nil {
 			return nil, err
+		}
+		if len(value) > recentLimit {
+			return value, nil // it is the caller's alone
 		}
 		slot.put(key, value, commits)
 	} else if s.closed.Load() {
@@ -165,16 +168,29 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return append([]byte{}, value...), nil
 }
 
-func (s *Store) read(key string) (value []byte, err error) {
-	err = s.view(func(b *bbolt.Bucket) error {
-		v := b.Get([]byte(key))
-		if v == nil {
-			return storage.ErrNotFound
+// read copies a value out of the file. For a large one it waits until there is room, outside of the transaction.
+func (s *Store) read(ctx context.Context, key string) (value []byte, err error) {
+	for room := storage.LargeValue; value == nil; {
+		need := 0
+		err = s.view(func(b *bbolt.Bucket) error {
+			v := b.Get([]byte(key))
+			if v == nil {
+				return storage.ErrNotFound
+			}
+			if need = len(v); need <= room {
+				value = append([]byte{}, v...)
+			}
+			return nil
+		})
+		if err == nil && value == nil {
+			err = storage.Spend(ctx, need)
 		}
-		value = append([]byte{}, v...)
-		return nil
-	})
-	return value, err
+		if err != nil {
+			return nil, err
+		}
+		room = need
+	}
+	return value, nil
 }
 
 // List implements storage.Storage.

@@ -37,6 +37,18 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	value, err := s.stored(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := storage.Spend(ctx, len(value)); err != nil {
+		return nil, err
+	}
+	return append([]byte{}, value...), nil
+}
+
+// stored returns what is kept under the key, which is never changed.
+func (s *Store) stored(key string) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
@@ -46,7 +58,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if !ok {
 		return nil, storage.ErrNotFound
 	}
-	return append([]byte{}, value...), nil
+	return value, nil
 }
 
 // List implements storage.Storage.

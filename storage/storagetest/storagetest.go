@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Storage) {
 		{"invalid prefixes", testInvalidPrefixes},
 		{"long keys", testLongKeys},
 		{"large values", testLargeValues},
+		{"budget", testBudget},
 		{"cancelled context", testCancelled},
 		{"concurrent batches are atomic", testConcurrentBatches},
 		{"reads run beside writes", testConcurrentReads},
@@ -290,6 +291,41 @@ func testLargeValues(t *testing.T, s storage.Storage) {
 		t.Errorf("Apply of a value over MaxValueSize: %v; want ErrValueTooLarge", err)
 	}
 	wantValue(t, s, "small", "v")
+}
+
+// budget notes what it is asked for, and answers with err.
+type budget struct {
+	spent []int
+	err   error
+}
+
+// Spend implements storage.Budget.
+func (b *budget) Spend(_ context.Context, n int) error {
+	b.spent = append(b.spent, n)
+	return b.err
+}
+
+func testBudget(t *testing.T, s storage.Storage) {
+	large := strings.Repeat("large", 1<<18)
+	apply(t, s, storage.Put("large", []byte(large)), storage.Put("small", []byte("v")))
+	var b budget
+	ctx := context.WithValue(t.Context(), storage.BudgetKey{}, storage.Budget(&b))
+	for _, key := range []string{"small", "large", "missing"} {
+		if _, err := s.Get(ctx, key); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	if len(b.spent) != 1 || b.spent[0] < len(large) {
+		t.Errorf("asked for %v, want once for %d or a little more", b.spent, len(large))
+	}
+	b.err = errors.New("no room")
+	if _, err := s.Get(ctx, "large"); !errors.Is(err, b.err) {
+		t.Errorf("Get without room: %v", err)
+	}
+	if _, err := s.Get(ctx, "small"); err != nil {
+		t.Errorf("Get of a small value without room: %v", err)
+	}
+	wantValue(t, s, "large", large)
 }
 
 func testCancelled(t *testing.T, s storage.Storage) {

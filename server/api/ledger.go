@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// readRoom is what a large value takes, in multiples of its stored size, from when it is read until its answer is
+// written: encrypted, in clear, in the answer's data, and in the answer.
+const readRoom = 4
+
+// ledger pays for the large values that one request reads, and for its answer as long as the client takes to read that.
+// It is the storage.Budget of the request's context. Its zero value pays for nothing.
+type ledger struct {
+	gate *BodyGate
+	r    *http.Request
+
+	mu sync.Mutex
+	// share is guarded by mu. It is of the gate's pool for large bodies, and that of the request's own body if that was
+	// one: a request that waited with one share for another could wait for itself. It is nil before anything is large.
+	share *share
+}
+
+// adopt makes the share of the request's body the one that pays.
+func (l *ledger) adopt(s *share) {
+	if s.pool == l.gate.large {
+		l.share = s
+	}
+}
+
+// Spend implements storage.Budget.
+func (l *ledger) Spend(ctx context.Context, n int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.takeLocked(ctx, readRoom*int64(n))
+}
+
+func (l *ledger) takeLocked(ctx context.Context, n int64) error {
+	if l.share == nil {
+		l.share = l.gate.large.open(clientOf(l.r))
+	}
+	return l.share.take(ctx, l.share.most(n))
+}
+
+// keep makes the ledger pay for n bytes from now on and nothing else.
+func (l *ledger) keep(ctx context.Context, n int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.share != nil {
+		held := l.share.held()
+		if held >= n {
+			l.share.giveBack(held - n)
+			return nil
+		}
+		n -= held
+	}
+	return l.takeLocked(ctx, n)
+}
+
+// write writes a large answer that the ledger pays for. The client must read it at a minimum rate, which is higher when
+// others wait for the memory.
+func (l *ledger) write(w http.ResponseWriter, body []byte) {
+	conn := http.NewResponseController(w)
+	within := func(grace time.Duration, rate int64) {
+		due := grace + time.Duration(int64(len(body))*int64(time.Second)/rate)
+		_ = conn.SetWriteDeadline(time.Now().Add(due)) // where there is no connection, as in tests, there is no deadline
+	}
+	within(patientGrace, patientRate)
+	l.share.await(func() { within(hurriedGrace, hurriedRate) })
+	_, _ = w.Write(body) // a client that is gone needs no answer
+	l.share.received()
+	_ = conn.SetWriteDeadline(time.Time{})
+}
+
+// release returns what the ledger holds.
+func (l *ledger) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.share != nil {
+		l.share.release()
+	}
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"coffer/storage"
+)
+
+// TestLargeReadsWaitForOneAnother lets one request more than fits read large values, then lets one of them end.
+func TestLargeReadsWaitForOneAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := NewBodyGate(8 << 20)
+		request := func() *deadline {
+			d := withDeadline(t.Context(), time.Now().Add(time.Minute))
+			d.ledger.gate, d.ledger.r = gate, httptest.NewRequest(http.MethodGet, "/", nil)
+			return d
+		}
+		first, second, last := request(), request(), request()
+		if err := storage.Spend(first, storage.LargeValue); err != nil || first.ledger.share != nil {
+			t.Errorf("a small value was charged, %v", err)
+		}
+		for _, d := range []*deadline{first, second} {
+			if err := storage.Spend(d, 3<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done := make(chan error, 1)
+		go func() { done <- storage.Spend(last, 3<<20) }()
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("the third did not wait: %v", err)
+		default:
+		}
+		if err := first.ledger.keep(first, 3<<20); err != nil {
+			t.Fatal(err)
+		}
+		if held := first.ledger.share.held(); held != 3<<20 {
+			t.Errorf("%d are held for an answer of %d", held, 3<<20)
+		}
+		second.ledger.release()
+		if err := <-done; err != nil {
+			t.Errorf("after one has ended: %v", err)
+		}
+		go func() { done <- storage.Spend(second, 8<<20) }()
+		if err := <-done; !errors.Is(err, errBusy) {
+			t.Errorf("nothing becomes free: %v, want errBusy after a minute", err)
+		}
+	})
+}
+
+// TestLedgerPaysWithTheShareOfTheBody holds that a request never waits for itself.
+func TestLedgerPaysWithTheShareOfTheBody(t *testing.T) {
+	gate := NewBodyGate(8 << 20)
+	body := gate.large.open("x")
+	if err := body.take(t.Context(), 12<<20); err != nil {
+		t.Fatal(err)
+	}
+	l := ledger{gate: gate}
+	l.adopt(body)
+	if err := l.Spend(t.Context(), storage.LargeValue+1); err != nil || l.share != body {
+		t.Errorf("another share pays, %v", err)
+	}
+	if err := l.Spend(t.Context(), storage.MaxValueSize); err != nil {
+		t.Errorf("more than one request may have: %v", err) // it gets what there is
+	}
+}
