@@ -265,7 +265,7 @@ func crl(t testing.TB, ca *identity, until time.Time, serials ...int64) string {
 func TestTheRevokedStayOut(t *testing.T) {
 	ca := issue(t, nil, 1, "ca", authority)
 	middle := issue(t, ca, 3, "middle", authority)
-	alice, bob, leaf := issue(t, ca, 10, "alice"), issue(t, middle, 11, "bob"), issue(t, nil, 20, "leaf")
+	alice, bob, leaf := issue(t, ca, 10, "alice"), issue(t, middle, 11, "bob"), issue(t, ca, 20, "leaf")
 	s := memory.New()
 	m := newMount(t, s, nil)
 	m.write(t, "certs/ca", map[string]any{"certificate": ca.pem()})
@@ -290,7 +290,7 @@ func TestTheRevokedStayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("one again", m, "alice")
-	m.write(t, "crls/one", map[string]any{"crl": crl(t, ca, epoch)})
+	m.write(t, "crls/one", map[string]any{"crl": crl(t, ca, epoch.Add(time.Second))})
 	check("an empty one", m)
 }
 
