@@ -387,6 +387,22 @@ func TestDamagedRecordsLetNobodyIn(t *testing.T) {
 	}
 }
 
+// The oldest name of token_ttl is a number of seconds.
+func TestLease(t *testing.T) {
+	ca := issue(t, nil, 1, "ca", authority)
+	alice := issue(t, ca, 10, "alice")
+	m := newMount(t, nil, nil)
+	m.write(t, "certs/ca", map[string]any{"certificate": ca.pem(), "lease": "60"})
+	for _, huge := range []string{"9223372036854775807", "18446744073", "9223372037", "27670116111"} {
+		if got := m.writeErr(t, "certs/ca", map[string]any{"lease": huge}); got != "lease: duration is out of range" {
+			t.Errorf("%s: %q", huge, got)
+		}
+	}
+	if l, err := m.login(t, "", as(alice)); err != nil || l.TTL != time.Minute {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 // A damaged list keeps everybody out until an operator replaces it or takes it away.
 func TestDamagedListsCanBeReplaced(t *testing.T) {
 	ca := issue(t, nil, 1, "ca", authority)
