@@ -157,3 +157,32 @@ func FuzzParseCIDRs(f *testing.F) {
 		}
 	})
 }
+
+func TestIntersect(t *testing.T) {
+	for _, tc := range []struct {
+		a, b, want []string
+		ok         bool
+	}{
+		{nil, nil, nil, true},
+		{[]string{"10.0.0.0/8"}, nil, []string{"10.0.0.0/8"}, true},
+		{[]string{"10.0.0.0/8"}, []string{"10.1.0.0/16", "11.0.0.0/8"}, []string{"10.1.0.0/16"}, true},
+		{[]string{"10.1.2.3/16"}, []string{"10.0.0.0/8", "0.0.0.0/0"}, []string{"10.1.2.3/16"}, true},
+		{[]string{"0.0.0.0/0", "::/0"}, []string{"10.0.0.1", "2001:db8::/32"}, []string{"10.0.0.1", "2001:db8::/32"}, true},
+		{[]string{"10.0.0.0/8"}, []string{"11.0.0.0/8"}, nil, false},
+		{[]string{"0.0.0.0/0"}, []string{"::/0"}, nil, false},
+	} {
+		parse := func(texts []string) []netip.Prefix {
+			list, err := auth.ParseCIDRs(texts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		for _, sides := range [][2][]netip.Prefix{{parse(tc.a), parse(tc.b)}, {parse(tc.b), parse(tc.a)}} {
+			got, ok := auth.Intersect(sides[0], sides[1])
+			if diff := cmp.Diff(append([]string{}, tc.want...), auth.CIDRTexts(got)); diff != "" || ok != tc.ok {
+				t.Errorf("%v and %v: %v, (-want +got):\n%s", sides[0], sides[1], ok, diff)
+			}
+		}
+	}
+}

@@ -51,3 +51,33 @@ func Admits(networks []netip.Prefix, addr netip.Addr) bool {
 	addr = addr.Unmap()
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
+
+// Intersect returns the networks that are in both lists, of which an empty one stands for everywhere. It reports false
+// when both bind and nothing is in both: an empty list would bind nothing then.
+func Intersect(a, b []netip.Prefix) ([]netip.Prefix, bool) {
+	switch {
+	case len(a) == 0:
+		return b, true
+	case len(b) == 0:
+		return a, true
+	}
+	var both []netip.Prefix
+	for _, p := range a {
+		for _, q := range b {
+			// Of two networks one holds the other, or they have nothing in common.
+			switch narrow := narrower(p, q); {
+			case !p.Overlaps(q), slices.Contains(both, narrow):
+			default:
+				both = append(both, narrow)
+			}
+		}
+	}
+	return both, len(both) > 0
+}
+
+func narrower(p, q netip.Prefix) netip.Prefix {
+	if p.Bits() >= q.Bits() {
+		return p
+	}
+	return q
+}

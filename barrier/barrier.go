@@ -261,7 +261,7 @@ func (b *Barrier) Apply(ctx context.Context, batch ...storage.Op) error {
 }
 
 // seal returns the batch as it is stored, with room for one more, and how many values were encrypted.
-func (s *session) seal(batch []storage.Op) (sealed []storage.Op, puts int, err error) {
+func (s *session) seal(batch []storage.Op) (sealed []storage.Op, puts uint64, err error) {
 	sealed = make([]storage.Op, len(batch), len(batch)+1)
 	for i := range batch {
 		op := &batch[i]

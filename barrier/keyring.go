@@ -72,7 +72,7 @@ func (k keyring) encode() []byte {
 	}
 	b = append(b, keyringVersion, enabled)
 	b = binary.BigEndian.AppendUint64(b, k.config.MaxOperations)
-	b = binary.BigEndian.AppendUint64(b, uint64(k.config.Interval/time.Second))
+	b = binary.BigEndian.AppendUint64(b, uint64(max(0, k.config.Interval/time.Second)))
 	b = append(b, k.names.Reveal()...)
 	for _, term := range k.terms {
 		b = binary.BigEndian.AppendUint32(b, term.id)
@@ -112,7 +112,7 @@ func decodeKeyring(b []byte) (keyring, error) {
 		previous = id
 		k.terms = append(k.terms, termKey{
 			id:        id,
-			installed: time.Unix(0, int64(binary.BigEndian.Uint64(rest[4:]))).UTC(),
+			installed: time.Unix(0, int64(binary.BigEndian.Uint64(rest[4:]))).UTC(), //nolint:gosec // as it was encoded
 			key:       secret.New(rest[12:keyringTerm]),
 		})
 	}

@@ -191,7 +191,7 @@ func newCache[E any](slots int) cache[E] {
 }
 
 func (c *cache[E]) slot(key string) *atomic.Pointer[E] {
-	return &c.slots[maphash.String(c.seed, key)&uint64(len(c.slots)-1)]
+	return &c.slots[maphash.String(c.seed, key)%uint64(len(c.slots))]
 }
 
 // get returns the entry in the slot of key, or nil.

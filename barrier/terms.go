@@ -82,8 +82,8 @@ func (t *term) load(ctx context.Context, s storage.Storage) error {
 // with them or before. While little is left of the reservation, the next bound travels with a batch that
 // comes along; only when a burst outruns it do the others wait for the commit of that batch. Either way
 // it is one Apply. The batch has room for one more operation.
-func (t *term) commit(ctx context.Context, s storage.Storage, n int, batch []storage.Op) error {
-	used := t.used.Add(uint64(n))
+func (t *term) commit(ctx context.Context, s storage.Storage, n uint64, batch []storage.Op) error {
+	used := t.used.Add(n)
 	reserved := t.reserved.Load()
 	switch {
 	case used > reserved:

@@ -28,6 +28,9 @@ func assign(dst reflect.Value, k kind, raw any) error {
 		return err
 	case kindInt:
 		n, err := ParseInt(raw)
+		if err == nil && dst.OverflowInt(n) {
+			err = errIntRange
+		}
 		dst.SetInt(n)
 		return err
 	case kindDuration:
@@ -101,6 +104,9 @@ func parseBool(raw any) (bool, error) {
 	b, err := strconv.ParseBool(text)
 	return b, malformed("", "bool", err)
 }
+
+// errIntRange is returned for a number that this machine's int cannot hold.
+var errIntRange = errors.New("integer is out of range")
 
 // ParseInt reads an integer as Vault's clients send it: 12, "12", "0xc"; true is 1, "" and null are 0.
 func ParseInt(raw any) (int64, error) {
@@ -177,6 +183,9 @@ func parseInts(raw any) ([]int, error) {
 		if err != nil {
 			return nil, inList(err)
 		}
+		if n < math.MinInt || n > math.MaxInt {
+			return nil, inList(errIntRange)
+		}
 		list = append(list, int(n))
 	}
 	return list, nil
@@ -213,8 +222,23 @@ func notMap(place string, raw any) error {
 // errDuration is returned for what is neither a number nor a string.
 var errDuration = errors.New("could not parse duration from input")
 
+// MaxDuration bounds durations that come in, 146 years: a sum of two is a duration still, and a time that lies so far
+// from now can be stored in nanoseconds.
+const MaxDuration time.Duration = math.MaxInt64 / 2
+
+// errDurationRange is returned for a duration beyond MaxDuration.
+var errDurationRange = errors.New("duration is out of range")
+
+// Seconds is a number of seconds as a duration, or an error beyond MaxDuration.
+func Seconds(n int64) (time.Duration, error) {
+	if limit := int64(MaxDuration / time.Second); n > limit || n < -limit {
+		return 0, errDurationRange
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
 // ParseDuration reads a duration as Vault's clients send it: 3600, "3600", "1h", "2d"; "" is 0. It may be
-// negative.
+// negative. Beyond MaxDuration it is an error.
 func ParseDuration(raw any) (time.Duration, error) {
 	var text string
 	switch v := raw.(type) {
@@ -232,6 +256,9 @@ func ParseDuration(raw any) (time.Duration, error) {
 	if err != nil && len(text) > maxEchoed {
 		return 0, errDuration
 	}
+	if err == nil && (d > MaxDuration || d < -MaxDuration) {
+		return 0, errDurationRange
+	}
 	return d, err //nolint:wrapcheck // the text is the protocol's
 }
 
@@ -239,9 +266,6 @@ func parseDuration(raw any) (time.Duration, error) {
 	d, err := ParseDuration(raw)
 	if err != nil {
 		return 0, err
-	}
-	if d > math.MaxInt64/2 {
-		return 0, errors.New("duration is out of range")
 	}
 	if d < 0 {
 		return 0, fmt.Errorf("cannot provide negative value '%d'", int64(d/time.Second))

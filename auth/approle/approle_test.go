@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 	"coffer/storage/memory"
@@ -163,6 +164,40 @@ func TestRoleCannotTouchSecretIDsOfAnother(t *testing.T) {
 	}
 	if _, ok := m.login(t, "a", id); ok {
 		t.Error("role a logged in with a secret id of role b")
+	}
+}
+
+// A secret id was issued within the networks of its role; when these are made fewer, it does not keep the others.
+func TestNetworksOfASecretIDStayWithinTheRoles(t *testing.T) {
+	m := open(t.Context(), t, memory.New())
+	m.must(t, engines.Update, "role/r", map[string]any{"role_id": "r"})
+	for name, params := range map[string]map[string]any{
+		"without limit": {"token_bound_cidrs": "10.0.0.0/8,11.0.0.0/8"},
+		"limited":       {"token_bound_cidrs": "10.0.0.0/8,11.0.0.0/8", "num_uses": "9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.must(t, engines.Delete, "role/r/token-bound-cidrs", nil)
+			id, _ := m.secretID(t, "r", params)
+			for role, want := range map[string]string{
+				"10.1.0.0/16":         "10.1.0.0/16",
+				"0.0.0.0/0":           "10.0.0.0/8 11.0.0.0/8",
+				"12.0.0.0/8,11.0.0.1": "11.0.0.1",
+			} {
+				m.must(t, engines.Update, "role/r", map[string]any{"token_bound_cidrs": role})
+				l, ok := m.login(t, "r", id)
+				if !ok {
+					t.Fatal("not let in")
+				}
+				if got := strings.Join(auth.CIDRTexts(l.BoundCIDRs), " "); got != want {
+					t.Errorf("%s: bound to %q, want %q", role, got, want)
+				}
+			}
+			m.must(t, engines.Update, "role/r", map[string]any{"token_bound_cidrs": "12.0.0.0/8"})
+			_, err := m.do(t.Context(), engines.Update, "login", map[string]any{"role_id": "r", "secret_id": id})
+			if err == nil || errors.Is(err, engines.ErrCredentials) {
+				t.Errorf("no network in common: %v", err)
+			}
+		})
 	}
 }
 

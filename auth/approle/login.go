@@ -21,6 +21,9 @@ type loginParams struct {
 
 func (p loginParams) roleID() string { return strings.TrimSpace(p.RoleID) }
 
+// errNoNetwork refuses a login whose token could be used nowhere.
+var errNoNetwork = engines.Invalid("token_bound_cidrs of the secret ID have nothing in common with those of the role")
+
 // invalidLogin is the answer to wrong credentials, whichever of them is wrong.
 const invalidLogin = "invalid role or secret ID"
 
@@ -151,10 +154,13 @@ func (s *secretID) permit(r *engines.Request, role *role, login *engines.Login) 
 	case !ok:
 		return engines.Invalid("source address %q unauthorized through CIDR restrictions on the secret ID", r.Client.Addr)
 	}
-	if len(s.TokenCIDRs) > 0 {
-		if login.BoundCIDRs, err = prefixes(s.TokenCIDRs); err != nil {
-			return err
-		}
+	networks, err := prefixes(s.TokenCIDRs)
+	if err != nil {
+		return err
+	}
+	// The role may have been tightened since the secret id was issued.
+	if login.BoundCIDRs, ok = auth.Intersect(role.Token.BoundCIDRs, networks); !ok {
+		return errNoNetwork
 	}
 	login.Metadata = s.Metadata
 	return nil

@@ -265,7 +265,7 @@ func crl(t testing.TB, ca *identity, until time.Time, serials ...int64) string {
 func TestTheRevokedStayOut(t *testing.T) {
 	ca := issue(t, nil, 1, "ca", authority)
 	middle := issue(t, ca, 3, "middle", authority)
-	alice, bob, leaf := issue(t, ca, 10, "alice"), issue(t, middle, 11, "bob"), issue(t, nil, 20, "leaf")
+	alice, bob, leaf := issue(t, ca, 10, "alice"), issue(t, middle, 11, "bob"), issue(t, ca, 20, "leaf")
 	s := memory.New()
 	m := newMount(t, s, nil)
 	m.write(t, "certs/ca", map[string]any{"certificate": ca.pem()})
@@ -290,7 +290,7 @@ func TestTheRevokedStayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("one again", m, "alice")
-	m.write(t, "crls/one", map[string]any{"crl": crl(t, ca, epoch)})
+	m.write(t, "crls/one", map[string]any{"crl": crl(t, ca, epoch.Add(time.Second))})
 	check("an empty one", m)
 }
 
@@ -384,6 +384,22 @@ func TestDamagedRecordsLetNobodyIn(t *testing.T) {
 		if _, err := newMount(t, s, nil).login(t, "", as(alice)); err == nil {
 			t.Errorf("let in with a damaged %s", key)
 		}
+	}
+}
+
+// The oldest name of token_ttl is a number of seconds.
+func TestLease(t *testing.T) {
+	ca := issue(t, nil, 1, "ca", authority)
+	alice := issue(t, ca, 10, "alice")
+	m := newMount(t, nil, nil)
+	m.write(t, "certs/ca", map[string]any{"certificate": ca.pem(), "lease": "60"})
+	for _, huge := range []string{"9223372036854775807", "18446744073", "9223372037", "27670116111"} {
+		if got := m.writeErr(t, "certs/ca", map[string]any{"lease": huge}); got != "lease: duration is out of range" {
+			t.Errorf("%s: %q", huge, got)
+		}
+	}
+	if l, err := m.login(t, "", as(alice)); err != nil || l.TTL != time.Minute {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
 

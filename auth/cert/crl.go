@@ -26,10 +26,25 @@ const (
 
 // list is a stored revocation list.
 type list struct {
-	// DER is the list as its authority signed it.
+	// DER is the list as its authority signed it, in DER or PEM.
 	DER []byte `json:"der"`
+	// Issuer is the certificate of that authority, in DER.
+	Issuer []byte `json:"issuer,omitempty"`
 	// URL is where it is fetched from again; "" for one that was uploaded.
 	URL string `json:"url,omitempty"`
+}
+
+// ready parses what is stored.
+func (l *list) ready() (*revocation, error) {
+	r, _, err := parseList(l.DER)
+	if err != nil {
+		return nil, err
+	}
+	r.url = l.URL
+	if l.Issuer != nil {
+		r.issuer, err = x509.ParseCertificate(l.Issuer)
+	}
+	return r, err
 }
 
 // revocations keeps the lists ready. Changes go through its lock, so what is ready is what is stored.
@@ -42,22 +57,11 @@ type revocations struct {
 // revoked are the lists by name.
 type revoked struct{ lists map[string]*revocation }
 
-type revocation struct {
-	url     string
-	until   time.Time
-	serials map[string]struct{} // in decimal
-}
-
-// any reports whether a certificate of the chain is on a list. The lists are not told apart by who signed
-// them: a serial number that an operator revoked is not let in.
+// any reports whether a certificate of the chain was revoked by who signed it.
 func (r *revoked) any(chain []*x509.Certificate) bool {
-	if len(r.lists) == 0 {
-		return false
-	}
 	return slices.ContainsFunc(chain, func(c *x509.Certificate) bool {
-		serial := c.SerialNumber.String()
 		for _, l := range r.lists {
-			if _, found := l.serials[serial]; found {
+			if l.lists(c) {
 				return true
 			}
 		}
@@ -92,7 +96,7 @@ func (v *revocations) allLocked(ctx context.Context, e *engine) (*revoked, error
 		if err := e.read(ctx, listFolder+name, stored); err != nil {
 			return nil, err
 		}
-		if r.lists[name], err = parseList(stored.DER, stored.URL); err != nil {
+		if r.lists[name], err = stored.ready(); err != nil {
 			return nil, fmt.Errorf("cert: %s%s: %w", listFolder, name, errRecord)
 		}
 	}
@@ -109,23 +113,6 @@ func (v *revocations) changeLocked(ctx context.Context, e *engine, op storage.Op
 		return engines.Invalid("the CRL is too large")
 	}
 	return err
-}
-
-// parseList reads a revocation list in DER or PEM.
-func parseList(raw []byte, from string) (*revocation, error) {
-	// The newer ParseRevocationList refuses lists of version 1, which openssl writes unless told otherwise.
-	parsed, err := x509.ParseCRL(raw) //nolint:staticcheck // see above
-	if err != nil {
-		return nil, err
-	}
-	r := &revocation{
-		url: from, until: parsed.TBSCertList.NextUpdate,
-		serials: make(map[string]struct{}, len(parsed.TBSCertList.RevokedCertificates)),
-	}
-	for _, c := range parsed.TBSCertList.RevokedCertificates {
-		r.serials[c.SerialNumber.String()] = struct{}{}
-	}
-	return r, nil
 }
 
 func noList(name string) error { return engines.Invalid("no such CRL %s", name) }
@@ -176,46 +163,115 @@ func (e *engine) deleteList(ctx context.Context, _ *engines.Request, p nameParam
 }
 
 type listParams struct {
-	Name string  `path:"name" help:"Name of the list."`
-	CRL  *string `param:"crl" help:"The list, in PEM or DER."`
-	URL  *string `param:"url" help:"Where to fetch the list, now and when it is out of date."`
+	Name   string  `path:"name" help:"Name of the list."`
+	CRL    *string `param:"crl" help:"The list, in PEM or DER."`
+	URL    *string `param:"url" help:"Where to fetch the list, now and when it is out of date."`
+	Issuer string  `param:"issuer" help:"The certificate of who signs the list, in PEM; needed where no role has it."`
 }
+
+// source is the list that was sent, or what its address answers.
+func (p *listParams) source(ctx context.Context) (raw []byte, from string, err error) {
+	switch {
+	case p.CRL != nil:
+		return []byte(*p.CRL), "", nil
+	case p.URL == nil:
+		return nil, "", engines.Invalid("one of 'crl' or 'url' must be provided")
+	case *p.URL == "":
+		return nil, "", engines.Invalid("empty CRL url")
+	}
+	if _, err := url.Parse(*p.URL); err != nil {
+		return nil, "", engines.Invalid("invalid CRL url: %v", err)
+	}
+	if raw, err = fetchList(ctx, *p.URL); err != nil {
+		return nil, "", engines.Failed("%s", numbered(err.Error()))
+	}
+	return raw, *p.URL, nil
+}
+
+// errNoAuthority refuses a list that could not count for any certificate that a role trusts.
+var errNoAuthority = engines.Invalid("the CRL is not signed by an authority of any role: write the role first, or send " +
+	"the certificate of the authority that signs the CRL as 'issuer'")
 
 func (e *engine) writeList(ctx context.Context, _ *engines.Request, p listParams) (*engines.Response, error) {
 	name, err := nameOf(p.Name)
 	if err != nil {
 		return nil, err
 	}
-	var raw []byte
-	from := ""
-	switch {
-	case p.CRL != nil:
-		raw = []byte(*p.CRL)
-	case p.URL != nil:
-		from = *p.URL
-		if from == "" {
-			return nil, engines.Invalid("empty CRL url")
-		}
-		if _, err := url.Parse(from); err != nil {
-			return nil, engines.Invalid("invalid CRL url: %v", err)
-		}
-		if raw, err = fetchList(ctx, from); err != nil {
-			return nil, engines.Failed("%s", numbered(err.Error()))
-		}
-	default:
-		return nil, engines.Invalid("one of 'crl' or 'url' must be provided")
+	given := parseCertificates(p.Issuer)
+	if p.Issuer != "" && len(given) == 0 {
+		return nil, engines.Invalid("failed to parse the issuer's certificate")
 	}
-	parsed, err := parseList(raw, from)
+	raw, from, err := p.source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, signed, err := parseList(raw)
 	if err != nil {
 		return nil, engines.Invalid("failed to parse CRL: %v", err)
 	}
 	e.lists.mu.Lock()
 	defer e.lists.mu.Unlock()
-	return &engines.Response{}, e.putListLocked(ctx, name, raw, parsed.url)
+	old, err := e.storedList(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	candidates := given
+	if len(given) == 0 {
+		if candidates, err = e.authorities(ctx, old); err != nil {
+			return nil, err
+		}
+	}
+	issuer, ok := signedBy(signed, candidates)
+	if !ok {
+		return nil, errNoAuthority
+	}
+	l.issuer = issuer
+	if err := l.follows(old); err != nil {
+		return nil, engines.Invalid("the CRL cannot replace the one of that name: %v; delete that one first to "+
+			"replace it all the same", err)
+	}
+	return &engines.Response{}, e.putListLocked(ctx, name, list{DER: raw, Issuer: issuer.Raw, URL: from})
 }
 
-func (e *engine) putListLocked(ctx context.Context, name string, raw []byte, from string) error {
-	op, err := put(listFolder+name, list{DER: raw, URL: from})
+// storedList reads the list of a name. One that is not there or is damaged can be replaced by any: it is empty.
+func (e *engine) storedList(ctx context.Context, name string) (*revocation, error) {
+	stored := &list{}
+	err := e.read(ctx, listFolder+name, stored)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, errRecord) {
+		return &revocation{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	old, err := stored.ready()
+	if err != nil {
+		return &revocation{}, nil //nolint:nilerr // damaged
+	}
+	return old, nil
+}
+
+// authorities are the certificates that may have signed a list: who signed the one before it, and those of all roles.
+func (e *engine) authorities(ctx context.Context, old *revocation) ([]*x509.Certificate, error) {
+	c, err := e.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a, err := e.anchors(ctx, "", c)
+	if err != nil {
+		return nil, err
+	}
+	var certs []*x509.Certificate
+	if old.issuer != nil {
+		certs = append(certs, old.issuer)
+	}
+	for _, t := range slices.Concat(a.authorities, a.leaves) {
+		certs = append(certs, t.certs...)
+	}
+	return certs, nil
+}
+
+func (e *engine) putListLocked(ctx context.Context, name string, l list) error {
+	op, err := put(listFolder+name, l)
 	if err != nil {
 		return err
 	}
@@ -284,12 +340,16 @@ func (e *engine) refreshDue(ctx context.Context) {
 	}
 }
 
-func (e *engine) refresh(ctx context.Context, name string, old *revocation) error {
-	raw, err := fetchList(ctx, old.url)
+// errStale is returned for an address that answers with a list that is out of date.
+var errStale = errors.New("what is served there is out of date")
+
+// refresh fetches a list again. What comes counts only when it follows the stored list.
+func (e *engine) refresh(ctx context.Context, name string, was *revocation) error {
+	raw, err := fetchList(ctx, was.url)
 	if err != nil {
 		return err
 	}
-	parsed, err := parseList(raw, old.url)
+	l, signed, err := parseList(raw)
 	if err != nil {
 		return err
 	}
@@ -299,8 +359,29 @@ func (e *engine) refresh(ctx context.Context, name string, old *revocation) erro
 	if err != nil {
 		return err
 	}
-	if now := all.lists[name]; now == nil || now.url != old.url || !now.until.Equal(old.until) {
+	old := all.lists[name]
+	if old == nil || old.url != was.url {
 		return nil // somebody wrote or deleted it meanwhile
 	}
-	return e.putListLocked(ctx, name, raw, parsed.url)
+	if l.sum == old.sum && old.issuer != nil {
+		if !old.until.IsZero() {
+			return errStale
+		}
+		return nil
+	}
+	candidates := []*x509.Certificate{old.issuer}
+	if old.issuer == nil {
+		if candidates, err = e.authorities(ctx, old); err != nil {
+			return err
+		}
+	}
+	issuer, ok := signedBy(signed, candidates)
+	if !ok {
+		return errOtherAuthority
+	}
+	l.issuer = issuer
+	if err := l.follows(old); err != nil {
+		return err
+	}
+	return e.putListLocked(ctx, name, list{DER: raw, Issuer: issuer.Raw, URL: old.url})
 }

@@ -229,7 +229,7 @@ func (v *verification) accepts(ctx context.Context, t *trusted, chain []*x509.Ce
 	if !t.role.OCSP.Enabled {
 		return true
 	}
-	good, err := v.engine.askStatus(ctx, t, v.client, chain, v.cacheSize)
+	good, err := v.engine.askStatus(ctx, t, v.client, chain, v.revoked, v.cacheSize)
 	if err != nil {
 		v.trouble = err
 		return false

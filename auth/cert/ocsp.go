@@ -3,7 +3,6 @@ package cert
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -12,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,28 +46,31 @@ const (
 	statusRevoked
 )
 
-// answer is what a server said and until when that holds; zero for only now.
+// answer is what a server said, as of when, and until when that holds; until is zero for only now.
 type answer struct {
-	status status
-	until  time.Time
+	status       status
+	since, until time.Time
 }
 
 // askStatus reports whether a certificate, trusted by this chain, is good. Not to know is an error, unless the
 // role lets servers fail.
 func (e *engine) askStatus(
-	ctx context.Context, t *trusted, client *x509.Certificate, chain []*x509.Certificate, cacheSize int,
+	ctx context.Context, t *trusted, client *x509.Certificate, chain []*x509.Certificate, revoked *revoked, cacheSize int,
 ) (bool, error) {
 	issuer := issuerOf(t, client, chain)
 	if issuer == nil {
 		return false, errNoIssuer
 	}
-	key := statusKey(t.role, client, issuer)
+	key, err := statusKey(t.role, client, issuer)
+	if err != nil {
+		return false, err
+	}
 	if s, ok := e.statuses.get(key, e.now()); ok {
 		return s == statusGood, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	q, err := e.newQuestion(t, client, issuer)
+	q, err := e.newQuestion(t, client, issuer, revoked)
 	if err != nil {
 		return false, err
 	}
@@ -79,7 +82,7 @@ func (e *engine) askStatus(
 		// Of several servers one may be away and another lie: the lie counts.
 		away := errors.Is(err, errUnreachable) || errors.Is(err, errUnknown)
 		if t.role.OCSP.FailOpen && away && !errors.Is(err, errAnswer) {
-			return true, nil
+			return !e.statuses.revoked(key), nil
 		}
 		for _, known := range []error{errAnswer, errUnreachable, errUnknown} {
 			if errors.Is(err, known) {
@@ -88,8 +91,7 @@ func (e *engine) askStatus(
 		}
 		return false, err
 	}
-	e.statuses.put(key, a, cacheSize)
-	return a.status == statusGood, nil
+	return e.statuses.put(key, a, cacheSize) == statusGood, nil
 }
 
 // issuerOf finds the certificate that signed the client's: the next in its chain or, for a role that names the
@@ -111,15 +113,16 @@ type question struct {
 	responders []*x509.Certificate
 	subject    *x509.Certificate
 	issuer     *x509.Certificate
+	revoked    *revoked
 	servers    []string
 	body       []byte
 	client     *http.Client
 	now        func() time.Time
 }
 
-func (e *engine) newQuestion(t *trusted, subject, issuer *x509.Certificate) (*question, error) {
+func (e *engine) newQuestion(t *trusted, subject, issuer *x509.Certificate, revoked *revoked) (*question, error) {
 	q := &question{
-		role: t.role, responders: t.responders, subject: subject, issuer: issuer, now: e.now,
+		role: t.role, responders: t.responders, subject: subject, issuer: issuer, revoked: revoked, now: e.now,
 		servers: subject.OCSPServer, client: statusClient(t.responders),
 	}
 	if len(t.role.OCSP.Servers) > 0 {
@@ -273,33 +276,66 @@ func (q *question) read(raw []byte) (answer, error) {
 	if err := q.signed(parsed, now); err != nil {
 		return answer{}, fmt.Errorf("%w: %w", errAnswer, err)
 	}
-	switch {
-	case parsed.ThisUpdate.After(now.Add(clockSkew)), !parsed.NextUpdate.IsZero() && now.After(parsed.NextUpdate):
-		return answer{}, fmt.Errorf("%w: it is not of now", errAnswer)
-	case q.role.OCSP.MaxAge > 0 && now.Sub(parsed.ThisUpdate) > q.role.OCSP.MaxAge:
-		return answer{}, fmt.Errorf("%w: it is too old", errAnswer)
-	}
-	until := parsed.NextUpdate
-	if age := q.role.OCSP.MaxAge; age > 0 && !until.IsZero() && parsed.ThisUpdate.Add(age).Before(until) {
-		until = parsed.ThisUpdate.Add(age)
+	a, err := q.timed(parsed, now)
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errAnswer, err)
 	}
 	switch parsed.Status {
 	case ocsp.Good:
-		return answer{status: statusGood, until: until}, nil
+		a.status = statusGood
 	case ocsp.Revoked:
-		return answer{status: statusRevoked, until: until}, nil
+		a.status = statusRevoked
 	default:
 		return answer{}, errUnknown
 	}
+	return a, nil
 }
 
-// clockSkew is how far ahead a server's clock may be.
-const clockSkew = time.Minute
+const (
+	// clockSkew is how far ahead a server's clock may be.
+	clockSkew = time.Minute
+	// endlessAge is how old an answer without nextUpdate may be where the role does not say. Such an answer
+	// tells that newer information is available all the time (RFC 6960, 4.2.2.1), so that an honest one was made for
+	// this question; RFC 5019 refuses them altogether. Five minutes are what openssl allows for clocks and transport.
+	endlessAge = 5 * time.Minute
+)
+
+// Why an answer is not of now.
+var (
+	errNotNow = errors.New("it is not of now")
+	errTooOld = errors.New("it is too old")
+)
+
+// timed checks that an answer is of now, and tells until when it can be remembered. One without nextUpdate is not
+// remembered.
+func (q *question) timed(r *ocsp.Response, now time.Time) (answer, error) {
+	latest := now.Add(clockSkew)
+	if r.ThisUpdate.After(latest) || r.ProducedAt.After(latest) ||
+		!r.NextUpdate.IsZero() && now.After(r.NextUpdate) {
+		return answer{}, errNotNow
+	}
+	age := q.role.OCSP.MaxAge
+	if age <= 0 && r.NextUpdate.IsZero() {
+		age = endlessAge
+	}
+	a := answer{since: r.ThisUpdate, until: r.NextUpdate}
+	if age <= 0 {
+		return a, nil
+	}
+	end := r.ThisUpdate.Add(age)
+	if now.After(end) {
+		return answer{}, errTooOld
+	}
+	if !a.until.IsZero() && end.Before(a.until) {
+		a.until = end
+	}
+	return a, nil
+}
 
 // Why an answer's signature does not count.
 var (
 	errNoSigner = errors.New("its signer is no authority for the certificate")
-	errSigner   = errors.New("its signer's certificate is not made for signing answers, or not valid now")
+	errSigner   = errors.New("its signer's certificate is not made for signing answers, not valid now, or revoked")
 )
 
 // signed checks who signed an answer: the issuer, a signer that the issuer made for this (RFC 6960, 4.2.2.2),
@@ -323,7 +359,8 @@ func (q *question) signed(r *ocsp.Response, now time.Time) error {
 		if a.CheckSignature(signer.SignatureAlgorithm, signer.RawTBSCertificate, signer.Signature) != nil {
 			continue
 		}
-		if now.Before(signer.NotBefore) || now.After(signer.NotAfter) || !signsAnswers(signer) {
+		if now.Before(signer.NotBefore) || now.After(signer.NotAfter) || !signsAnswers(signer) ||
+			q.revoked.any([]*x509.Certificate{signer}) {
 			return errSigner
 		}
 		return nil
@@ -331,62 +368,8 @@ func (q *question) signed(r *ocsp.Response, now time.Time) error {
 	return errNoSigner
 }
 
+// signsAnswers reports whether a certificate is made for signing answers.
 func signsAnswers(c *x509.Certificate) bool {
-	for _, usage := range c.ExtKeyUsage {
-		if usage == x509.ExtKeyUsageOCSPSigning {
-			return true
-		}
-	}
-	return false
-}
-
-// statusKey tells apart what may be answered differently: the certificate, who made it, and the role that asks.
-func statusKey(r *role, subject, issuer *x509.Certificate) [sha256.Size]byte {
-	h := sha256.New()
-	for _, part := range [][]byte{[]byte(r.Name), subject.Raw, issuer.Raw} {
-		fmt.Fprintf(h, "%d:", len(part))
-		h.Write(part)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
-// statusCache remembers answers for as long as they say they hold.
-type statusCache struct {
-	mu      sync.Mutex // guards what follows
-	answers map[[sha256.Size]byte]answer
-}
-
-func (c *statusCache) get(key [sha256.Size]byte, now time.Time) (status, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a, ok := c.answers[key]
-	return a.status, ok && now.Before(a.until)
-}
-
-// put remembers an answer, unless it holds only now. size is as in config.
-func (c *statusCache) put(key [sha256.Size]byte, a answer, size int) {
-	if a.until.IsZero() {
-		return
-	}
-	if size <= 0 {
-		size = defaultStatusCache
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.answers == nil {
-		c.answers = map[[sha256.Size]byte]answer{}
-	}
-	for k := range c.answers {
-		if len(c.answers) < size {
-			break
-		}
-		delete(c.answers, k)
-	}
-	c.answers[key] = a
-}
-
-func (c *statusCache) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.answers)
+	return slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) && len(c.UnhandledCriticalExtensions) == 0 &&
+		(c.KeyUsage == 0 || c.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) != 0)
 }

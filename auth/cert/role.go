@@ -97,15 +97,18 @@ type oldParams struct {
 	Lease      *int           `param:"lease" old:"token_ttl" as:"duration"`
 }
 
-func (p *oldParams) shared() auth.OldTokenParams {
+func (p *oldParams) shared() (auth.OldTokenParams, error) {
 	old := auth.OldTokenParams{
 		BoundCIDRs: p.BoundCIDRs, MaxTTL: p.MaxTTL, Period: p.Period, Policies: p.Policies, TTL: p.TTL,
 	}
 	if old.TTL == nil && p.Lease != nil && *p.Lease >= 0 {
-		ttl := time.Duration(*p.Lease) * time.Second
+		ttl, err := engines.Seconds(int64(*p.Lease))
+		if err != nil {
+			return old, engines.Invalid("lease: %v", err)
+		}
 		old.TTL = &ttl
 	}
-	return old
+	return old, nil
 }
 
 // role reads a role, or returns storage.ErrNotFound.
@@ -229,7 +232,11 @@ func (p *roleParams) apply(r *role) error {
 	set(&r.Needs.Organizations, p.Organizations)
 	set(&r.Needs.Extensions, p.Extensions)
 	set(&r.Needs.MetadataExtension, p.Metadata)
-	if err := r.Token.Set(p.TokenParams, p.shared()); err != nil {
+	old, err := p.shared()
+	if err != nil {
+		return err
+	}
+	if err := r.Token.Set(p.TokenParams, old); err != nil {
 		return err
 	}
 	if r.Token.MaxTTL > 0 && r.Token.TTL > r.Token.MaxTTL {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -199,8 +200,8 @@ func (d *directory) search(
 	}
 	var result *goldap.SearchResult
 	var err error
-	if pageSize > 0 {
-		result, err = d.conn.SearchWithPaging(req, uint32(min(pageSize, limit)))
+	if page := min(pageSize, limit); page > 0 && page <= math.MaxUint32 {
+		result, err = d.conn.SearchWithPaging(req, uint32(page))
 	} else {
 		result, err = d.conn.Search(req)
 	}

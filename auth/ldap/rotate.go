@@ -3,6 +3,7 @@ package ldap
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -202,12 +203,11 @@ func (d *directory) passwordChange() (*goldap.ModifyRequest, error) {
 
 // unicodePassword is a password as Active Directory wants it: in quotes, in UTF-16 with the low byte first.
 func unicodePassword(text string) string {
-	var b strings.Builder
+	var b []byte
 	for _, unit := range utf16.Encode([]rune(`"` + text + `"`)) {
-		b.WriteByte(byte(unit))
-		b.WriteByte(byte(unit >> 8))
+		b = binary.LittleEndian.AppendUint16(b, unit)
 	}
-	return b.String()
+	return string(b)
 }
 
 // notRotated ends a rotation that failed: before is the configuration that it began with. What the directory did not

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-secure-stdlib/parseutil"
-
 	"coffer/auth"
 	"coffer/engines"
 )
@@ -199,7 +197,7 @@ func (c *creation) kind(context.Context) error {
 
 // isZero reports whether a duration was not set, or set to nothing as the vault command does.
 func isZero(duration string) bool {
-	d, err := parseutil.ParseDurationSecond(duration)
+	d, err := engines.ParseDuration(duration)
 	return duration == "" || (err == nil && d == 0)
 }
 
@@ -301,14 +299,11 @@ func (c *creation) life(context.Context) error {
 		if d.text == "" {
 			continue
 		}
-		if *d.to, err = parseutil.ParseDurationSecond(d.text); err != nil {
+		if *d.to, err = engines.ParseDuration(d.text); err != nil {
 			return engines.Invalid("%s", err.Error())
 		}
 		if *d.to < 0 {
 			return engines.Invalid("%s must be positive", d.name)
-		}
-		if *d.to > maxLife {
-			return engines.Invalid("%s is out of range", d.name)
 		}
 	}
 	if l.period > 0 && !c.sudo {
@@ -340,9 +335,6 @@ func (c *creation) life(context.Context) error {
 	}
 	return nil
 }
-
-// maxLife keeps sums of times within what they can hold.
-const maxLife = 200 * 365 * 24 * time.Hour
 
 // eternal reports whether the token is a root token that nothing ends.
 func (c *creation) eternal(l limits) bool {

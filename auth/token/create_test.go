@@ -62,7 +62,7 @@ func TestCreate(t *testing.T) {
 		{name: "bad ttl", by: "root", p: params{"ttl": "soon"}, err: `time: invalid duration "soon"`},
 		{name: "negative ttl", by: "root", p: params{"ttl": "-1h"}, err: "ttl must be positive"},
 		{name: "negative period", by: "root", p: params{"period": "-1h"}, err: "period must be positive"},
-		{name: "huge ttl", by: "root", p: params{"ttl": "2000000h"}, err: "ttl is out of range"},
+		{name: "huge ttl", by: "root", p: params{"ttl": "2000000h"}, err: "duration is out of range"},
 		{name: "negative uses", by: "root", p: params{"num_uses": json.Number("-1")}, err: "number of uses cannot be negative"},
 		{name: "custom id", by: "root", p: params{"policies": list("p"), "id": "mine"}, policies: "default p",
 			ttl: 768 * time.Hour, warnings: []string{custom}},

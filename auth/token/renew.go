@@ -5,8 +5,12 @@ import (
 	"errors"
 	"time"
 
+	"coffer/auth"
 	"coffer/engines"
 )
+
+// errNoNetwork refuses the renewal of a token that could be used nowhere.
+var errNoNetwork = engines.Invalid("the role no longer allows the networks that the token is bound to, not renewing")
 
 var errNoToken = engines.Invalid("token not found")
 
@@ -53,6 +57,11 @@ func (s *Store) renew(
 	}
 	renewed := *current.withToken(e.Caller.Token)
 	renewed.Life.Renewed, renewed.Life.Expires, renewed.Life.TTL = now, g.expires, g.ttl
+	// A role that was tightened since binds the token from now on.
+	var ok bool
+	if renewed.BoundCIDRs, ok = auth.Intersect(current.BoundCIDRs, l.networks); !ok {
+		return nil, nil, errNoNetwork
+	}
 	renewed.complete()
 	if err := s.putLocked(ctx, &renewed); err != nil {
 		return nil, nil, err
@@ -79,6 +88,7 @@ func (s *Store) renewLimits(
 		if err != nil {
 			return l, err
 		}
+		l.networks = r.Token.CIDRs
 		l.period, l.explicit = r.Token.Period, lesser(r.Token.ExplicitMax, l.explicit)
 	case s.cfg.Methods != nil && !madeHere(e.Caller.Path):
 		login, ttls, err := s.cfg.Methods.RenewLogin(ctx,
@@ -87,6 +97,7 @@ func (s *Store) renewLimits(
 			return l, notRenewing(err)
 		}
 		l = loginLimits(login, ttls, e.Life.Created)
+		l.networks = login.BoundCIDRs
 		l.explicit = e.Life.ExplicitMax // what a token was made with bounds it for ever
 	}
 	return l, nil

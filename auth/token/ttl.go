@@ -2,6 +2,7 @@ package token
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type limits struct {
 	// explicit bounds the life whatever the mount says, of periodic tokens too; login is the auth
 	// method's limit.
 	explicit, login time.Duration
+	// networks bind the token besides its own; none for everywhere.
+	networks []netip.Prefix
 	// start is when the token was made; zero for now.
 	start time.Time
 }

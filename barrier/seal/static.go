@@ -49,14 +49,15 @@ func (*Static) Type() string { return TypeStatic }
 // Wrap implements Seal. It returns ErrNoKey when the current key cannot be had.
 func (s *Static) Wrap(_ context.Context, root secret.Key) ([]byte, error) {
 	current := s.keys[0]
-	if len(current.ID) == 0 || len(current.ID) > MaxKeyID {
+	size := len(current.ID)
+	if size == 0 || size > MaxKeyID {
 		return nil, fmt.Errorf("%w: the id of a static key has 1 to %d bytes", ErrInvalidConfig, MaxKeyID)
 	}
 	c, err := current.cipher()
 	if err != nil {
 		return nil, err
 	}
-	wrapped := append([]byte{staticVersion, byte(len(current.ID))}, current.ID...)
+	wrapped := append([]byte{staticVersion, byte(size)}, current.ID...)
 	return append(wrapped, c.Seal(root.Reveal(), staticPlace(current.ID))...), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"time"
 
 	"coffer/engines"
@@ -48,14 +49,27 @@ func (e *versioned) loadConfig(ctx context.Context) (*config, error) {
 }
 
 // keep is how many versions of a secret are kept, 1 to maxVersions.
-func (c *config) keep(ent *entry) uint64 {
-	n := uint64(defaultVersions)
+func (c *config) keep(ent *entry) int {
+	n := uint32(defaultVersions)
 	if ent.MaxVersions > 0 {
-		n = uint64(ent.MaxVersions)
+		n = ent.MaxVersions
 	} else if c.MaxVersions > 0 {
-		n = uint64(c.MaxVersions)
+		n = c.MaxVersions
 	}
-	return min(n, maxVersions)
+	return int(min(n, maxVersions))
+}
+
+// versionsToKeep is max_versions as it is stored. A number below zero stands for as many as possible, as in Vault;
+// one that cannot be stored is an ErrInvalid, where Vault keeps its lowest 32 bits and deletes versions.
+func versionsToKeep(n int) (uint32, error) {
+	switch {
+	case n < 0:
+		return math.MaxUint32, nil
+	case n > math.MaxUint32:
+		return 0, engines.Invalid("max_versions is out of range")
+	default:
+		return uint32(n), nil
+	}
 }
 
 // deletion is when a version of a secret that begins its life now is deleted; zero for never.
@@ -99,6 +113,10 @@ func (e *versioned) writeConfig(ctx context.Context, _ *engines.Request, p confi
 				"Field validation failed: error converting input for field %q: %v", "delete_version_after", err)
 		}
 	}
+	versions, err := versionsToKeep(p.MaxVersions)
+	if err != nil {
+		return nil, err
+	}
 	lock := e.locks.Of(configKey)
 	lock.Lock()
 	defer lock.Unlock()
@@ -108,7 +126,7 @@ func (e *versioned) writeConfig(ctx context.Context, _ *engines.Request, p confi
 	}
 	c := *old
 	if p.HasMax {
-		c.MaxVersions = uint32(p.MaxVersions)
+		c.MaxVersions = versions
 	}
 	if p.HasCAS {
 		c.CASRequired = p.CASRequired

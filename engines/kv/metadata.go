@@ -75,12 +75,16 @@ func (e *versioned) writeMetadata(
 	if err != nil {
 		return nil, err
 	}
+	versions, err := versionsToKeep(p.MaxVersions)
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := e.settings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	err = e.modify(ctx, p.Path, true, func(c *change) (bool, error) {
-		c.entry.apply(p, uint32(p.MaxVersions))
+		c.entry.apply(p, versions)
 		if p.HasCustom {
 			c.entry.Custom = nil
 			if len(custom) > 0 {

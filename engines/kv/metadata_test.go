@@ -121,6 +121,11 @@ func TestMetadata(t *testing.T) {
 		"numbers out of range": {
 			{`PUT metadata/a {"max_versions":-1}`, `204`},
 			{`GET metadata/a`, with("max_versions", "4294967295")},
+			{`PUT metadata/a {"max_versions":4294967296}`, `400 max_versions is out of range`},
+			{`PUT metadata/a {"max_versions":9223372036854775807}`, `400 max_versions is out of range`},
+			{`PUT config {"max_versions":4294967296}`, `400 max_versions is out of range`},
+			{`PUT config {"delete_version_after":"9223372036"}`, `400 Field validation failed: error converting input for field ` +
+				`"delete_version_after": duration is out of range`},
 			{`PATCH metadata/a {"max_versions":-1}`, "500 1 error occurred:\n\t* json: cannot unmarshal number -1 into Go struct " +
 				"field KeyMetadata.max_versions of type uint32\n\n"},
 			{`PUT metadata/a {"delete_version_after":"-1s"}`,
@@ -228,7 +233,7 @@ func TestConfig(t *testing.T) {
 			{`PUT config {}`, `204`},
 			{`GET config`, config(true, "1h0m0s", 3)},
 			{`PUT config {"max_versions":-3}`, `204`},
-			{`GET config`, config(true, "1h0m0s", 4294967293)},
+			{`GET config`, config(true, "1h0m0s", 4294967295)},
 			{`PUT config {"cas_required":false,"max_versions":0,"delete_version_after":""}`, `204`},
 			{`GET config`, config(false, "0s", 0)},
 		},

@@ -180,17 +180,18 @@ func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(b, 0, 0)
 	}
-	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), uint64(t.Nanosecond()))
+	nanos := uint64(t.Nanosecond()) //nolint:gosec // below a billion
+	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), nanos)
 }
 
 // actorTable numbers the actors of a record, so that each is stored once.
 type actorTable struct {
 	list  []actor
-	index map[actor]int
+	index map[actor]uint64
 }
 
 func (e *entry) actors() *actorTable {
-	t := &actorTable{index: make(map[actor]int)}
+	t := &actorTable{index: make(map[actor]uint64)}
 	t.add(e.UpdatedBy)
 	for i := range e.Versions {
 		t.add(e.Versions[i].CreatedBy)
@@ -204,7 +205,7 @@ func (t *actorTable) add(a attribution) {
 		return
 	}
 	if _, known := t.index[a.actor]; !known {
-		t.index[a.actor] = len(t.list)
+		t.index[a.actor] = uint64(len(t.list))
 		t.list = append(t.list, a.actor)
 	}
 }
@@ -214,7 +215,7 @@ func (t *actorTable) append(b []byte, a attribution) []byte {
 	if a.Operation == opNone {
 		return b
 	}
-	return binary.AppendUvarint(b, uint64(t.index[a.actor]))
+	return binary.AppendUvarint(b, t.index[a.actor])
 }
 
 // head is what a read of the latest version needs of a record. Its slices are parts of the record.

@@ -216,12 +216,12 @@ func (v *version) gone(now time.Time) bool {
 }
 
 // addVersion makes data the latest version and removes those that are too many.
-func (c *change) addVersion(data []byte, v version, keep uint64) {
+func (c *change) addVersion(data []byte, v version, keep int) {
 	ent := c.entry
 	ent.Current++
 	ent.Versions = append(ent.Versions, v)
 	ent.Updated, ent.UpdatedBy = v.Created, v.CreatedBy
-	if excess := len(ent.Versions) - int(keep); excess > 0 {
+	if excess := len(ent.Versions) - keep; excess > 0 {
 		for i := range ent.Versions[:excess] {
 			if ent.Versions[i].elsewhere() {
 				c.batch = append(c.batch, storage.Delete(versionKey(c.name, ent.first()+uint64(i))))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"mime"
@@ -10,8 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-
-	"github.com/hashicorp/go-secure-stdlib/parseutil"
 
 	"coffer/engines"
 	"coffer/server/core"
@@ -115,7 +114,7 @@ func decodeHeaders(r *http.Request, call *core.Call) (err error) {
 		return err
 	}
 	if header := r.Header.Get("X-Vault-Wrap-TTL"); header != "" {
-		ttl, err := parseutil.ParseDurationSecond(header)
+		ttl, err := engines.ParseDuration(header)
 		if err != nil {
 			return engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
 		}
@@ -254,10 +253,7 @@ func client(r *http.Request) engines.Client {
 func newRequestID() string {
 	var b [16]byte
 	for i := 0; i < len(b); i += 8 {
-		n := rand.Uint64() //nolint:gosec // an identifier, not a secret
-		for j := range 8 {
-			b[i+j] = byte(n >> (8 * j))
-		}
+		binary.LittleEndian.PutUint64(b[i:], rand.Uint64()) //nolint:gosec // an identifier, not a secret
 	}
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	var text [36]byte

@@ -85,7 +85,9 @@ func (s *session) lockoutAt(e *mounts.Entry) lockout.Policy {
 		mounts.LockoutDuration: &p.Duration, mounts.LockoutCounterReset: &p.CounterReset,
 	} {
 		if n, err := strconv.ParseInt(tuned[name], 10, 64); err == nil && n > 0 {
-			*to = time.Duration(n) * time.Second
+			if d, err := engines.Seconds(n); err == nil {
+				*to = d
+			}
 		}
 	}
 	p.Disabled = p.Disabled || tuned[mounts.LockoutDisable] == "true" && !p.Forced

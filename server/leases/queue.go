@@ -262,13 +262,13 @@ func (h byDue) Len() int           { return len(h) }
 func (h byDue) Less(i, j int) bool { return h[i].due < h[j].due }
 func (h byDue) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = int32(i), int32(j)
+	h[i].index, h[j].index = int32(i), int32(j) //nolint:gosec // memory ends long before 2^31 leases
 }
 
 // Push implements heap.Interface.
 func (h *byDue) Push(x any) {
 	it := x.(*item) //nolint:forcetypeassert // only items go in
-	it.index = int32(len(*h))
+	it.index = int32(len(*h)) //nolint:gosec // as in Swap
 	*h = append(*h, it)
 }
 

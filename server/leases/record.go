@@ -81,7 +81,7 @@ func encode(l Lease) ([]byte, error) {
 		b[1] |= flagRenewable
 	}
 	for _, t := range [...]time.Time{l.Issued, l.Expires, l.Renewed} {
-		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t)))
+		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t))) //nolint:gosec // decode reads the same bits back
 	}
 	tail, err := json.Marshal(recordTail{Failure: l.Failure, Secret: l.Secret})
 	if err != nil {
@@ -96,7 +96,7 @@ func decode(id string, b []byte) (Lease, error) {
 	}
 	l := Lease{ID: id, Kind: EngineSecret, Renewable: b[1]&flagRenewable != 0}
 	for i, t := range [...]*time.Time{&l.Issued, &l.Expires, &l.Renewed} {
-		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:])))
+		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:]))) //nolint:gosec // the bits that encode wrote
 	}
 	var tail recordTail
 	if err := json.Unmarshal(b[recordHeader:], &tail); err != nil || tail.Secret == nil {

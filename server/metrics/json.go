@@ -81,12 +81,12 @@ func (s *summary) addRuntime() {
 	runtime.ReadMemStats(&mem)
 	for _, g := range []struct {
 		name  string
-		value uint64
+		value float64
 	}{
-		{"alloc_bytes", mem.Alloc}, {"free_count", mem.Frees}, {"heap_objects", mem.HeapObjects},
-		{"malloc_count", mem.Mallocs}, {"num_goroutines", uint64(runtime.NumGoroutine())}, {"sys_bytes", mem.Sys},
-		{"total_gc_pause_ns", mem.PauseTotalNs}, {"total_gc_runs", uint64(mem.NumGC)},
+		{"alloc_bytes", float64(mem.Alloc)}, {"free_count", float64(mem.Frees)}, {"heap_objects", float64(mem.HeapObjects)},
+		{"malloc_count", float64(mem.Mallocs)}, {"num_goroutines", float64(runtime.NumGoroutine())}, {"sys_bytes", float64(mem.Sys)},
+		{"total_gc_pause_ns", float64(mem.PauseTotalNs)}, {"total_gc_runs", float64(mem.NumGC)},
 	} {
-		s.gauge("vault.runtime."+g.name, float64(g.value))
+		s.gauge("vault.runtime."+g.name, g.value)
 	}
 }

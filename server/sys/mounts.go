@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-secure-stdlib/parseutil"
-
 	"coffer/engines"
 	"coffer/server/mounts"
 )
@@ -326,7 +324,7 @@ func parseTTL(text string) (time.Duration, error) {
 	if text == "" || text == "system" {
 		return 0, nil
 	}
-	d, err := parseutil.ParseDurationSecond(text)
+	d, err := engines.ParseDuration(text)
 	if err != nil {
 		return 0, err
 	}

@@ -60,6 +60,7 @@ func TestMountsThatAreRefused(t *testing.T) {
 		{`POST mounts/a/b/c {"type":"kv"}`, `400 path is already in use at a/b/`},
 		{`POST mounts/foo {"type":"kv","config":{"default_lease_ttl":"x"}}`, `400 unable to parse default TTL of x: time: invalid duration "x"`},
 		{`POST mounts/foo {"type":"kv","config":{"max_lease_ttl":"x"}}`, `400 unable to parse max TTL of x: time: invalid duration "x"`},
+		{`POST mounts/foo {"type":"kv","config":{"max_lease_ttl":9223372036}}`, `400 unable to parse max TTL of 9223372036: duration is out of range`},
 		{`POST mounts/foo {"type":"kv","config":{"default_lease_ttl":"2h","max_lease_ttl":"1h"}}`,
 			`400 given default lease TTL greater than given max lease TTL`},
 		{`POST mounts/foo {"type":"kv","config":{"default_lease_ttl":"9000h"}}`,
