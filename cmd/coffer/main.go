@@ -36,7 +36,8 @@ const (
 func main() {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore}
+	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore,
+		exposed: hideMemory()} // before any key is read
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
@@ -47,6 +48,8 @@ type process struct {
 	signals        <-chan os.Signal
 	// start builds the server's core; tests bring their own.
 	start startFunc
+	// exposed is why the memory could not be kept from core dumps and debuggers; nil when it is.
+	exposed error
 }
 
 // run executes the command line and returns the exit code.
