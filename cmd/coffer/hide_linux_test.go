@@ -10,28 +10,36 @@ import (
 	"testing"
 )
 
-// asCoffer in the environment makes the test's program the command itself.
-const asCoffer = "COFFER_TEST_IS_COFFER"
+// asCoffer in the environment makes the test's program the command itself: hidden, or visible to who started it.
+const (
+	asCoffer = "COFFER_TEST_IS_COFFER"
+	hidden   = "hidden"
+	visible  = "visible"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asCoffer) != "" {
+	switch os.Getenv(asCoffer) {
+	case hidden:
 		main()
+	case visible:
+		os.Exit(command(nil))
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 // nobody is a user without privileges, as which a test of root runs a server: root's own files tell nothing.
 const nobody = 65534
 
-// startProcess starts the command in a process of its own, and returns its id once its output matches.
-func startProcess(t *testing.T, pattern string, args ...string) int {
+// startProcess starts the command in a process of its own, and returns it once its output matches.
+func startProcess(t *testing.T, as, pattern string, args ...string) (pid int, found string) {
 	t.Helper()
 	var out output
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &out, &out
-	cmd.Env = []string{asCoffer + "=1"}
+	cmd.Env = []string{asCoffer + "=" + as}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() == 0 {
+	if os.Getuid() == 0 && as == hidden {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	if err := cmd.Start(); err != nil {
@@ -41,8 +49,8 @@ func startProcess(t *testing.T, pattern string, args ...string) int {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	out.match(t, pattern)
-	return cmd.Process.Pid
+	found = out.match(t, pattern)
+	return cmd.Process.Pid, found
 }
 
 // TestMemoryIsHidden looks at servers from outside: whether the kernel would dump them, and whether it gives their
@@ -68,7 +76,7 @@ func TestMemoryIsHidden(t *testing.T) {
 		"development":   {"server", "-dev", "-dev-listen-address=127.0.0.1:0", "-dev-no-store-token"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pid := startProcess(t, "server started", args...)
+			pid, _ := startProcess(t, hidden, "server started", args...)
 			limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 			if err != nil {
 				t.Fatal(err)

@@ -34,11 +34,15 @@ const (
 )
 
 func main() {
+	os.Exit(command(hideMemory())) // before any key is read
+}
+
+// command runs the command line of this process and returns its exit code. exposed is process.exposed.
+func command(exposed error) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore,
-		exposed: hideMemory()} // before any key is read
-	os.Exit(p.run(context.Background(), os.Args[1:]))
+	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore, exposed: exposed}
+	return p.run(context.Background(), os.Args[1:])
 }
 
 // process is what a command sees of the world outside.
