@@ -41,7 +41,8 @@ func main() {
 func command(exposed error) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore, exposed: exposed}
+	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore,
+		exposed: exposed}
 	return p.run(context.Background(), os.Args[1:])
 }
 
