@@ -218,7 +218,7 @@ func (d *draft) seal(t *term) []storage.Op {
 		ops = append(ops, storage.Put(path, data))
 	}
 	d.term, d.used = t.id, t.used.Load()
-	root := t.cipher.Seal(d.header.encode(), manifestPlace(manifestRoot))
+	root := t.cipher.Seal(d.encode(), manifestPlace(manifestRoot))
 	d.self = tagOf(root)
 	return append(ops, storage.Put(manifestRoot, root))
 }

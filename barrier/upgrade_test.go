@@ -126,8 +126,8 @@ func FuzzDecodeManifest(f *testing.F) {
 	d.revision, d.term, d.used = 1, 2, 3
 	d.below = d.below.with(keyringPath, tag{1}).with("core/a", tag{2})
 	d.tags[7] = tag{3}
-	f.Add(d.header.encode())
-	f.Add(d.header.encode()[:headerSize])
+	f.Add(d.encode())
+	f.Add(d.encode()[:headerSize])
 	f.Add([]byte{manifestVersion})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		h, err := decodeHeader(data)

@@ -22,6 +22,8 @@ func (s *session) guardScope() barrier.Scope {
 			"sys/settings",
 			"sys/token/keys",
 			"sys/token/roles/",
+			"sys/token/endless/", // marks of the tokens without an end
+			"sys/token/endless-known",
 			s.builtinFolder(identityPath), // entities, groups, second factors, keys of identity tokens
 			"auth/",                       // configurations, roles, users, groups, revocation lists
 		},
@@ -52,7 +54,8 @@ func unguarded(key string) bool {
 func (s *session) guard(ctx context.Context) error {
 	upgraded, err := s.barrier.Guard(ctx, s.guardScope())
 	if upgraded && err == nil {
-		s.logger.Info("data of an earlier version: its records are taken as they are; from now on older ones put back are refused")
+		s.logger.Info("data of an earlier version: its records are taken as they are; " +
+			"from now on older ones put back are refused")
 	}
 	return err
 }

@@ -117,6 +117,40 @@ func TestReplayedRecordsAreRefused(t *testing.T) {
 	}
 }
 
+// TestRevokedRootTokenStaysRevoked puts back all that is stored of a root token after its revocation.
+func TestRevokedRootTokenStaysRevoked(t *testing.T) {
+	store := memory.New()
+	c, key, root := server(t, store)
+	other := newToken(t, c, root, map[string]any{"policies": []any{"root"}, "no_parent": true})
+	lookup := func() error {
+		_, err := do(t.Context(), c, other, engines.Read, "auth/token/lookup-self", nil)
+		return err
+	}
+	if err := lookup(); err != nil {
+		t.Fatal(err)
+	}
+	before := stored(store)
+	must(t, c, root, engines.Update, "auth/token/revoke", map[string]any{"token": other})
+	putBack(t, store, before)
+	if err := lookup(); err == nil {
+		t.Error("the open server takes the token")
+	}
+	if err := c.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unsealBy(t, c, key, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := lookup(); err == nil {
+		t.Error("the server takes the token after unsealing")
+	}
+	must(t, c, root, engines.Read, "auth/token/lookup-self", nil)
+	must(t, c, root, engines.Update, "auth/token/revoke", map[string]any{"token": other})
+	if err := lookup(); !errors.Is(err, engines.ErrDenied) {
+		t.Errorf("once it was revoked again: %v", err)
+	}
+}
+
 // TestReplayedPolicyIsMended writes a policy anew whose old text was put back: that is all it takes.
 func TestReplayedPolicyIsMended(t *testing.T) {
 	store := memory.New()
