@@ -199,9 +199,14 @@ func (b *Barrier) Get(ctx context.Context, key string) ([]byte, error) {
 	}
 	t := s.active
 	if t.id != id {
-		if t = s.terms[id]; t == nil {
-			return nil, fmt.Errorf("%w: the value of %q is of the unknown term %d", ErrCorrupt, key, id)
-		}
+		t = s.terms[id]
+	}
+	// Who rotates publishes the session before anybody encrypts with its term.
+	if now := b.current.Load(); t == nil && now != nil {
+		t = now.terms[id]
+	}
+	if t == nil {
+		return nil, fmt.Errorf("%w: the value of %q is of the unknown term %d", ErrCorrupt, key, id)
 	}
 	value, err := t.cipher.Open(data, at.place)
 	if err != nil {
