@@ -397,7 +397,7 @@ func TestGuardBesideReaders(t *testing.T) {
 			}
 		})
 		writers.Go(func() {
-			for i := range 300 {
+			for i := range 100 {
 				op := storage.Put(key, fmt.Append(nil, i))
 				if i%3 == 2 {
 					op = storage.Delete(key)
