@@ -1,7 +1,7 @@
 # Docker builds this with BuildKit and without. coffer needs no cgo, so one machine builds for all:
 # docker buildx build --platform linux/amd64,linux/arm64 .
 ARG BUILDPLATFORM
-FROM --platform=${BUILDPLATFORM:-linux} golang:1.26 AS build
+FROM --platform=${BUILDPLATFORM:-linux} golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

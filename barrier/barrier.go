@@ -42,6 +42,8 @@ var (
 // by 16 bytes and then by a third; storage.MinMaxKeySize is always possible.
 type Barrier struct {
 	base storage.Storage
+	// guard knows what was stored last.
+	guard guard
 	// current is nil once the barrier is sealed. Get, List and Apply load it once and take no lock.
 	current atomic.Pointer[session]
 
@@ -76,7 +78,10 @@ func Create(root secret.Key) ([]storage.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []storage.Op{storage.Put(keyringPath, data), first.reserveOp(1)}, nil
+	d := (*manifest)(nil).edit()
+	d.below = d.below.with(keyringPath, hashOf(data))
+	ops := append(d.seal(first), storage.Put(keyringPath, data))
+	return append(ops, first.reserveOp(uint64(len(ops)))), nil
 }
 
 // Exists reports whether the storage holds a barrier.
@@ -102,7 +107,7 @@ func Open(ctx context.Context, s storage.Storage, root secret.Key) (*Barrier, er
 func (b *Barrier) open(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	k, err := b.readKeyringLocked(ctx)
+	k, ring, err := b.readKeyringLocked(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +115,14 @@ func (b *Barrier) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.active.load(ctx, b.base); err != nil {
+	if err = s.active.load(ctx, b.base); err == nil && k.guarded {
+		var m *manifest
+		if m, err = s.loadManifest(ctx, b.base, ring); err == nil {
+			b.guard.current.Store(m)
+		}
+	}
+	if err != nil {
+		k.zero()
 		return err
 	}
 	b.current.Store(s)
@@ -172,7 +184,12 @@ func (b *Barrier) Get(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := b.base.Get(ctx, at.encrypted)
+	var data []byte
+	if b.guard.covers(key) {
+		data, err = b.checked(ctx, key, at.encrypted)
+	} else {
+		data, err = b.base.Get(ctx, at.encrypted)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -182,9 +199,14 @@ func (b *Barrier) Get(ctx context.Context, key string) ([]byte, error) {
 	}
 	t := s.active
 	if t.id != id {
-		if t = s.terms[id]; t == nil {
-			return nil, fmt.Errorf("%w: the value of %q is of the unknown term %d", ErrCorrupt, key, id)
-		}
+		t = s.terms[id]
+	}
+	// Who rotates publishes the session before anybody encrypts with its term.
+	if now := b.current.Load(); t == nil && now != nil {
+		t = now.terms[id]
+	}
+	if t == nil {
+		return nil, fmt.Errorf("%w: the value of %q is of the unknown term %d", ErrCorrupt, key, id)
 	}
 	value, err := t.cipher.Open(data, at.place)
 	if err != nil {
@@ -203,6 +225,30 @@ func (b *Barrier) List(ctx context.Context, prefix, after string, limit int) ([]
 	if s == nil {
 		return nil, ErrSealed
 	}
+	names, err := b.stored(ctx, s, prefix)
+	if err == nil && b.guard.covers(prefix) {
+		names, err = b.listed(ctx, prefix, names)
+	}
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if after != "" {
+		from, found := slices.BinarySearch(names, after)
+		if found {
+			from++
+		}
+		names = names[from:]
+	}
+	if limit > 0 && len(names) > limit {
+		names = names[:limit]
+	}
+	return slices.Clip(names), nil
+}
+
+// stored returns the names that the storage has in a folder, in no order.
+func (b *Barrier) stored(ctx context.Context, s *session, prefix string) ([]string, error) {
 	folder, err := s.names.folder(prefix)
 	if err != nil {
 		return nil, err
@@ -224,13 +270,7 @@ func (b *Barrier) List(ctx context.Context, prefix, after string, limit int) ([]
 		if err != nil {
 			return nil, err
 		}
-		if name += suffix; name > after {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	if limit > 0 && len(names) > limit {
-		names = slices.Clone(names[:limit])
+		names = append(names, name+suffix)
 	}
 	return names, nil
 }
@@ -256,6 +296,9 @@ func (b *Barrier) Apply(ctx context.Context, batch ...storage.Op) error {
 	sealed, puts, err := s.seal(batch)
 	if err != nil {
 		return err
+	}
+	if b.guard.coversAny(batch) {
+		return b.applyCovered(ctx, s, batch, sealed, puts)
 	}
 	return s.active.commit(ctx, b.base, puts, sealed)
 }

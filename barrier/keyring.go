@@ -19,6 +19,8 @@ type keyring struct {
 	terms  []termKey
 	names  secret.Key
 	config RotationConfig
+	// guarded tells that there is a manifest. Without it nobody could tell one that was removed from one that never was.
+	guarded bool
 }
 
 type termKey struct {
@@ -28,7 +30,7 @@ type termKey struct {
 }
 
 func newKeyring(now time.Time) keyring {
-	return keyring{names: secret.Random(nameKeySize), config: DefaultRotationConfig()}.withNewTerm(now)
+	return keyring{names: secret.Random(nameKeySize), config: DefaultRotationConfig(), guarded: true}.withNewTerm(now)
 }
 
 func (k keyring) active() termKey { return k.terms[len(k.terms)-1] }
@@ -54,10 +56,11 @@ func (k keyring) zero() {
 
 // The encoded keyring, numbers in big endian:
 //
-//	version (1 byte, 1) | enabled (1: 0 or 1) | max operations (8) | interval in seconds (8) |
+//	version (1 byte, 2; 1 without a manifest) | enabled (1: 0 or 1) | max operations (8) | interval in seconds (8) |
 //	name key (64) | for each term: id (4), installed in Unix nanoseconds (8), key (32)
 const (
-	keyringVersion = 1
+	keyringVersion = 2
+	keyringBefore  = 1
 	keyringHeader  = 1 + 1 + 8 + 8 + nameKeySize
 	keyringTerm    = 4 + 8 + record.KeySize
 )
@@ -70,7 +73,11 @@ func (k keyring) encode() []byte {
 	if k.config.Enabled {
 		enabled = 1
 	}
-	b = append(b, keyringVersion, enabled)
+	version := byte(keyringVersion)
+	if !k.guarded {
+		version = keyringBefore
+	}
+	b = append(b, version, enabled)
 	b = binary.BigEndian.AppendUint64(b, k.config.MaxOperations)
 	b = binary.BigEndian.AppendUint64(b, uint64(max(0, k.config.Interval/time.Second)))
 	b = append(b, k.names.Reveal()...)
@@ -87,14 +94,14 @@ func decodeKeyring(b []byte) (keyring, error) {
 	if len(b) < keyringHeader+keyringTerm || (len(b)-keyringHeader)%keyringTerm != 0 {
 		return keyring{}, fmt.Errorf("%w: a keyring of %d bytes", ErrCorrupt, len(b))
 	}
-	if b[0] != keyringVersion || b[1] > 1 {
+	if b[0] != keyringVersion && b[0] != keyringBefore || b[1] > 1 {
 		return keyring{}, fmt.Errorf("%w: a keyring of version %d", ErrCorrupt, b[0])
 	}
 	interval := binary.BigEndian.Uint64(b[10:])
 	if interval > uint64(maxInterval/time.Second) {
 		return keyring{}, fmt.Errorf("%w: a rotation interval of %d s", ErrCorrupt, interval)
 	}
-	k := keyring{config: RotationConfig{
+	k := keyring{guarded: b[0] == keyringVersion, config: RotationConfig{
 		Enabled:       b[1] == 1,
 		MaxOperations: binary.BigEndian.Uint64(b[2:]),
 		Interval:      time.Duration(interval) * time.Second,

@@ -44,7 +44,7 @@ func TestDecodeKeyringRefuses(t *testing.T) {
 		"empty":              func([]byte) []byte { return nil },
 		"no terms":           func(b []byte) []byte { return b[:keyringHeader] },
 		"part of a term":     func(b []byte) []byte { return b[:len(b)-1] },
-		"version":            func(b []byte) []byte { b[0] = 2; return b },
+		"version":            func(b []byte) []byte { b[0] = 3; return b },
 		"flag":               func(b []byte) []byte { b[1] = 2; return b },
 		"operations":         func(b []byte) []byte { b[2] = 1; return b },
 		"interval":           func(b []byte) []byte { b[10] = 1; return b },
@@ -72,6 +72,7 @@ func FuzzDecodeKeyring(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(sampleKeyring().encode())
 	f.Add(newKeyring(time.Unix(0, 0)).encode())
+	f.Add(keyring{names: secret.Random(nameKeySize), config: DefaultRotationConfig()}.withNewTerm(time.Unix(0, 0)).encode())
 	f.Add(make([]byte, keyringHeader+keyringTerm))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		k, err := decodeKeyring(data)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"coffer/barrier/secret"
@@ -139,17 +140,42 @@ func (b *Barrier) Rekey(ctx context.Context, root secret.Key, extra ...storage.O
 	}
 	b.candidate = root.Clone()
 	batch := append([]storage.Op{storage.Put(keyringPath, data)}, extra...)
-	err = b.base.Apply(ctx, batch...)
-	if err != nil && !settled(err) {
-		err = b.base.Apply(ctx, batch...)
-	}
-	if err == nil {
+	if err = b.rekeyLocked(ctx, s, batch); err == nil {
 		b.adoptCandidateLocked()
 		return nil
 	}
 	// Best effort; the next change of the keyring looks again.
 	_, _ = b.refreshLocked(ctx)
 	return fmt.Errorf("barrier: write %s: %w", keyringPath, err)
+}
+
+// rekeyLocked applies the batch of a Rekey, and the manifest that goes with it.
+func (b *Barrier) rekeyLocked(ctx context.Context, s *session, batch []storage.Op) error {
+	b.guard.mu.Lock()
+	defer b.guard.mu.Unlock()
+	if b.guard.current.Load() == nil {
+		return twice(func() error { return b.base.Apply(ctx, batch...) })
+	}
+	d, err := b.editLocked(ctx)
+	if err != nil {
+		return err
+	}
+	d.below = d.below.with(keyringPath, hashOf(batch[0].Value))
+	below{b}.note(d, batch)
+	ops := d.seal(s.active)
+	batch = slices.Concat(batch, ops)
+	err = twice(func() error { return s.active.commit(ctx, b.base, len(ops), slices.Clip(batch)) })
+	b.concludeLocked(ctx, d, err)
+	return err
+}
+
+// twice writes, and once more after a failure that leaves open whether it was written.
+func twice(write func() error) error {
+	err := write()
+	if err != nil && !settled(err) {
+		err = write()
+	}
+	return err
 }
 
 // settled reports whether the error of an Apply says that nothing was written.
@@ -170,23 +196,25 @@ func (b *Barrier) adoptCandidateLocked() {
 }
 
 // readKeyringLocked reads the stored keyring with the root key, or with the candidate, which then is the
-// root key.
-func (b *Barrier) readKeyringLocked(ctx context.Context) (keyring, error) {
+// root key. It returns the tag of the record as well.
+func (b *Barrier) readKeyringLocked(ctx context.Context) (keyring, tag, error) {
 	data, err := b.base.Get(ctx, keyringPath)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return keyring{}, ErrNotInitialized
+		return keyring{}, tag{}, ErrNotInitialized
 	case err != nil:
-		return keyring{}, fmt.Errorf("barrier: read %s: %w", keyringPath, err)
+		return keyring{}, tag{}, fmt.Errorf("barrier: read %s: %w", keyringPath, err)
 	}
+	ring := hashOf(data)
 	if b.candidate.Len() > 0 {
 		k, err := openKeyring(append([]byte(nil), data...), b.candidate)
 		if err == nil {
 			b.adoptCandidateLocked()
-			return k, nil
+			return k, ring, nil
 		}
 	}
-	return openKeyring(data, b.root)
+	k, err := openKeyring(data, b.root)
+	return k, ring, err
 }
 
 // refreshLocked returns the session of the keyring as it is stored. It differs from the one in use only
@@ -196,11 +224,11 @@ func (b *Barrier) refreshLocked(ctx context.Context) (*session, error) {
 	if s == nil {
 		return nil, ErrSealed
 	}
-	k, err := b.readKeyringLocked(ctx)
+	k, _, err := b.readKeyringLocked(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if k.active().id == s.active.id && k.config == s.keyring.config {
+	if k.active().id == s.active.id && k.config == s.keyring.config && k.guarded == s.keyring.guarded {
 		k.zero()
 		return s, nil
 	}
@@ -221,6 +249,11 @@ func (b *Barrier) installLocked(k keyring, before *session) (*session, error) {
 // writeLocked stores the keyring and puts it to use. When that fails, the barrier goes on with what is
 // stored, as far as that can be told.
 func (b *Barrier) writeLocked(ctx context.Context, before *session, k keyring) error {
+	return b.writeWithLocked(ctx, before, k, nil)
+}
+
+// writeWithLocked is writeLocked with a draft of the manifest; nil for the one in use.
+func (b *Barrier) writeWithLocked(ctx context.Context, before *session, k keyring, d *draft) error {
 	after, err := newSession(k, before)
 	if err != nil {
 		return err
@@ -235,10 +268,27 @@ func (b *Barrier) writeLocked(ctx context.Context, before *session, k keyring) e
 		after.active.reserved.Store(bound)
 		batch = append(batch, after.active.reserveOp(bound))
 	}
-	if err := b.base.Apply(ctx, batch...); err != nil {
+	if err := b.writeKeyringLocked(ctx, before, d, batch); err != nil {
 		_, _ = b.refreshLocked(ctx)
 		return fmt.Errorf("barrier: write %s: %w", keyringPath, err)
 	}
 	b.current.Store(after)
 	return nil
+}
+
+// writeKeyringLocked applies the batch, which begins with the keyring, and the manifest that goes with it.
+func (b *Barrier) writeKeyringLocked(ctx context.Context, s *session, d *draft, batch []storage.Op) error {
+	b.guard.mu.Lock()
+	defer b.guard.mu.Unlock()
+	if d == nil {
+		if b.guard.current.Load() == nil {
+			return b.base.Apply(ctx, batch...)
+		}
+		var err error
+		if d, err = b.editLocked(ctx); err != nil {
+			return err
+		}
+	}
+	d.below = d.below.with(keyringPath, hashOf(batch[0].Value))
+	return b.commitLocked(ctx, s.active, d, 0, batch)
 }

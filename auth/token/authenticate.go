@@ -103,7 +103,14 @@ func (s *Store) read(ctx context.Context, id string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decode(id, b)
+	e, err := decode(id, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkEndless(ctx, e); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // Alive reports whether a service token lives: it is there, its revocation has not begun, and its time is

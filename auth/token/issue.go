@@ -156,6 +156,9 @@ func stage(e *Entry) (ops []storage.Op, err error) {
 	if e.Parent != "" {
 		ops = append(ops, storage.Put(parentKey(e.Parent, e.ID), nil))
 	}
+	if e.endless() {
+		ops = append(ops, storage.Put(endlessKey(e.ID), nil))
+	}
 	return ops, nil
 }
 

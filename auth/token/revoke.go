@@ -226,6 +226,9 @@ func (r *revocation) remove(ctx context.Context, id, parent string) error {
 		}
 	}
 	r.ops = append(r.ops, storage.Delete(entryKey(id)))
+	if e == nil || e.endless() || e.Caller.Root { // a root token may have got its end later
+		r.ops = append(r.ops, storage.Delete(endlessKey(id)))
+	}
 	ops, done, err := s.cfg.Leases.RemoveToken(ctx, leaseID, id)
 	if err != nil {
 		return err

@@ -150,7 +150,9 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 	s.ending.counts = make(map[string]int)
 	s.underway.tokens = make(map[string]underway)
 	var err error
-	s.keys, err = openKeys(ctx, cfg.Storage)
+	if s.keys, err = openKeys(ctx, cfg.Storage); err == nil {
+		err = s.markEndless(ctx)
+	}
 	return s, err
 }
 

@@ -34,10 +34,16 @@ const (
 )
 
 func main() {
+	os.Exit(command(hideMemory())) // before any key is read
+}
+
+// command runs the command line of this process and returns its exit code. exposed is process.exposed.
+func command(exposed error) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore}
-	os.Exit(p.run(context.Background(), os.Args[1:]))
+	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore,
+		exposed: exposed}
+	return p.run(context.Background(), os.Args[1:])
 }
 
 // process is what a command sees of the world outside.
@@ -47,6 +53,8 @@ type process struct {
 	signals        <-chan os.Signal
 	// start builds the server's core; tests bring their own.
 	start startFunc
+	// exposed is why the memory could not be kept from core dumps and debuggers; nil when it is.
+	exposed error
 }
 
 // run executes the command line and returns the exit code.

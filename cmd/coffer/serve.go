@@ -89,6 +89,9 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.close()) }()
 	warn(log, opts, warnings)
+	if p.exposed != nil {
+		log.Warn("secrets may reach core dumps, and debuggers of the same user", "error", p.exposed)
+	}
 	locked := p.lockMemory(cfg, log)
 	p.tuneCollector()
 
@@ -197,7 +200,7 @@ func writePIDFile(path string) (remove func() error, err error) {
 	return func() error { return os.Remove(path) }, nil
 }
 
-// lockMemory keeps secrets out of the swap file and out of core dumps, where that is possible and wanted.
+// lockMemory keeps secrets out of the swap file, where that is possible and wanted.
 func (p *process) lockMemory(cfg *config.Config, log *logging) bool {
 	if cfg.DisableMlock {
 		return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"coffer/barrier"
 	"coffer/barrier/seal"
 	"coffer/server/ceremony"
 )
@@ -84,7 +85,7 @@ func (c *Core) KeepUnsealing(ctx context.Context, last error) {
 
 // changeSeal writes the seal's records anew, as the opening asks. A migration that fails is an error; a change
 // of key that fails is not, the key in use opened the data.
-func (c *Core) changeSeal(ctx context.Context, o ceremony.Opening) error {
+func (c *Core) changeSeal(ctx context.Context, b *barrier.Barrier, o ceremony.Opening) error {
 	log := c.cfg.Logger
 	if o.Undone != nil {
 		log.Error("the root key stays under the previous key of the seal", "error", o.Undone)
@@ -92,7 +93,7 @@ func (c *Core) changeSeal(ctx context.Context, o ceremony.Opening) error {
 	if len(o.Changes) == 0 {
 		return nil
 	}
-	err := ceremony.Commit(ctx, c.cfg.Storage, seal.RootKeyPath, o.Changes)
+	err := ceremony.Commit(ctx, b.Below(), seal.RootKeyPath, o.Changes)
 	switch {
 	case err == nil && o.Migration:
 		log.Info("seal migration complete", "seal", c.sealType())

@@ -125,7 +125,7 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 		return fmt.Errorf("core: unseal: %w", err)
 	}
 	// The root key is the right one. Only now, and while nothing else can change the records, may they.
-	if err := c.changeSeal(ctx, o); err != nil {
+	if err := c.changeSeal(ctx, b, o); err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
 	s, err := newSession(ctx, c.cfg, b)

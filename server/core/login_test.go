@@ -31,6 +31,13 @@ const (
 // loginServer is an unsealed server with the methods mounted under their names.
 func loginServer(t *testing.T, store *memory.Store) (c *core.Core, root string) {
 	t.Helper()
+	c, _, root = loginServerAndKey(t, store)
+	return c, root
+}
+
+// loginServerAndKey is loginServer with the unseal key.
+func loginServerAndKey(t *testing.T, store *memory.Store) (c *core.Core, key, root string) {
+	t.Helper()
 	c = core.New(core.Config{
 		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{mounts.Auth: {
@@ -42,7 +49,7 @@ func loginServer(t *testing.T, store *memory.Store) (c *core.Core, root string) 
 			}},
 		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
 	})
-	_, token, err := c.InitDev(t.Context(), engines.Token{})
+	key, token, err := c.InitDev(t.Context(), engines.Token{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +57,7 @@ func loginServer(t *testing.T, store *memory.Store) (c *core.Core, root string) 
 	for _, typ := range []string{"approle", "userpass"} {
 		must(t, c, root, engines.Update, "sys/auth/"+typ, map[string]any{"type": typ})
 	}
-	return c, root
+	return c, key, root
 }
 
 // testHash is the bcrypt hash, of the least cost, of "pw".

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"time"
 
 	"coffer/barrier"
 	"coffer/barrier/record"
@@ -185,6 +186,9 @@ func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 		if err := c.addShare(ctx, call, p.Key, p.Migrate); err != nil {
 			return nil, c.public(err)
 		}
+		if !c.Sealed() {
+			scrubLater()
+		}
 	}
 	return c.SealStatus(ctx, call)
 }
@@ -249,8 +253,17 @@ func (c *Core) SealCall(ctx context.Context, call Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.Seal()
+	err = c.Seal()
+	scrubLater()
+	return nil, err
 }
+
+// scrubAfter is how long after a ceremony memory is scrubbed: when its request is answered, and the connection, with
+// the buffers that held keys, is closed.
+const scrubAfter = time.Second
+
+// scrubLater overwrites what a ceremony leaves in memory of keys and their shares.
+func scrubLater() { time.AfterFunc(scrubAfter, secret.Scrub) }
 
 // StepDown serves `PUT sys/step-down`. A single node has nobody to hand over to, and nothing happens.
 func (c *Core) StepDown(ctx context.Context, call Call) (any, error) {

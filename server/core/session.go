@@ -67,6 +67,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	if err = s.loadCluster(ctx); err != nil {
 		return err
 	}
+	if err = s.guard(ctx); err != nil {
+		return err
+	}
 	if s.policies, err = policies.New(ctx, s.barrier, s.cfg.Now); err != nil {
 		return fmt.Errorf("policies: %w", err)
 	}
@@ -93,9 +96,9 @@ func (s *session) build(ctx context.Context) (err error) {
 		return err
 	}
 	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
-	s.rekey = ceremony.NewRekey(s.cfg.Storage, s.barrier, s.cfg.Seal)
+	s.rekey = ceremony.NewRekey(s.barrier.Below(), s.barrier, s.cfg.Seal)
 	s.rekeyRecovery = s.rekey.Recovery()
-	s.generateRoot = ceremony.NewGenerateRoot(s.cfg.Storage, s.barrier, s.tokens.MintRoot)
+	s.generateRoot = ceremony.NewGenerateRoot(s.barrier.Below(), s.barrier, s.tokens.MintRoot)
 	s.rekey.Expired = expired(s.logger, rekeyName)
 	s.rekeyRecovery.Expired = expired(s.logger, recoveryRekeyName)
 	s.generateRoot.Expired = expired(s.logger, generateRootName)
