@@ -135,7 +135,7 @@ func (b *Barrier) listed(ctx context.Context, folder string, names []string) ([]
 }
 
 // applyCovered is Apply for a batch with keys that the manifest covers. sealed is the batch as it is stored.
-func (b *Barrier) applyCovered(ctx context.Context, s *session, batch, sealed []storage.Op, puts int) error {
+func (b *Barrier) applyCovered(ctx context.Context, s *session, batch, sealed []storage.Op, puts uint64) error {
 	b.guard.mu.Lock()
 	defer b.guard.mu.Unlock()
 	d, err := b.editLocked(ctx)
@@ -163,9 +163,9 @@ func (b *Barrier) editLocked(ctx context.Context) (*draft, error) {
 }
 
 // commitLocked applies a batch, which holds puts records of the term, together with the draft.
-func (b *Barrier) commitLocked(ctx context.Context, t *term, d *draft, puts int, batch []storage.Op) error {
+func (b *Barrier) commitLocked(ctx context.Context, t *term, d *draft, puts uint64, batch []storage.Op) error {
 	ops := d.seal(t)
-	err := t.commit(ctx, b.base, puts+len(ops), append(batch, ops...))
+	err := t.commit(ctx, b.base, puts+uint64(len(ops)), append(batch, ops...))
 	b.concludeLocked(ctx, d, err)
 	return err
 }

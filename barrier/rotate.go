@@ -164,7 +164,7 @@ func (b *Barrier) rekeyLocked(ctx context.Context, s *session, batch []storage.O
 	below{b}.note(d, batch)
 	ops := d.seal(s.active)
 	batch = slices.Concat(batch, ops)
-	err = twice(func() error { return s.active.commit(ctx, b.base, len(ops), slices.Clip(batch)) })
+	err = twice(func() error { return s.active.commit(ctx, b.base, uint64(len(ops)), slices.Clip(batch)) })
 	b.concludeLocked(ctx, d, err)
 	return err
 }

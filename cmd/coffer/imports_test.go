@@ -30,7 +30,7 @@ var layers = []struct {
 	{"barrier", func(p string) bool { return under(p, "barrier") }},
 	{"policy", func(p string) bool { return under(p, "policy") }},
 	{"engines", func(p string) bool { return p == "engines" }},
-	{"auth", func(p string) bool { return p == "auth" }},
+	{"auth", func(p string) bool { return p == "auth" || p == "auth/strictjson" }},
 	{"engines/X and auth/X", func(p string) bool { return under(p, "engines") || under(p, "auth") }},
 	{"server", func(p string) bool { return under(p, "server") }},
 	{"cmd", func(p string) bool { return under(p, "cmd") }},
