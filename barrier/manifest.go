@@ -79,7 +79,8 @@ func (e entries) without(key string) entries {
 // append appends the encoded entries: for each the length of the key (2 bytes, big endian), the key and the tag.
 func (e entries) append(b []byte) []byte {
 	for _, entry := range e {
-		b = binary.BigEndian.AppendUint16(b, uint16(len(entry.key))) // storage.MaxKeySize fits
+		//nolint:gosec // storage.MaxKeySize fits
+		b = binary.BigEndian.AppendUint16(b, uint16(len(entry.key)))
 		b = append(b, entry.key...)
 		b = append(b, entry.tag[:]...)
 	}

@@ -189,8 +189,8 @@ func (p *listParams) source(ctx context.Context) (raw []byte, from string, err e
 }
 
 // errNoAuthority refuses a list that could not count for any certificate that a role trusts.
-var errNoAuthority = engines.Invalid("the CRL is not signed by an authority of any role: write the role first, or send " +
-	"the certificate of the authority that signs the CRL as 'issuer'")
+var errNoAuthority = engines.Invalid("the CRL is not signed by an authority of any role: write the role first, or " +
+	"send the certificate of the authority that signs the CRL as 'issuer'")
 
 func (e *engine) writeList(ctx context.Context, _ *engines.Request, p listParams) (*engines.Response, error) {
 	name, err := nameOf(p.Name)

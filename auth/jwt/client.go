@@ -48,7 +48,8 @@ func newClient(ca string, ignored []string) (*client, error) {
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: askTimeout,
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config,
+		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: askTimeout,
 		MaxResponseHeaderBytes: maxHeader, IdleConnTimeout: idleFor, MaxConnsPerHost: connsPerHost,
 		ForceAttemptHTTP2: true,
 	}

@@ -1,10 +1,10 @@
 // Package strictjson reads JSON from outside that decides about access: claims of tokens, answers of providers and API
-// servers, keys. encoding/json matches the fields of structs without regard to case, and takes the last of several equal
-// keys. Two programs can therefore read two things out of one text, one that was checked and one that is used.
+// servers, keys. encoding/json matches the fields of structs without regard to case, and takes the last of several
+// equal keys. Two programs can therefore read two things out of one text: one that was checked and one that is used.
 //
 // Here keys match exactly, and a text is refused in which an object has keys that repeat or are equal but for their
-// case, as encoding/json folds it (Unicode simple folding, "ſub" for "sub"). RFC 8259 section 4 and RFC 7515 section 10.12
-// say why.
+// case, as encoding/json folds it (Unicode simple folding, "ſub" for "sub"). RFC 8259, section 4, and RFC 7515, section
+// 10.12, say why.
 package strictjson
 
 import (
@@ -31,8 +31,8 @@ var (
 )
 
 // Unmarshal decodes data into a struct, or what holds structs. Keys match the names of fields exactly; others are
-// ignored. RawMessage of encoding/json is filled; numbers in an any are float64. The error of a value that has the wrong
-// type is the decoder's, or that of an UnmarshalJSON.
+// ignored. RawMessage of encoding/json is filled; numbers in an any are float64. The error of a value that has the
+// wrong type is the decoder's, or that of an UnmarshalJSON.
 func Unmarshal(data []byte, into any) error {
 	if err := Check(data); err != nil {
 		return err

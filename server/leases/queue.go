@@ -267,7 +267,7 @@ func (h byDue) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (h *byDue) Push(x any) {
-	it := x.(*item) //nolint:forcetypeassert // only items go in
+	it := x.(*item)           //nolint:forcetypeassert // only items go in
 	it.index = int32(len(*h)) //nolint:gosec // as in Swap
 	*h = append(*h, it)
 }

@@ -84,7 +84,8 @@ func (s *summary) addRuntime() {
 		value float64
 	}{
 		{"alloc_bytes", float64(mem.Alloc)}, {"free_count", float64(mem.Frees)}, {"heap_objects", float64(mem.HeapObjects)},
-		{"malloc_count", float64(mem.Mallocs)}, {"num_goroutines", float64(runtime.NumGoroutine())}, {"sys_bytes", float64(mem.Sys)},
+		{"malloc_count", float64(mem.Mallocs)}, {"num_goroutines", float64(runtime.NumGoroutine())},
+		{"sys_bytes", float64(mem.Sys)},
 		{"total_gc_pause_ns", float64(mem.PauseTotalNs)}, {"total_gc_runs", float64(mem.NumGC)},
 	} {
 		s.gauge("vault.runtime."+g.name, g.value)
