@@ -67,7 +67,7 @@ func newFullHouse(t *testing.T) *house {
 		"auth/jwt/role/task":         `{"role_type":"jwt","user_claim":"sub","bound_audiences":"canary","token_policies":"canary"}`,
 		"auth/kubernetes/role/task":  `{"bound_service_account_names":"canary","bound_service_account_namespaces":"x"}`,
 		"auth/cert/certs/task":       fmt.Sprintf(`{"certificate":%q,"token_policies":"canary"}`, authority),
-		"auth/cert/crls/task":        fmt.Sprintf(`{"crl":%q}`, list),
+		"auth/cert/crls/task":        fmt.Sprintf(`{"crl":%q,"issuer":%q}`, list, authority),
 		"auth/ldap/users/task":       `{"policies":"canary"}`,
 		"auth/ldap/groups/task":      `{"policies":"canary"}`,
 		"auth/token/roles/task":      `{"allowed_policies":"canary"}`,
