@@ -310,7 +310,7 @@ func TestTemplates(t *testing.T) {
 	if diff := cmp.Diff(want, claims); diff != "" {
 		t.Error(diff)
 	}
-	for _, template := range []string{
+	for _, template := range []string{`{"SUB": "x"}`, `{"\u017fub": "x"}`, `{"a": 1, "A": 2}`, `{"a": 1, "a": 2}`,
 		`{`, `[]`, `"x"`, `{"a": {{identity.entity.id}`, `{"a": }}`, `{"a": {{x}}}`, `{"a": {{identity.groups.names.x.id}}}`,
 		`{"a": "{{identity.entity.id}}"}`, `{"iss": "x"}`, `{"sub": 1}`, `{"namespace": {}}`, `{"a": {{time.then}}}`,
 		`{"a": {{identity.entity.nothing}}}`, strings.Repeat(" ", maxTemplate) + "{}",

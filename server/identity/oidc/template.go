@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"coffer/auth/strictjson"
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/identity"
@@ -60,6 +61,10 @@ func claimsOf(template string, who *identity.Holder, now time.Time) (map[string]
 	}
 	var claims map[string]any
 	if err := json.Unmarshal([]byte(text), &claims); err != nil {
+		return nil, engines.Invalid("error parsing template JSON: %v", err)
+	}
+	// Who reads the token may take "SUB" for "sub".
+	if err := strictjson.Check([]byte(text), reserved()...); err != nil {
 		return nil, engines.Invalid("error parsing template JSON: %v", err)
 	}
 	return claims, nil
