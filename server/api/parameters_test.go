@@ -54,6 +54,11 @@ func TestNoSpellingOfAValuePasses(t *testing.T) {
 		{"identity/entity", `denied_parameters = { "name" = ["boss"], "policies" = ["admins"], "disabled" = [false] }`, []string{
 			`{"name":"BOSS"}`, `{"policies":["Admins "]}`, `{"disabled":"f"}`, `{"disabled":0}`,
 		}, []string{`{"name":"boss2","disabled":"t"}`}},
+		{"secret/data/x", `allowed_parameters = { "data" = [{ "k" = "v" }], "options" = [{ "cas" = 0 }] }`, []string{
+			`{"data":{"k":"w"}}`, `{"data":{"k":"v","l":"w"}}`, `{"data":[{"k":"w"}]}`, `{"data":{"k":"v"},"options":{"cas":1}}`, `{"x":1}`,
+		}, []string{`{"data":{"k":"v"},"options":{"cas":0}}`, `{"data":[{"k":"v"}]}`}},
+		{"secret/data/y", `denied_parameters = { "data" = [{ "k" = "v" }] }`, []string{`{"data":{"k":"v"}}`, `{"data":[{"k":"v"}]}`},
+			[]string{`{"data":{"k":"w"}}`}},
 		{"plain/x", `denied_parameters = { "k" = ["a", true, 5] }`, []string{`{"k":"a"}`, `{"k":true}`, `{"k":5}`},
 			[]string{`{"k":"A"}`, `{"k":"true"}`, `{"k":"5"}`}}, // kept as they are sent
 	} {
