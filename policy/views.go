@@ -101,6 +101,16 @@ func (p *pattern) cutSegments(prefix string) (rest, pattern string, ok bool) {
 	return rest, pattern, true
 }
 
+// SummarySize is about how many bytes Summary takes.
+func (a *ACL) SummarySize() int {
+	const perRule = 512
+	size := perRule * len(a.entries)
+	for _, e := range a.entries {
+		size += len(e.path)
+	}
+	return size
+}
+
 // Summary returns the data of sys/internal/ui/resultant-acl: every rule's path with what it grants at
 // now. The maps are the caller's; the lists and values in them must not be changed.
 func (a *ACL) Summary(now time.Time) map[string]any {

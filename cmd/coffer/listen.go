@@ -45,6 +45,14 @@ func listen(ctx context.Context, svc service, listeners []config.Listener, log *
 	return open, nil
 }
 
+// http2Bounds keep one connection of HTTP/2 from being worth hundreds: what is bounded by the number of connections stays
+// so. A client waits for its own earlier requests at most.
+func http2Bounds() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: 8, MaxReceiveBufferPerConnection: 128 << 10, MaxReceiveBufferPerStream: 64 << 10,
+	}
+}
+
 func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.Logger) (*endpoint, error) {
 	e := &endpoint{server: &http.Server{
 		Handler:           svc.Handler(l),
@@ -53,6 +61,7 @@ func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.
 		WriteTimeout:      l.Timeouts.Write,
 		IdleTimeout:       l.Timeouts.Idle,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             http2Bounds(),
 		ErrorLog:          slog.NewLogLogger(log.With(moduleKey, "http").Handler(), slog.LevelInfo),
 	}}
 	if l.TLS != nil {

@@ -49,22 +49,22 @@ func atMachine(r *http.Request) bool {
 		return false
 	}
 	for name := range r.Header {
-		if isForeign(name) {
+		if !isPlain(name) {
 			return false
 		}
 	}
-	return true
+	return !strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
-// isForeign reports whether a header, in its canonical form, is one that proxies or browsers add.
-func isForeign(name string) bool {
+// isPlain reports whether a header, in its canonical form, is one that command lines and client libraries send. Proxies
+// and browsers add others, of which nobody has a whole list.
+func isPlain(name string) bool {
 	switch name {
-	case "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Forwarded-For",
-		"X-Originating-Ip", "X-Remote-Ip", "X-Remote-Addr", "X-Envoy-External-Address", "X-Envoy-Internal",
-		"True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip", "Fly-Client-Ip", "Origin":
+	case "Accept", "Accept-Encoding", "Authorization", "Cache-Control", "Connection", "Content-Length", "Content-Type",
+		"Expect", "Host", "Keep-Alive", "Pragma", "Te", "Transfer-Encoding", "User-Agent":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded") || strings.HasPrefix(name, "Sec-Fetch-")
+	return strings.HasPrefix(name, "X-Vault-")
 }
 
 // isLoopback reports whether a Host header names this machine as only it can be named on it. A proxy that hides whom it

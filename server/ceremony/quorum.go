@@ -2,6 +2,7 @@ package ceremony
 
 import (
 	"errors"
+	"slices"
 
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
@@ -31,6 +32,7 @@ const (
 
 // add takes a share. It returns Repeated, Unfit or Fit.
 func (q *quorum) add(share secret.Key, marks *seal.Marks) Verdict {
+	q.dropReplaced(marks)
 	known := false
 	for _, list := range [][]secret.Key{q.fit, q.unfit} {
 		for _, s := range list {
@@ -59,6 +61,17 @@ func (q *quorum) clear() {
 		s.Zero()
 	}
 	q.fit = nil
+}
+
+// dropReplaced drops shares that fitted when they were given, and that a rekey has made worthless meanwhile.
+func (q *quorum) dropReplaced(marks *seal.Marks) {
+	q.fit = slices.DeleteFunc(q.fit, func(s secret.Key) bool {
+		if marks.Fit(s) {
+			return false
+		}
+		s.Zero()
+		return true
+	})
 }
 
 func (q *quorum) dropUnfit() {

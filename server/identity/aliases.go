@@ -207,6 +207,9 @@ func (b *engine) listedAlias(a *Alias, canonical string) map[string]any {
 }
 
 func (b *engine) listAliases(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	if err := b.spend(ctx); err != nil {
+		return nil, err
+	}
 	info := make(map[string]any)
 	err := b.view(ctx, func(x *index) {
 		for _, e := range x.entities {

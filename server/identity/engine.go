@@ -1,10 +1,12 @@
 package identity
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 
 	"coffer/engines"
+	"coffer/storage"
 )
 
 // engine serves identity/.
@@ -49,6 +51,18 @@ func (b *engine) Routes() []engines.Route {
 		engines.Path("lookup/group", "Find a group by id, name or alias.", engines.OnUpdate(b.lookupGroup)),
 	}
 	return append(routes, b.more...)
+}
+
+// perListed is about how many bytes an entity, alias or group takes in a list that tells of it.
+const perListed = 512
+
+// spend waits until there is room for a list of all that is there.
+func (b *engine) spend(ctx context.Context) error {
+	count := 0
+	if err := b.view(ctx, func(x *index) { count = len(x.entities) + len(x.groups) }); err != nil {
+		return err
+	}
+	return storage.Spend(ctx, perListed*count)
 }
 
 // numbered puts a text into the form in which Vault reports some of its errors.

@@ -223,6 +223,9 @@ func (b *engine) dropEntities(ctx context.Context, which func(*change) []string)
 func (b *engine) listEntityNames(
 	ctx context.Context, _ *engines.Request, _ engines.NoParams,
 ) (*engines.Response, error) {
+	if err := b.spend(ctx); err != nil {
+		return nil, err
+	}
 	var names []string
 	err := b.view(ctx, func(x *index) {
 		for _, e := range x.entities {
@@ -237,6 +240,9 @@ func (b *engine) listEntityNames(
 }
 
 func (b *engine) listEntityIDs(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	if err := b.spend(ctx); err != nil {
+		return nil, err
+	}
 	info := make(map[string]any)
 	err := b.view(ctx, func(x *index) {
 		for id, e := range x.entities {

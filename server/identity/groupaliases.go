@@ -149,6 +149,9 @@ func (b *engine) deleteGroupAlias(ctx context.Context, _ *engines.Request, p idP
 func (b *engine) listGroupAliases(
 	ctx context.Context, _ *engines.Request, _ engines.NoParams,
 ) (*engines.Response, error) {
+	if err := b.spend(ctx); err != nil {
+		return nil, err
+	}
 	info := make(map[string]any)
 	err := b.view(ctx, func(x *index) {
 		for id, g := range x.groups {

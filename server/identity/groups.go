@@ -271,6 +271,9 @@ func (b *engine) removeGroup(ctx context.Context, find func(*change) *Group) (*e
 func (b *engine) listGroupNames(
 	ctx context.Context, _ *engines.Request, _ engines.NoParams,
 ) (*engines.Response, error) {
+	if err := b.spend(ctx); err != nil {
+		return nil, err
+	}
 	var names []string
 	err := b.view(ctx, func(x *index) {
 		for _, g := range x.groups {
@@ -285,6 +288,9 @@ func (b *engine) listGroupNames(
 }
 
 func (b *engine) listGroupIDs(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	if err := b.spend(ctx); err != nil {
+		return nil, err
+	}
 	info := make(map[string]any)
 	err := b.view(ctx, func(x *index) {
 		for id, g := range x.groups {

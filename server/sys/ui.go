@@ -8,6 +8,7 @@ import (
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/mounts"
+	"coffer/storage"
 )
 
 // The routes below internal/ui serve the CLI's preflight of `kv` commands and web interfaces. Those
@@ -116,6 +117,9 @@ func (e *engine) mountServing(path string) (mounts.Entry, bool) {
 func (e *engine) resultantACL(ctx context.Context, r *engines.Request, _ engines.NoParams) (*engines.Response, error) {
 	acl, err := e.callerACL(ctx, r)
 	if err != nil {
+		return nil, err
+	}
+	if err := storage.Spend(ctx, acl.SummarySize()); err != nil {
 		return nil, err
 	}
 	return read(acl.Summary(e.Now()))

@@ -201,15 +201,13 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var names []string
-	err := s.view(func(b *bbolt.Bucket) (err error) {
-		names, err = listing.List(ctx, cursor{b.Cursor()}, prefix, after, limit)
-		return err
+	return listing.Within(ctx, func(room int) (names []string, need int, err error) {
+		err = s.view(func(b *bbolt.Bucket) (err error) {
+			names, need, err = listing.List(ctx, cursor{b.Cursor()}, prefix, after, limit, room)
+			return err
+		})
+		return names, need, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return names, nil
 }
 
 // Size is the length of the database file in bytes. Pages freed by deletions are used again, so it

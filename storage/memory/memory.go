@@ -69,12 +69,14 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, storage.ErrClosed
-	}
-	return listing.List(ctx, &cursor{keys: &s.keys}, prefix, after, limit)
+	return listing.Within(ctx, func(room int) (names []string, need int, err error) {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		if s.closed {
+			return nil, 0, storage.ErrClosed
+		}
+		return listing.List(ctx, &cursor{keys: &s.keys}, prefix, after, limit, room)
+	})
 }
 
 // Apply implements storage.Storage. The batch is durable for as long as the process lives.

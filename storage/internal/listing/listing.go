@@ -4,6 +4,8 @@ package listing
 import (
 	"context"
 	"strings"
+
+	"coffer/storage"
 )
 
 // Cursor walks a store's keys in byte order. An empty key means that there is none.
@@ -17,14 +19,36 @@ type Cursor[K string | []byte] interface {
 // ctxInterval is how many names are read between two looks at the context.
 const ctxInterval = 1024
 
-// List returns what storage.Storage.List promises. It steps over a folder with one Seek, so its cost
-// depends on the number of names and not on what lies below them.
-func List[K string | []byte](ctx context.Context, c Cursor[K], prefix, after string, limit int) ([]string, error) {
-	names := []string{}
+// Within lists in growing room: list is called with a room in bytes, and again when the names need more of it. For
+// many names it waits until the context's budget has room, between the calls.
+func Within(ctx context.Context, list func(room int) (names []string, need int, err error)) ([]string, error) {
+	for room := storage.LargeValue; ; {
+		names, need, err := list(room)
+		if err != nil || need <= room {
+			return names, err
+		}
+		if err := storage.Spend(ctx, need); err != nil {
+			return nil, err
+		}
+		room = need
+	}
+}
+
+// perName is what a name takes beside its bytes.
+const perName = 48
+
+// List returns what storage.Storage.List promises, and how many bytes that needs. Names that need more than room are
+// counted, not returned. It steps over a folder with one Seek, so its cost depends on the number of names and not on
+// what lies below them.
+func List[K string | []byte](
+	ctx context.Context, c Cursor[K], prefix, after string, limit, room int,
+) (names []string, need int, err error) {
+	names = []string{}
+	count := 0
 	key := c.Seek(prefix + after)
 	for n := 1; len(key) > len(prefix) && string(key[:len(prefix)]) == prefix; n++ {
 		if n%ctxInterval == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, 0, ctx.Err()
 		}
 		// For a string this shares memory with the key; for bytes it is the one copy.
 		name := string(key[len(prefix):])
@@ -33,8 +57,12 @@ func List[K string | []byte](ctx context.Context, c Cursor[K], prefix, after str
 			name = name[:folder+1]
 		}
 		if name > after {
-			names = append(names, name)
-			if len(names) == limit {
+			if need += len(name) + perName; need <= room {
+				names = append(names, name)
+			} else {
+				names = nil
+			}
+			if count++; count == limit {
 				break
 			}
 		}
@@ -44,5 +72,5 @@ func List[K string | []byte](ctx context.Context, c Cursor[K], prefix, after str
 			key = c.Next()
 		}
 	}
-	return names, nil
+	return names, need, nil
 }
