@@ -36,6 +36,28 @@ func hold(ctx context.Context, t *testing.T, address string, count int, request 
 	wg.Wait()
 }
 
+// writeMany stores thousands of secrets with long names in one folder.
+func writeMany(t *testing.T, s *servers.Server) {
+	t.Helper()
+	names := make(chan int)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range names {
+				path := fmt.Sprintf("secret/data/many/%05d%s", i, strings.Repeat("x", 380))
+				if _, err := s.Must(t.Context(), http.MethodPost, path, map[string]any{"data": nil}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 4000 {
+		names <- i
+	}
+	close(names)
+	wg.Wait()
+}
+
 // TestHeldConnections lets many connections make the server hold much for each of them: large answers that nobody reads,
 // and requests with as many headers and parameters as fit. Memory stays bounded, and a write beside them is answered.
 func TestHeldConnections(t *testing.T) {
@@ -49,6 +71,9 @@ func TestHeldConnections(t *testing.T) {
 	for name, request := range map[string]func(*servers.Server) string{
 		"answers": func(s *servers.Server) string {
 			return "GET /v1/secret/data/large HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + s.RootToken + "\r\n\r\n"
+		},
+		"lists": func(s *servers.Server) string {
+			return "LIST /v1/secret/metadata/many HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + s.RootToken + "\r\n\r\n"
 		},
 		"headers that never end": func(*servers.Server) string {
 			return "GET /v1/secret/data/app HTTP/1.1\r\nHost: x\r\n" + headers.String()[:15<<10]
@@ -73,6 +98,9 @@ func TestHeldConnections(t *testing.T) {
 			if _, err := s.Must(t.Context(), http.MethodPost, "secret/data/large",
 				map[string]any{"data": map[string]any{"k": parts}}); err != nil {
 				t.Fatal(err)
+			}
+			if name == "lists" {
+				writeMany(t, s)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), crowdTime/2)
 			defer cancel()
