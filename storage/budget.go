@@ -6,8 +6,8 @@ import "context"
 // context.
 const LargeValue = 32 << 10
 
-// Budget bounds the memory of the large values and lists that are read, so that many readers at one time wait instead of
-// filling the heap. It is safe for concurrent use.
+// Budget bounds the memory of the large values and lists that are read, so that many readers at one time wait instead
+// of filling the heap. It is safe for concurrent use.
 type Budget interface {
 	// Spend waits until there is room for n bytes. It returns an error when there is none in time.
 	Spend(ctx context.Context, n int) error

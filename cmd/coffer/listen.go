@@ -45,8 +45,8 @@ func listen(ctx context.Context, svc service, listeners []config.Listener, log *
 	return open, nil
 }
 
-// http2Bounds keep one connection of HTTP/2 from being worth hundreds: what is bounded by the number of connections stays
-// so. A client waits for its own earlier requests at most.
+// http2Bounds keep one connection of HTTP/2 from being worth hundreds: what is bounded by the number of connections
+// stays so. A client waits for its own earlier requests at most.
 func http2Bounds() *http.HTTP2Config {
 	return &http.HTTP2Config{
 		MaxConcurrentStreams: 8, MaxReceiveBufferPerConnection: 128 << 10, MaxReceiveBufferPerStream: 64 << 10,

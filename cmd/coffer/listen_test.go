@@ -16,7 +16,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	var connections, serving atomic.Int32
 	release := make(chan struct{})
 	full := make(chan struct{}, asked)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {
 			t.Errorf("asked by %s", r.Proto)
 		}

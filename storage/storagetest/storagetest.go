@@ -330,7 +330,8 @@ func testBudget(t *testing.T, s storage.Storage) {
 	for i := range 1000 {
 		apply(t, s, storage.Put(fmt.Sprintf("folder/%0100d", i), nil))
 	}
-	if names, err := s.List(ctx, "folder/", "", 0); err != nil || len(names) != 1000 || len(b.spent) != 1 || b.spent[0] < 100_000 {
+	names, err := s.List(ctx, "folder/", "", 0)
+	if err != nil || len(names) != 1000 || len(b.spent) != 1 || b.spent[0] < 100_000 {
 		t.Errorf("a long list: %d names, %v, asked for %v", len(names), err, b.spent)
 	}
 	if names, err := s.List(ctx, "folder/", "", 100); err != nil || len(names) != 100 || len(b.spent) != 1 {
