@@ -43,6 +43,10 @@ func IgnoreSlash(variable string) Option {
 	return formOption(variable, func(f *form) { f.slash = true })
 }
 
+// OptionalSlash declares that a "/" after the path makes no difference, for a pattern that ends in a literal. The
+// canonical form has none, but for List, whose paths end in one.
+func OptionalSlash() Option { return func(r *Route) { r.flags |= optionalSlash } }
+
 // KeepSpelling hands the handler a variable of the pattern as the client wrote it, for a name that is shown as it was
 // first written. Policies and audit see the canonical form all the same, and the handler must take all spellings of it
 // for one.
@@ -81,10 +85,27 @@ func (c *compiled) checkForms() error {
 	return nil
 }
 
+// takesSlash reports whether the route serves an operation on its path with a "/" behind it.
+func (m *Match) takesSlash(op Operation) bool {
+	switch op {
+	case Help:
+		return true
+	case List:
+		return m.Supports(List)
+	default:
+		return m.route.flags&optionalSlash != 0
+	}
+}
+
 // canonicalize sets the match's Path and Spellings. It reports false, with the canonical path in Path, when asked is
 // not canonical.
 func (m *Match) canonicalize(ctx context.Context, op Operation, asked string) bool {
 	m.Path = asked
+	if m.route.flags&optionalSlash != 0 && op != List {
+		m.Spellings.Slash = true
+		m.Path = strings.TrimSuffix(asked, "/")
+		return m.Path == asked
+	}
 	if m.route.varForms == nil {
 		return true
 	}

@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -24,6 +25,12 @@ const (
 	asDuration
 	// asNetwork is for texts that are read as IP addresses or networks.
 	asNetwork
+	// asPath is for paths of mounts, of which "/" at either end says nothing.
+	asPath
+	// asEncoded is for a text that may come in base64.
+	asEncoded
+	// asPairs is for a text that is read as names and values: an object in JSON, or name=value with commas.
+	asPairs
 )
 
 // comparisonOf reads the tag `as`; an unknown one is a programming error and panics.
@@ -37,6 +44,12 @@ func comparisonOf(tag string) comparison {
 		return asDuration
 	case "network":
 		return asNetwork
+	case "path":
+		return asPath
+	case "encoded":
+		return asEncoded
+	case "pairs":
+		return asPairs
 	default:
 		panic(fmt.Sprintf("engines: unknown comparison %q", tag))
 	}
@@ -84,7 +97,7 @@ func (f *field) read(raw any) (policy.Value, bool) {
 	for i := 0; ok && i < len(texts); i++ {
 		texts[i], ok = f.compare.canonical(texts[i])
 	}
-	globs := f.compare <= asName && f.kind.isText()
+	globs := (f.compare <= asName || f.compare == asEncoded) && f.kind.isText()
 	return policy.Value{Texts: texts, Globs: globs}, ok
 }
 
@@ -105,9 +118,35 @@ func (c comparison) canonical(text string) (string, bool) {
 		}
 		network, err := netip.ParsePrefix(text)
 		return network.Masked().String(), err == nil
+	case asPath:
+		return strings.Trim(text, "/"), true
+	case asEncoded:
+		if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
+			return string(decoded), true
+		}
+		return text, true
+	case asPairs:
+		return pairs(text), true
 	default:
 		return text, true
 	}
+}
+
+// pairs is the JSON of what a text of names and values says, with sorted names.
+func pairs(text string) string {
+	m := make(map[string]string)
+	if json.Unmarshal([]byte(text), &m) != nil {
+		clear(m)
+		for pair := range strings.SplitSeq(text, ",") {
+			name, value, _ := strings.Cut(pair, "=")
+			m[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+	}
+	canonical, err := json.Marshal(m)
+	if err != nil {
+		return text
+	}
+	return string(canonical)
 }
 
 // texts is a decoded value as text, each element of a list for itself. It reports false for what no handler reads.

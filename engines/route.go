@@ -32,6 +32,7 @@ const (
 	unauthenticated flag = 1 << iota
 	sudo
 	anyParameters
+	optionalSlash
 )
 
 // handler is one operation of a route: its parameters' schema and the function behind it.
@@ -60,7 +61,7 @@ type HandlerFunc[P any] func(context.Context, *Request, P) (*Response, error)
 // On registers the handler of an operation. The fields of P say what it takes: `path:"name"` for a
 // segment of the pattern, `param:"name"` for a parameter, `param:"*"` for all of them in a
 // map[string]any; `default:"…"` and `help:"…"` add to both. Two more tags tell policies which values of a parameter
-// are the same: `as:"name"`, `as:"duration"` and `as:"network"` say what the handler makes of a text, and
+// are the same: `as:"name"`, `as:"duration"` and others (see comparison) say what the handler makes of a text, and
 // `old:"…"` names the parameter of which this is an older name.
 func On[P any](op Operation, f HandlerFunc[P]) Option {
 	s := schemaOf[P]()

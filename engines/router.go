@@ -64,11 +64,9 @@ func (r *Router) find(op Operation, path string) (Match, bool) {
 	if m, ok := r.match(path); ok {
 		return m, true
 	}
-	if op == List || op == Help {
-		if trimmed, cut := strings.CutSuffix(path, "/"); cut {
-			if m, ok := r.match(trimmed); ok && (op == Help || m.Supports(List)) {
-				return m, true
-			}
+	if trimmed, cut := strings.CutSuffix(path, "/"); cut {
+		if m, ok := r.match(trimmed); ok && m.takesSlash(op) {
+			return m, true
 		}
 	}
 	return Match{}, false

@@ -68,14 +68,20 @@ func better(a, b *entry) *entry {
 func (a *ACL) find(path string, s *Spellings) *entry {
 	found := a.exactly(path, s)
 	if s.Slash {
-		if e := a.exactly(path+"/", s); e != nil && (found == nil || e.denies()) {
-			found = e
-		}
+		found = both(found, a.exactly(path+"/", s))
 	}
 	if found != nil {
 		return found
 	}
-	return a.patternOf(path, s)
+	found = a.patternOf(path, s)
+	if !s.Slash {
+		return found
+	}
+	// Of the rules with wildcards those that end in "/" mean the same path; those that go on mean what is below it.
+	if e := a.patternOf(path+"/", s); e != nil && !e.glob && (e.denies() || better(found, e) == e) {
+		found = e
+	}
+	return found
 }
 
 // findList returns the entry that decides about listing a folder, whose path ends in "/". As in Vault

@@ -110,6 +110,10 @@ func (s *sent) matchesAny(item any) bool {
 	if !ok {
 		return false
 	}
+	if text, isText := item.(string); isText && s.read.Globs &&
+		slices.ContainsFunc(s.read.Texts, func(read string) bool { return globMatches(text, read) }) {
+		return true
+	}
 	return slices.Equal(want.Texts, s.read.Texts) ||
 		len(want.Texts) == 1 && slices.ContainsFunc(s.read.Texts, want.covers)
 }

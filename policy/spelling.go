@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Spellings says which ways of writing a request's path mean the same to the engine that serves it. Rules are
 // compared accordingly, so that no spelling of a request or of a rule passes a rule that denies.
@@ -68,11 +71,25 @@ func (a *ACL) exactly(path string, s *Spellings) *entry {
 		if e.glob || e.plus > 0 || !s.matches(&e.pattern, path) {
 			continue
 		}
-		if found == nil || e.denies() {
-			found = e
-		}
+		found = both(found, e)
 	}
 	return found
+}
+
+// both is the sum of two rules that mean the same path in two spellings: as for rules on one path, a deny wins, and
+// what one restricts the other does not free. Either may be nil.
+func both(a, b *entry) *entry {
+	switch {
+	case a == nil || b != nil && b.denies():
+		return b
+	case b == nil || a.denies():
+		return a
+	}
+	sum := &entry{pattern: a.pattern, timed: slices.Concat(a.timed, b.timed)}
+	sum.always.join(&a.always)
+	sum.always.join(&b.always)
+	sum.always.sources = slices.Concat(a.always.sources, b.always.sources)
+	return sum
 }
 
 // patternOf returns the rule with wildcards that decides about a path, or nil.
@@ -86,9 +103,7 @@ func (a *ACL) patternOf(path string, s *Spellings) *entry {
 			continue
 		}
 		if found != nil && strings.EqualFold(found.path, e.path) {
-			if e.denies() {
-				found = e
-			}
+			found = both(found, e)
 			continue
 		}
 		found = better(found, e)

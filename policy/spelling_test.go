@@ -43,6 +43,10 @@ func TestSpellings(t *testing.T) {
 		"a shorter name":                       {folded, `auth/u/users/Bos/policies: update`, false},
 		"no folding of other letters":          {folded, "auth/u/users/bo\u017f\u017f/policies: update", false},
 
+		"two cases add up":                   {folded, `auth/u/users/boss/policies: read; auth/u/users/Boss/policies: update`, true},
+		"denied by segments with the slash":  {mount, `sys/*: update; sys/mounts/+/: deny`, false},
+		"granted by segments with the slash": {mount, `sys/+/x/: update`, true},
+
 		"granted without the slash":             {slashed, `sys/mounts/x: update`, true},
 		"granted with the slash":                {mount, `sys/mounts/x/: update`, true},
 		"denied without the slash":              {slashed, `sys/mounts/*: update; sys/mounts/x: deny`, false},

@@ -128,7 +128,7 @@ func (e *engine) hold(at place) (release func()) {
 // secretParams are the settings of a new secret id.
 type secretParams struct {
 	roleName
-	Metadata   string         `param:"metadata" help:"An object as JSON text, or pairs k=v; tokens carry it."`
+	Metadata   string         `param:"metadata" as:"pairs" help:"An object as JSON text, or pairs k=v; tokens carry it."`
 	CIDRs      []string       `param:"cidr_list" as:"network" help:"Networks to log in from, within those of the role."`
 	TokenCIDRs []string       `param:"token_bound_cidrs" as:"network" help:"Networks of tokens, within the role's."`
 	NumUses    *int           `param:"num_uses" help:"How often it can be used; at most as often as the role says."`

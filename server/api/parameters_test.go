@@ -59,6 +59,17 @@ func TestNoSpellingOfAValuePasses(t *testing.T) {
 		}, []string{`{"data":{"k":"v"},"options":{"cas":0}}`, `{"data":[{"k":"v"}]}`}},
 		{"secret/data/y", `denied_parameters = { "data" = [{ "k" = "v" }] }`, []string{`{"data":{"k":"v"}}`, `{"data":[{"k":"v"}]}`},
 			[]string{`{"data":{"k":"w"}}`}},
+		{"sys/remount", `denied_parameters = { "from" = ["plain"], "to" = ["prod"] }`, []string{
+			`{"from":"plain"}`, `{"from":"plain/"}`, `{"from":"/plain"}`, `{"from":"/plain//"}`, `{"from":"x","to":"prod/"}`,
+		}, nil},
+		{"sys/policies/acl/zz", `denied_parameters = { "policy" = ["*sudo*"] }`, []string{
+			`{"policy":"path \"x\" { capabilities = [\"sudo\"] }"}`,
+			`{"policy":"cGF0aCAieCIgeyBjYXBhYmlsaXRpZXMgPSBbInN1ZG8iXSB9"}`,
+		}, []string{`{"policy":"path \"x\" { capabilities = [\"read\"] }"}`}},
+		{"auth/approle/role/task/secret-id", `denied_parameters = { "metadata" = ["{\"role\":\"admin\"}"] }`, []string{
+			`{"metadata":"{\"role\":\"admin\"}"}`, `{"metadata":"{\"role\": \"admin\"}"}`, `{"metadata":"role=admin"}`,
+			`{"metadata":"{\"role\":\"\\u0061dmin\"}"}`,
+		}, []string{`{"metadata":"role=user"}`}},
 		{"plain/x", `denied_parameters = { "k" = ["a", true, 5] }`, []string{`{"k":"a"}`, `{"k":true}`, `{"k":5}`},
 			[]string{`{"k":"A"}`, `{"k":"true"}`, `{"k":"5"}`}}, // kept as they are sent
 	} {

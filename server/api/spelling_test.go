@@ -227,3 +227,24 @@ func (h *house) policy(t *testing.T, rules string) {
 	}
 	h.must(t, "PUT", "/v1/sys/policies/acl/p", string(body))
 }
+
+// TestSlashAfterALiteralPath asks with and without a "/" at the end of paths that have no variables.
+func TestSlashAfterALiteralPath(t *testing.T) {
+	h := newHouse(t)
+	all := "path \"*\" { capabilities = [\"read\", \"list\"] }\n"
+	token := h.token(t, all)
+	for _, path := range []string{"sys/policy", "sys/host-info"} {
+		for _, rule := range []string{path, path + "/"} {
+			h.policy(t, all+deny(rule))
+			for _, asked := range []string{path, path + "/", path + "%2f"} {
+				if w := h.send(t, "GET", "/v1/"+asked, token, ""); w.Code != http.StatusForbidden {
+					t.Errorf("with %q denied, GET %q: %d", rule, asked, w.Code)
+				}
+			}
+			h.policy(t, deny("x")+"path \""+rule+"\" { capabilities = [\"read\", \"sudo\"] }\n")
+			if w := h.send(t, "GET", "/v1/"+path, token, ""); w.Code != http.StatusOK {
+				t.Errorf("with %q granted: %d %s", rule, w.Code, w.Body)
+			}
+		}
+	}
+}

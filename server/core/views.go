@@ -73,6 +73,9 @@ func (a acls) Canonical(ctx context.Context, path string) (string, policy.Spelli
 		op = engines.List
 	}
 	match, ok := mount.Router.Match(ctx, op, rest)
+	if ok && op == engines.List && !match.Supports(engines.List) {
+		match, ok = mount.Router.Match(ctx, engines.Read, rest)
+	}
 	if !ok {
 		return path, policy.Spellings{}, nil
 	}

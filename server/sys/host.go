@@ -13,8 +13,8 @@ import (
 
 func (e *engine) hostRoutes() []engines.Route {
 	return []engines.Route{
-		engines.Path("host-info", "Tell about the machine this node runs on.", engines.OnRead(e.hostInfo)),
-		engines.Path("host-info/", "Tell about the machine this node runs on.", engines.OnRead(e.hostInfo)),
+		engines.Path("host-info", "Tell about the machine this node runs on.", engines.OptionalSlash(),
+			engines.OnRead(e.hostInfo)),
 	}
 }
 

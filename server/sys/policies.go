@@ -27,20 +27,20 @@ type policyParams struct {
 
 type writePolicyParams struct {
 	Name   string `path:"name" help:"Name of the policy."`
-	Policy string `param:"policy" help:"The policy, as text or as base64 of it."`
+	Policy string `param:"policy" as:"encoded" help:"The policy, as text or as base64 of it."`
 	// Rules is what clients of old versions send.
-	Rules string `param:"rules" old:"policy" help:"Deprecated, use policy."`
+	Rules string `param:"rules" old:"policy" as:"encoded" help:"Deprecated, use policy."`
 }
 
 type writeACLParams struct {
 	Name   string `path:"name" help:"Name of the policy."`
-	Policy string `param:"policy" help:"The policy, as text or as base64 of it."`
+	Policy string `param:"policy" as:"encoded" help:"The policy, as text or as base64 of it."`
 }
 
 func (e *engine) policyRoutes() []engines.Route {
 	return []engines.Route{
-		engines.Path("policy", "List the ACL policies.", engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
-		engines.Path("policy/", "List the ACL policies.", engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
+		engines.Path("policy", "List the ACL policies.", engines.OptionalSlash(),
+			engines.OnRead(e.listPolicies), engines.OnList(e.listPolicies)),
 		engines.Path("policy/{name+}", "Read, write or delete an ACL policy.",
 			engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name"),
 			engines.KeepSpelling("name"),

@@ -21,8 +21,8 @@ func (e *engine) remountRoutes() []engines.Route {
 }
 
 type remountParams struct {
-	From string `param:"from" help:"Path of the mount now."`
-	To   string `param:"to" help:"Path of the mount from then on."`
+	From string `param:"from" as:"path" help:"Path of the mount now."`
+	To   string `param:"to" as:"path" help:"Path of the mount from then on."`
 }
 
 // remount moves a mount at once; the client learns the outcome from remount/status, as with Vault, where
