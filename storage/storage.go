@@ -52,7 +52,8 @@ type Storage interface {
 	// List returns the names one level below prefix in byte order, folders ending in "/". The prefix is
 	// "" or ends in "/". Names up to and including `after` are left out; at most limit names are
 	// returned, all of them when limit is 0. A prefix without keys yields an empty list and no error.
-	// `after` need not be a name that exists. The caller owns the slice.
+	// `after` need not be a name that exists. The caller owns the slice. Names that take more than LargeValue bytes are
+	// charged to the Budget of the context, as by Get.
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	// Apply commits the whole batch or none of it; when it returns nil the batch survives a power cut.
 	// Operations take effect in order, so a later one on the same key wins. When it returns an error
