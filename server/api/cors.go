@@ -14,7 +14,7 @@ var corsMethods = []string{"DELETE", "GET", "OPTIONS", "POST", "PUT", "PATCH", "
 // cors applies `sys/config/cors` (the Fetch standard's CORS protocol) to requests of web pages. It answers
 // preflights and refuses foreign origins; false means that it has answered. The server's own pages are not foreign.
 func (a *api) cors(w http.ResponseWriter, r *http.Request) bool {
-	origin := r.Header.Get("Origin")
+	origin := first(r.Header, originHeader)
 	if origin == "" || isOwn(origin, r.Host) {
 		return true
 	}

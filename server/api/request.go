@@ -113,7 +113,7 @@ func decodeHeaders(r *http.Request, call *core.Call) (err error) {
 	if call.Factors, err = mfa.ParseHeader(r.Header); err != nil {
 		return err
 	}
-	if header := r.Header.Get("X-Vault-Wrap-TTL"); header != "" {
+	if header := first(r.Header, wrapTTLHeader); header != "" {
 		ttl, err := engines.ParseDuration(header)
 		if err != nil {
 			return engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
@@ -124,6 +124,22 @@ func decodeHeaders(r *http.Request, call *core.Call) (err error) {
 		call.WrapTTL = ttl
 	}
 	return nil
+}
+
+// The headers that every request is asked for, in the canonical form of net/http.
+const (
+	tokenHeader   = "X-Vault-Token" //nolint:gosec // a name, not a token
+	wrapTTLHeader = "X-Vault-Wrap-Ttl"
+	originHeader  = "Origin"
+)
+
+// first returns the first value of a header, or "". It is http.Header.Get for a name that is canonical already, which
+// Get would make canonical again for each request.
+func first(h http.Header, canonical string) string {
+	if values := h[canonical]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // wantsHelp reports whether the request asks what the path is for, which any method may.
@@ -230,7 +246,7 @@ func hasBody(r *http.Request) bool { return r.Body != nil && r.ContentLength != 
 
 // clientToken reads X-Vault-Token or, without one, the bearer token (RFC 6750).
 func clientToken(r *http.Request) engines.Token {
-	if token := r.Header.Get("X-Vault-Token"); token != "" {
+	if token := first(r.Header, tokenHeader); token != "" {
 		return engines.NewToken(token)
 	}
 	for _, header := range r.Header["Authorization"] {

@@ -71,18 +71,16 @@ type writer struct {
 }
 
 func (w *writer) lease(resp *engines.Response) {
-	var id string
-	var renewable bool
-	var duration time.Duration
-	if resp.Secret != nil && resp.Wrap == nil {
-		id, renewable, duration = resp.Secret.LeaseID, resp.Secret.Renewable, resp.Secret.TTL
+	if resp.Secret == nil || resp.Wrap != nil {
+		w.WriteString(`","lease_id":"","renewable":false,"lease_duration":0`)
+		return
 	}
 	w.WriteString(`","lease_id":`)
-	w.value(id)
+	w.value(resp.Secret.LeaseID)
 	w.WriteString(`,"renewable":`)
-	w.value(renewable)
+	w.value(resp.Secret.Renewable)
 	w.WriteString(`,"lease_duration":`)
-	w.WriteString(strconv.FormatInt(seconds(duration), 10))
+	w.WriteString(strconv.FormatInt(seconds(resp.Secret.TTL), 10))
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
