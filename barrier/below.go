@@ -7,13 +7,16 @@ import (
 	"coffer/storage"
 )
 
+// answeredPath is the record that is written while the barrier is closed, see the package seal.
+const answeredPath = "core/init-answered"
+
 // belowPrefix is where the plaintext keys are, in the storage below.
 const belowPrefix = "core/"
 
 // coversBelow reports whether a plaintext key is one of those that the seal and the ceremonies keep: the manifest
 // covers them once there was a Guard. The barrier sees to its own.
 func coversBelow(key string) bool {
-	return strings.HasPrefix(key, belowPrefix) && key != keyringPath &&
+	return strings.HasPrefix(key, belowPrefix) && key != keyringPath && key != answeredPath &&
 		!strings.HasPrefix(key, encryptionsPrefix) && !strings.HasPrefix(key, manifestPrefix) &&
 		!strings.HasSuffix(key, "/")
 }

@@ -125,8 +125,13 @@ func (s *Server) Init(ctx context.Context, shares, threshold int) error {
 	if err := json.Unmarshal(a.Raw, &answer); err != nil {
 		return fmt.Errorf("sys/init: %w", err)
 	}
-	s.Keys, s.RootToken, s.threshold = answer.Keys, answer.RootToken, threshold
+	s.Adopt(answer.Keys, answer.RootToken, threshold)
 	return nil
+}
+
+// Adopt keeps what another call of sys/init answered.
+func (s *Server) Adopt(keys []string, rootToken string, threshold int) {
+	s.Keys, s.RootToken, s.threshold = keys, rootToken, threshold
 }
 
 // Unseal gives the server as many of Keys as it needs and waits until it is active (sys/health says 200).

@@ -23,6 +23,9 @@ const (
 	ConfigPath      = "core/seal-config"
 	RootKeyPath     = "core/root-key"
 	RecoveryKeyPath = "core/recovery-key"
+	// AnsweredPath is there once the answer of the initialisation was sent. It is written while the server is sealed,
+	// and protects nothing.
+	AnsweredPath = "core/init-answered"
 )
 
 // The types of seals: operators hold the key in shares; a key that the server finds by itself.
@@ -80,6 +83,10 @@ type Config struct {
 	Threshold int `json:"threshold"`
 	// Marks are those of the shares; nil when the record has none.
 	Marks *Marks `json:"marks,omitempty"`
+	// Former is the key that a rekey replaced, while it is still good; nil for none.
+	Former *Former `json:"former,omitempty"`
+	// Unclaimed tells that nobody has used what the initialisation handed out: a share or a token.
+	Unclaimed bool `json:"unclaimed,omitempty"`
 }
 
 // Validate returns ErrInvalidConfig when a field is outside its limits.
@@ -94,7 +101,25 @@ func (c Config) Validate() error {
 	case c.Threshold == 1 && c.Shares > 1:
 		return fmt.Errorf("%w: threshold must be greater than 1 for several shares", ErrInvalidConfig)
 	}
-	return c.Marks.validate(c.Shares)
+	if err := c.Marks.validate(c.Shares); err != nil || c.Former == nil {
+		return err
+	}
+	if err := c.Former.Config(c.Type).Validate(); err != nil {
+		return fmt.Errorf("the former key: %w", err)
+	}
+	return nil
+}
+
+// Op returns the change that stores the configuration alone, while the keys stay.
+func (c Config) Op() (storage.Op, error) {
+	if err := c.Validate(); err != nil {
+		return storage.Op{}, err
+	}
+	data, err := json.Marshal(c)
+	if err != nil {
+		return storage.Op{}, fmt.Errorf("seal: encode the configuration: %w", err)
+	}
+	return storage.Put(ConfigPath, data), nil
 }
 
 // ReadConfig returns the stored configuration, ErrNotInitialized or ErrCorrupt.
@@ -128,18 +153,15 @@ func Records(ctx context.Context, s Seal, c Config, root secret.Key) ([]storage.
 	if c.Type != s.Type() {
 		return nil, fmt.Errorf("%w: type %q for a seal of type %q", ErrInvalidConfig, c.Type, s.Type())
 	}
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	config, err := json.Marshal(c)
+	config, err := c.Op()
 	if err != nil {
-		return nil, fmt.Errorf("seal: encode the configuration: %w", err)
+		return nil, err
 	}
 	wrapped, err := s.Wrap(ctx, root)
 	if err != nil {
 		return nil, err
 	}
-	return []storage.Op{storage.Put(ConfigPath, config), storage.Put(RootKeyPath, wrapped)}, nil
+	return []storage.Op{config, storage.Put(RootKeyPath, wrapped)}, nil
 }
 
 // RecordsWith is Records for a seal of either kind. operators is the key that operators hold in shares: the
@@ -169,18 +191,15 @@ func RecordsWith(ctx context.Context, auto Auto, c Config, root, operators secre
 // RecoveryRecords returns the changes that give the root key under a seal that opens by itself another
 // recovery key.
 func RecoveryRecords(ctx context.Context, c Config, root, recovery secret.Key) ([]storage.Op, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	config, err := json.Marshal(c)
+	config, err := c.Op()
 	if err != nil {
-		return nil, fmt.Errorf("seal: encode the configuration: %w", err)
+		return nil, err
 	}
 	wrapped, err := newRecovery(recovery).Wrap(ctx, root)
 	if err != nil {
 		return nil, err
 	}
-	return []storage.Op{storage.Put(ConfigPath, config), storage.Put(RecoveryKeyPath, wrapped)}, nil
+	return []storage.Op{config, storage.Put(RecoveryKeyPath, wrapped)}, nil
 }
 
 // RootKeyWith returns the stored root key by the key that operators hold in shares, or the errors of RootKey.

@@ -21,8 +21,10 @@ func writeJSON(w http.ResponseWriter, status int, answer any) {
 		writeErrors(w, http.StatusInternalServerError)
 		return
 	}
+	body = append(body, '\n')
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+	_, _ = w.Write(body) // a client that is gone needs no answer
 }
 
 // health serves `sys/health`: the state of the server as a status code, for probes and balancers.

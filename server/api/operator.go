@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"coffer/server/core"
@@ -18,6 +19,8 @@ type operatorMethods map[string]operatorCall
 type operatorRoute struct {
 	methods operatorMethods
 	access  Access
+	// sent is called when the answer of a write was sent to a client that was still there; nil for nobody.
+	sent func(context.Context)
 }
 
 // operatorRoutes are the routes below sys/ that work without a token and, most of them, while the
@@ -33,25 +36,29 @@ func (a *api) operatorRoutes() map[string]operatorRoute {
 		m[http.MethodGet], m[http.MethodDelete] = status, cancel
 		return m
 	}
+	rooted := attempt(keys.GenerateRootStatus, keys.GenerateRootStart, keys.GenerateRootCancel)
 	initialise := write(keys.Init)
 	initialise[http.MethodGet] = keys.InitStatus
+	rekeying := func(m operatorMethods) operatorRoute { return operatorRoute{methods: m, access: a.Rekey} }
+	rooting := func(m operatorMethods) operatorRoute { return operatorRoute{methods: m, access: a.GenerateRoot} }
+	former := operatorMethods{http.MethodGet: rekey.Former, http.MethodDelete: rekey.EndFormer}
 	return map[string]operatorRoute{
-		"init":                      {methods: initialise},
+		"init":                      {methods: initialise, sent: keys.InitAnswered},
 		"seal-status":               {methods: read(keys.SealStatus)},
 		"seal-backend-status":       {methods: read(keys.SealBackendStatus)},
 		"leader":                    {methods: read(keys.Leader)},
 		"unseal":                    {methods: write(keys.Unseal)},
 		"seal":                      {methods: write(keys.SealCall)},
 		"step-down":                 {methods: write(keys.StepDown)},
-		"rekey/init":                {attempt(rekey.Status, rekey.Start, rekey.Cancel), a.Rekey},
-		"rekey/update":              {write(rekey.Update), a.Rekey},
-		"rekey/verify":              {attempt(rekey.VerifyStatus, rekey.Verify, rekey.VerifyRestart), a.Rekey},
-		"rekey-recovery-key/init":   {attempt(recovery.Status, recovery.Start, recovery.Cancel), a.Rekey},
-		"rekey-recovery-key/update": {write(recovery.Update), a.Rekey},
-		"rekey-recovery-key/verify": {attempt(recovery.VerifyStatus, recovery.Verify, recovery.VerifyRestart), a.Rekey},
-		"generate-root/attempt": {
-			attempt(keys.GenerateRootStatus, keys.GenerateRootStart, keys.GenerateRootCancel), a.GenerateRoot},
-		"generate-root/update": {write(keys.GenerateRootUpdate), a.GenerateRoot},
+		"rekey/init":                rekeying(attempt(rekey.Status, rekey.Start, rekey.Cancel)),
+		"rekey/update":              rekeying(write(rekey.Update)),
+		"rekey/verify":              rekeying(attempt(rekey.VerifyStatus, rekey.Verify, rekey.VerifyRestart)),
+		"rekey/former":              rekeying(former),
+		"rekey-recovery-key/init":   rekeying(attempt(recovery.Status, recovery.Start, recovery.Cancel)),
+		"rekey-recovery-key/update": rekeying(write(recovery.Update)),
+		"rekey-recovery-key/verify": rekeying(attempt(recovery.VerifyStatus, recovery.Verify, recovery.VerifyRestart)),
+		"generate-root/attempt":     rooting(rooted),
+		"generate-root/update":      rooting(write(keys.GenerateRootUpdate)),
 	}
 }
 
@@ -87,5 +94,14 @@ func (a *api) operator(route operatorRoute) http.HandlerFunc {
 			return
 		}
 		writeJSON(w, http.StatusOK, answer)
+		if route.sent != nil && r.Method != http.MethodGet && reached(w, r) {
+			route.sent(context.WithoutCancel(ctx))
+		}
 	}
+}
+
+// reached sends what was written and reports whether the client was still there.
+func reached(w http.ResponseWriter, r *http.Request) bool {
+	err := http.NewResponseController(w).Flush()
+	return (err == nil || errors.Is(err, http.ErrNotSupported)) && r.Context().Err() == nil
 }

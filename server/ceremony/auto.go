@@ -21,9 +21,24 @@ type Opening struct {
 	// Migration tells that an operator asked for the changes. Without them the server is not to open. Other
 	// changes can wait for the next time.
 	Migration bool
+	// Shares tells whose shares opened it.
+	Shares Shares
 	// Undone is why changes that should be made, and can wait, cannot be made now.
 	Undone error
 }
+
+// Shares are the shares that open a server.
+type Shares int
+
+// Shares.
+const (
+	// NoShares is for a seal that opened by itself.
+	NoShares Shares = iota
+	// PresentShares are those of the key in use. Settle is due when they were used.
+	PresentShares
+	// FormerShares are those from before the last rekey.
+	FormerShares
+)
 
 // Zero forgets the root key.
 func (o Opening) Zero() { o.Root.Zero() }

@@ -32,6 +32,7 @@ func TestRekeyOfRecoveryKeys(t *testing.T) {
 					}
 				}
 			}
+			used(t, s)
 			if _, err := opensWith(t, s, static("a"), false, keys...); !errors.Is(err, errInvalid) {
 				t.Errorf("the old keys: %v", err)
 			}

@@ -42,6 +42,7 @@ func initAuto(t *testing.T, s storage.Storage, auto seal.Auto, shares, threshold
 	if err != nil {
 		t.Fatal(err)
 	}
+	used(t, s)
 	return r.RecoveryKeys
 }
 

@@ -38,6 +38,8 @@ type GenerateRoot struct {
 	// Expired is called when an attempt ended because nobody went on with it for IdleLimit; nil for nobody. It is
 	// set before the first use and must not call back.
 	Expired func()
+	// Settled is called when the shares from before a rekey have ended; the same holds for it.
+	Settled func()
 
 	mu sync.Mutex
 	// attempt is guarded by mu, as idle is; nil when there is none.
@@ -50,7 +52,7 @@ type generation struct {
 	nonce string
 	otp   string
 	key   *pgpKey
-	given quorum
+	given panel
 }
 
 // GenerateRootStatus is the answer of Vault's sys/generate-root/attempt and /update.
@@ -92,7 +94,8 @@ func (g *GenerateRoot) statusLocked(ctx context.Context) (GenerateRootStatus, er
 	}
 	status := GenerateRootStatus{Required: config.Threshold, OTPLength: OTPLength}
 	if g.attempt != nil {
-		status.Nonce, status.Started, status.Progress = g.attempt.nonce, true, g.attempt.given.progress()
+		status.Nonce, status.Started = g.attempt.nonce, true
+		status.Progress, status.Required, _ = g.attempt.given.progress(config)
 		if g.attempt.key != nil {
 			status.PGPFingerprint = g.attempt.key.fingerprint()
 		}
@@ -207,15 +210,18 @@ func (g *GenerateRoot) Update(ctx context.Context, nonce, text string) (Generate
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
-	verdict := attempt.given.add(share, config.Marks)
+	key, given, verdict := attempt.given.add(share, config)
 	switch verdict {
 	case Repeated:
 		return GenerateRootStatus{}, invalid("given key has already been provided during this generation operation")
 	case Fit:
 		g.idle.restart(&g.mu, g.expireLocked)
+		if err := key.settle(ctx, g.storage, config, g.Settled); err != nil {
+			return GenerateRootStatus{}, err
+		}
 	}
-	complete, err := attempt.given.combine(config.Threshold, verdict, func(operators secret.Key) error {
-		return g.authenticate(ctx, config, operators)
+	complete, err := given.combine(key.config.Threshold, verdict, func(operators secret.Key) error {
+		return g.authenticate(ctx, key, operators)
 	})
 	if errors.Is(err, seal.ErrShares) {
 		err = invalid("failed to compute root key: %s", reasonOf(err))
@@ -245,11 +251,11 @@ func (g *GenerateRoot) Update(ctx context.Context, nonce, text string) (Generate
 }
 
 // authenticate checks that the operators' combined key opens the root key.
-func (g *GenerateRoot) authenticate(ctx context.Context, c seal.Config, operators secret.Key) error {
-	root, wrong, err := rootKey(ctx, g.storage, c, operators, seal.TypeShamir)
+func (g *GenerateRoot) authenticate(ctx context.Context, k held, operators secret.Key) error {
+	root, wrong, err := rootKey(ctx, g.storage, k, operators, seal.TypeShamir)
 	if errors.Is(err, seal.ErrWrongKey) {
 		return &wrongKeyError{invalid("root generation aborted: unable to authenticate: %s%s",
-			wrongPrefix(c, operators), wrong)}
+			wrongPrefix(k.config, operators), wrong)}
 	}
 	if err != nil {
 		return err

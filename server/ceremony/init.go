@@ -29,6 +29,9 @@ type InitParams struct {
 	RecoveryShares    int      `json:"recovery_shares"`
 	RecoveryThreshold int      `json:"recovery_threshold"`
 	RecoveryPGPKeys   []string `json:"recovery_pgp_keys"`
+	// Unanswered replaces a server that nobody has used and whose initialisation was never answered. Again replaces one
+	// that nobody has used: the answer may have been lost on its way.
+	Unanswered, Again bool `json:"-"`
 }
 
 // InitResult is the answer of Vault's sys/init.
@@ -63,7 +66,7 @@ func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, 
 	if err != nil {
 		return InitResult{}, err
 	}
-	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold, Marks: marks}
+	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold, Marks: marks, Unclaimed: true}
 	records, err := seal.RecordsWith(ctx, auto, config, root, operators)
 	if err != nil {
 		return InitResult{}, unavailable(err)
@@ -78,6 +81,11 @@ func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, 
 			return InitResult{}, err
 		}
 		token = base64.StdEncoding.EncodeToString(encrypted)
+	}
+	if plan.replaces {
+		if draft, err = replacing(ctx, s, draft); err != nil {
+			return InitResult{}, err
+		}
 	}
 	if err := Commit(ctx, s, seal.RootKeyPath, draft); err != nil {
 		return InitResult{}, fmt.Errorf("ceremony: store the new server: %w", err)
@@ -94,6 +102,33 @@ type initPlan struct {
 	shares, threshold int
 	keys              []pgpKey
 	tokenKey          *pgpKey
+	// replaces tells that there is a server, which nobody has used.
+	replaces bool
+}
+
+// Replaces reports whether p may replace the server that is there.
+func (p InitParams) Replaces(ctx context.Context, s storage.Storage) bool {
+	replaces, err := p.replaceable(ctx, s)
+	return replaces && err == nil
+}
+
+// replaceable returns ErrAlreadyInitialized unless p may replace the server that is there.
+func (p InitParams) replaceable(ctx context.Context, s storage.Storage) (bool, error) {
+	unclaimed, err := Unclaimed(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	if !p.Again {
+		answered, err := answered(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		unclaimed = unclaimed && p.Unanswered && !answered
+	}
+	if !unclaimed {
+		return false, ErrAlreadyInitialized
+	}
+	return true, nil
 }
 
 // validate checks in Vault's order and words.
@@ -125,7 +160,9 @@ func (p InitParams) validate(ctx context.Context, s storage.Storage, auto seal.A
 		return initPlan{}, err
 	}
 	if exists {
-		return initPlan{}, ErrAlreadyInitialized
+		if plan.replaces, err = p.replaceable(ctx, s); err != nil {
+			return initPlan{}, err
+		}
 	}
 	if p.RootTokenPGPKey != "" {
 		// Vault looks at this key last, when everything else is done and stored.
@@ -183,4 +220,28 @@ func draftServer(ctx context.Context, records []storage.Op, root secret.Key, set
 		return nil, "", fmt.Errorf("ceremony: set up the server: %w", errors.Join(err, closeErr))
 	}
 	return store.Contents(), rootToken, nil
+}
+
+// replacing returns the draft with the removal of everything that the storage has and the draft has not.
+func replacing(ctx context.Context, s storage.Storage, draft []storage.Op) ([]storage.Op, error) {
+	drafted := make(map[string]bool, len(draft))
+	for _, op := range draft {
+		drafted[op.Key] = true
+	}
+	for folders := []string{""}; len(folders) > 0; folders = folders[1:] {
+		names, err := s.List(ctx, folders[0], "", 0)
+		if err != nil {
+			return nil, fmt.Errorf("ceremony: list the server that nobody used: %w", err)
+		}
+		for _, name := range names {
+			key := folders[0] + name
+			switch {
+			case strings.HasSuffix(key, "/"):
+				folders = append(folders, key)
+			case !drafted[key]:
+				draft = append(draft, storage.Delete(key))
+			}
+		}
+	}
+	return draft, nil
 }

@@ -33,6 +33,8 @@ type Rekey struct {
 	// Expired is called when an attempt ended because nobody went on with it for IdleLimit; nil for nobody. It is
 	// set before the first use and must not call back.
 	Expired func()
+	// Settled is called when the shares from before an earlier rekey have ended; the same holds for it.
+	Settled func()
 }
 
 // rekeying is an attempt.
@@ -40,7 +42,7 @@ type rekeying struct {
 	nonce  string
 	params RekeyParams
 	keys   []pgpKey
-	given  quorum
+	given  panel
 	// unseal is the new unseal or recovery key once the old shares were given and verification is required;
 	// until then it is empty. verified collects its shares, which marks are of, under the verification nonce.
 	// root is the root key that the new recovery key is to open.
@@ -76,6 +78,8 @@ type RekeyStatus struct {
 	Backup               bool     `json:"backup"`
 	VerificationRequired bool     `json:"verification_required"`
 	VerificationNonce    string   `json:"verification_nonce,omitempty"`
+	// FormerShares tells that the shares from before the last rekey are still good.
+	FormerShares bool `json:"-"`
 }
 
 // RekeyResult is the answer of Vault's sys/rekey/update after the last share.
@@ -123,9 +127,10 @@ func (r *Rekey) statusLocked(ctx context.Context) (RekeyStatus, error) {
 	if err != nil {
 		return RekeyStatus{}, err
 	}
-	status := RekeyStatus{Required: config.Threshold}
+	status := RekeyStatus{Required: config.Threshold, FormerShares: config.Former != nil}
 	if a := r.attempt; a != nil {
-		status.Nonce, status.Started, status.Progress = a.nonce, true, a.given.progress()
+		status.Nonce, status.Started = a.nonce, true
+		status.Progress, status.Required, _ = a.given.progress(config)
 		status.T, status.N = a.params.SecretThreshold, a.params.SecretShares
 		status.PGPFingerprints = fingerprints(a.keys)
 		status.Backup, status.VerificationRequired = a.params.Backup, a.params.RequireVerification
@@ -213,6 +218,17 @@ func (r *Rekey) Close() {
 	}
 }
 
+// EndFormer ends the shares from before the last rekey. Anonymous callers get ErrDenied.
+func (r *Rekey) EndFormer(ctx context.Context, caller Caller) error {
+	if err := caller.mayCancel(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, err := Settle(ctx, r.storage)
+	return err
+}
+
 func (r *Rekey) expireLocked() {
 	r.endLocked()
 	if r.Expired != nil {
@@ -245,20 +261,17 @@ func (r *Rekey) Update(ctx context.Context, nonce, text string) (*RekeyStatus, *
 	if err != nil {
 		return nil, nil, err
 	}
-	verdict, err := r.takeLocked(nonce, share, config.Marks)
+	key, given, verdict, err := r.takeLocked(ctx, nonce, share, config)
 	if err != nil {
 		return nil, nil, err
 	}
-	var present, root secret.Key
-	complete, err := r.attempt.given.combine(config.Threshold, verdict, func(operators secret.Key) (err error) {
-		present = operators.Clone()
-		root, err = r.authenticate(ctx, config, operators)
+	old := authority{config: key.config}
+	complete, err := given.combine(key.config.Threshold, verdict, func(operators secret.Key) (err error) {
+		old.operators = operators.Clone()
+		old.root, err = r.authenticate(ctx, key, operators)
 		return err
 	})
-	defer func() {
-		present.Zero()
-		root.Zero()
-	}()
+	defer old.zero()
 	switch {
 	case errors.Is(err, seal.ErrShares):
 		what := "root key"
@@ -272,12 +285,33 @@ func (r *Rekey) Update(ctx context.Context, nonce, text string) (*RekeyStatus, *
 		status, err := r.statusLocked(ctx)
 		return &status, nil, err
 	}
-	result, err := r.finishLocked(ctx, present, root)
+	result, err := r.finishLocked(ctx, old)
 	return nil, result, err
 }
 
+// authority is the key by whose shares new ones are made, and the root key that it opens.
+type authority struct {
+	config          seal.Config
+	operators, root secret.Key
+}
+
+func (a authority) zero() {
+	a.operators.Zero()
+	a.root.Zero()
+}
+
+// keep keeps the shares of a good for the root key root, beside those that c is about. For nil it keeps none.
+func (a *authority) keep(ctx context.Context, c *seal.Config, root secret.Key) (err error) {
+	if a != nil {
+		c.Former, err = seal.NewFormer(ctx, a.config, root, a.operators)
+	}
+	return err
+}
+
 // takeLocked adds a share of the present key to the attempt.
-func (r *Rekey) takeLocked(nonce string, share secret.Key, marks *seal.Marks) (Verdict, error) {
+func (r *Rekey) takeLocked(ctx context.Context, nonce string, share secret.Key, c seal.Config) (
+	key held, given *quorum, verdict Verdict, err error,
+) {
 	kind, operation := "barrier", "generation"
 	if r.recovery {
 		kind, operation = "recovery", "rekey"
@@ -285,26 +319,27 @@ func (r *Rekey) takeLocked(nonce string, share secret.Key, marks *seal.Marks) (V
 	a := r.attempt
 	switch {
 	case a == nil:
-		return Repeated, invalid("no %s rekey in progress", kind)
+		return held{}, nil, Repeated, invalid("no %s rekey in progress", kind)
 	case a.unseal.Len() > 0:
-		return Repeated, invalid("rekey operation already finished; verification must be performed; "+
+		return held{}, nil, Repeated, invalid("rekey operation already finished; verification must be performed; "+
 			"nonce for the verification operation is %q", a.verificationNonce)
 	case nonce != a.nonce:
-		return Repeated, invalid("incorrect nonce supplied; nonce for this rekey operation is %q", a.nonce)
+		return held{}, nil, Repeated, invalid("incorrect nonce supplied; nonce for this rekey operation is %q", a.nonce)
 	}
-	verdict := a.given.add(share, marks)
+	key, given, verdict = a.given.add(share, c)
 	switch verdict {
 	case Repeated:
-		return Repeated, invalid("given key has already been provided during this %s operation", operation)
+		err = invalid("given key has already been provided during this %s operation", operation)
 	case Fit:
 		r.idle.restart(r.mu, r.expireLocked)
+		err = key.settle(ctx, r.storage, c, r.Settled)
 	}
-	return verdict, nil
+	return key, given, verdict, err
 }
 
 // authenticate checks that the operators' combined key is the present one, and returns the root key.
-func (r *Rekey) authenticate(ctx context.Context, c seal.Config, operators secret.Key) (secret.Key, error) {
-	root, wrong, err := rootKey(ctx, r.storage, c, operators, "")
+func (r *Rekey) authenticate(ctx context.Context, k held, operators secret.Key) (secret.Key, error) {
+	root, wrong, err := rootKey(ctx, r.storage, k, operators, "")
 	switch {
 	case err == nil:
 		if err = r.barrier.VerifyRoot(root); err != nil {
@@ -325,7 +360,7 @@ func (r *Rekey) authenticate(ctx context.Context, c seal.Config, operators secre
 }
 
 // finishLocked makes the new key and its shares. They take effect now, or when they were verified.
-func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*RekeyResult, error) {
+func (r *Rekey) finishLocked(ctx context.Context, old authority) (*RekeyResult, error) {
 	a := r.attempt
 	result := &RekeyResult{
 		Nonce: a.nonce, Complete: true, PGPFingerprints: fingerprints(a.keys),
@@ -333,7 +368,7 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 	}
 	if !r.splits() {
 		result.ShareList = noShares()
-		if err := r.replaceRootLocked(ctx, present); err != nil {
+		if err := r.replaceRootLocked(ctx, old); err != nil {
 			return nil, err
 		}
 		r.endLocked()
@@ -354,7 +389,7 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 		extra = append(extra, op)
 	}
 	if r.recovery {
-		a.root = root.Clone()
+		a.root = old.root.Clone()
 	}
 	if a.params.RequireVerification {
 		if err := r.storage.Apply(ctx, extra...); err != nil {
@@ -365,7 +400,7 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 		return result, nil
 	}
 	defer unseal.Zero()
-	if err := r.performLocked(ctx, unseal, extra...); err != nil {
+	if err := r.performLocked(ctx, unseal, &old, extra...); err != nil {
 		return nil, err
 	}
 	r.endLocked()
@@ -373,18 +408,22 @@ func (r *Rekey) finishLocked(ctx context.Context, present, root secret.Key) (*Re
 }
 
 // performLocked makes the new unseal or recovery key take effect, an unseal key together with a new root key. When
-// the storage reports a failure but has the new keys, they are in effect, and the shares must be handed out.
-func (r *Rekey) performLocked(ctx context.Context, key secret.Key, extra ...storage.Op) error {
+// the storage reports a failure but has the new keys, they are in effect, and the shares must be handed out. The old
+// shares stay good beside them, unless old is nil because the new ones are known to have reached their owners.
+func (r *Rekey) performLocked(ctx context.Context, key secret.Key, old *authority, extra ...storage.Op) error {
 	params := r.attempt.params
 	config := seal.Config{Type: typeOf(r.auto), Shares: params.SecretShares, Threshold: params.SecretThreshold,
 		Marks: r.attempt.marks}
 	if !r.recovery {
-		return r.replaceLocked(ctx, config, key, extra...)
+		return r.replaceLocked(ctx, config, key, old, extra...)
 	}
 	// Since the old shares were given, the other ceremony may have replaced the root key.
 	if err := r.barrier.VerifyRoot(r.attempt.root); err != nil {
 		r.endLocked()
 		return failed("the root key was replaced meanwhile; begin the rekey anew")
+	}
+	if err := old.keep(ctx, &config, r.attempt.root); err != nil {
+		return err
 	}
 	records, err := seal.RecoveryRecords(ctx, config, r.attempt.root, key)
 	if err != nil {
@@ -399,11 +438,7 @@ func (r *Rekey) performLocked(ctx context.Context, key secret.Key, extra ...stor
 // replaceRootLocked makes a new root key under a seal that opens by itself; the recovery key stays. It refuses
 // where the seal does not open the data: then the server was unsealed by hand, and a new root key under
 // the key at hand would settle, in passing, that the other one is lost.
-func (r *Rekey) replaceRootLocked(ctx context.Context, recovery secret.Key) error {
-	config, err := seal.ReadConfig(ctx, r.storage)
-	if err != nil {
-		return err
-	}
+func (r *Rekey) replaceRootLocked(ctx context.Context, old authority) error {
 	root, err := seal.RootKey(ctx, r.storage, r.auto)
 	root.Zero()
 	if errors.Is(err, seal.ErrWrongKey) || errors.Is(err, seal.ErrNoKey) {
@@ -412,13 +447,19 @@ func (r *Rekey) replaceRootLocked(ctx context.Context, recovery secret.Key) erro
 	if err != nil {
 		return err
 	}
-	return r.replaceLocked(ctx, config, recovery)
+	return r.replaceLocked(ctx, old.config, old.operators, nil)
 }
 
-// replaceLocked makes a new root key, which operators and the seal, if it opens by itself, open.
-func (r *Rekey) replaceLocked(ctx context.Context, c seal.Config, operators secret.Key, extra ...storage.Op) error {
+// replaceLocked makes a new root key, which operators and the seal, if it opens by itself, open. The old shares, if
+// there are any, open it too.
+func (r *Rekey) replaceLocked(
+	ctx context.Context, c seal.Config, operators secret.Key, old *authority, extra ...storage.Op,
+) error {
 	root := secret.Random(record.KeySize)
 	defer root.Zero()
+	if err := old.keep(ctx, &c, root); err != nil {
+		return err
+	}
 	records, err := seal.RecordsWith(ctx, r.auto, c, root, operators)
 	if err != nil {
 		return unavailable(err)

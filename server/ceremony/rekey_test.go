@@ -42,6 +42,7 @@ func TestRekey(t *testing.T) {
 	if diff := cmp.Diff(want, result); diff != "" || len(result.Keys) != 4 {
 		t.Fatalf("-want +got\n%s", diff)
 	}
+	used(t, s)
 	u := ceremony.NewUnseal(s, nil)
 	for i, key := range keys {
 		if _, verdict, err := u.Add(t.Context(), key, false); verdict != ceremony.Unfit || (err != nil) != (i >= 2) {

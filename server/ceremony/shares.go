@@ -84,17 +84,17 @@ func badKeySize(key secret.Key) string {
 // rootKey returns the root key that the operators' combined key opens: the unseal key, or the recovery key of a
 // seal that opens by itself. For a wrong key, wrong is the text of Vault's error and the error is
 // seal.ErrWrongKey; sealName is how Vault names a Shamir seal in it.
-func rootKey(ctx context.Context, s storage.Storage, c seal.Config, operators secret.Key, sealName string) (
+func rootKey(ctx context.Context, s storage.Storage, k held, operators secret.Key, sealName string) (
 	root secret.Key, wrong string, err error,
 ) {
-	if c.Type != seal.TypeShamir {
-		root, err = seal.RootKeyWith(ctx, s, c, operators)
+	if k.config.Type != seal.TypeShamir {
+		root, err = k.rootKey(ctx, s, operators)
 		return root, wrongRecoveryKey, err
 	}
 	if wrong = badKeySize(operators); wrong != "" {
 		return secret.Key{}, wrong, seal.ErrWrongKey
 	}
-	root, err = seal.RootKeyWith(ctx, s, c, operators)
+	root, err = k.rootKey(ctx, s, operators)
 	if errors.Is(err, seal.ErrWrongKey) {
 		wrong = "failed to decrypt keys from storage: error decrypting seal wrapped value\n" +
 			"error decrypting using seal " + sealName + ": cipher: message authentication failed"

@@ -23,7 +23,7 @@ type Unseal struct {
 
 	mu sync.Mutex
 	// given, nonce and idle are guarded by mu. nonce is empty when there is no progress.
-	given quorum
+	given panel
 	nonce string
 	idle  idle
 }
@@ -43,6 +43,8 @@ type UnsealStatus struct {
 	// of the type RecoverySealType once the server is initialized.
 	RecoverySeal     bool   `json:"recovery_seal"`
 	RecoverySealType string `json:"recovery_seal_type,omitempty"`
+	// FormerShares tells that the shares from before the last rekey are still good.
+	FormerShares bool `json:"former_shares,omitempty"`
 }
 
 // NewUnseal returns the ceremony for the storage below the barrier and the seal of the configuration, which is
@@ -61,10 +63,10 @@ func (u *Unseal) Status(ctx context.Context) (UnsealStatus, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	status := UnsealStatus{
-		Type: typeOf(u.auto), Initialized: true, T: config.Threshold, N: config.Shares,
-		Progress: u.given.progress(), Nonce: u.nonce,
+		Type: typeOf(u.auto), Initialized: true, Nonce: u.nonce, FormerShares: config.Former != nil,
 		Migration: u.pending(config), RecoverySeal: u.auto != nil,
 	}
+	status.Progress, status.T, status.N = u.given.progress(config)
 	if status.RecoverySeal {
 		status.RecoverySealType = seal.TypeShamir
 	}
@@ -145,17 +147,18 @@ func (u *Unseal) addShare(ctx context.Context, c seal.Config, share secret.Key, 
 ) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if verdict = u.given.add(share, c.Marks); verdict == Fit {
+	key, given, verdict := u.given.add(share, c)
+	if verdict == Fit {
 		u.idle.restart(&u.mu, u.expireLocked)
 	}
 	if u.nonce == "" {
 		u.nonce = newNonce()
 	}
-	complete, err := u.given.combine(c.Threshold, verdict, func(operators secret.Key) (err error) {
-		o, err = u.open(ctx, c, operators, migrate)
+	complete, err := given.combine(key.config.Threshold, verdict, func(operators secret.Key) (err error) {
+		o, err = u.open(ctx, key, operators, migrate)
 		return err
 	})
-	if u.given.progress() == 0 {
+	if complete || u.given.empty() {
 		u.resetLocked()
 	}
 	switch {
@@ -168,14 +171,17 @@ func (u *Unseal) addShare(ctx context.Context, c seal.Config, share secret.Key, 
 }
 
 // open returns what the operators' combined key opens.
-func (u *Unseal) open(ctx context.Context, c seal.Config, operators secret.Key, migrate bool) (Opening, error) {
-	root, err := openRoot(ctx, u.storage, c, operators)
+func (u *Unseal) open(ctx context.Context, k held, operators secret.Key, migrate bool) (Opening, error) {
+	root, err := openRoot(ctx, u.storage, k, operators)
 	if err != nil {
 		return Opening{}, err
 	}
-	o := Opening{Root: root, Migration: migrate}
+	o := Opening{Root: root, Migration: migrate, Shares: PresentShares}
+	if k.former != nil {
+		o.Shares = FormerShares
+	}
 	if migrate {
-		if o.Changes, err = u.migration(ctx, c, root, operators); err != nil {
+		if o.Changes, err = u.migration(ctx, k.config, root, operators); err != nil {
 			o.Zero()
 			return Opening{}, err
 		}
@@ -214,15 +220,15 @@ func (u *Unseal) lost(ctx context.Context) bool {
 }
 
 // openRoot returns the root key, or the error of a wrong unseal key in the words of Vault's sys/unseal.
-func openRoot(ctx context.Context, s storage.Storage, c seal.Config, operators secret.Key) (secret.Key, error) {
-	root, wrong, err := rootKey(ctx, s, c, operators, seal.TypeShamir)
+func openRoot(ctx context.Context, s storage.Storage, k held, operators secret.Key) (secret.Key, error) {
+	root, wrong, err := rootKey(ctx, s, k, operators, seal.TypeShamir)
 	switch {
 	case !errors.Is(err, seal.ErrWrongKey):
 		return root, err
-	case c.Type != seal.TypeShamir:
+	case k.config.Type != seal.TypeShamir:
 		err = invalid("invalid key: failed to verify recovery key: %s", wrong)
 	default:
-		err = invalid("%s%s", wrongPrefix(c, operators), wrong)
+		err = invalid("%s%s", wrongPrefix(k.config, operators), wrong)
 	}
 	return secret.Key{}, &wrongKeyError{err}
 }

@@ -99,7 +99,7 @@ func (r *Rekey) Verify(ctx context.Context, nonce, text string) (*VerifyStatus, 
 		status := a.verifyStatus()
 		return &status, nil, nil
 	}
-	if err := r.performLocked(ctx, a.unseal); err != nil {
+	if err := r.performLocked(ctx, a.unseal, nil); err != nil {
 		return nil, nil, err
 	}
 	result := &VerifyResult{Nonce: a.verificationNonce, Complete: true}

@@ -125,6 +125,7 @@ func initialized(t *testing.T, auto barrierseal.Auto) (store *memory.Store, reco
 	if c.Sealed() {
 		t.Fatal("sealed after init")
 	}
+	must(t, c, result.RootToken, engines.Read, "auth/token/lookup-self", nil) // the first use of what init handed out
 	if err := c.Seal(); err != nil {
 		t.Fatal(err)
 	}

@@ -132,6 +132,7 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
+	c.settle(ctx, s, o.Shares)
 	s.start() // before anybody asks it: what it revokes for others must be at work
 	c.session.Store(s)
 	c.opened.Store(true)
@@ -151,6 +152,10 @@ func expired(logger *slog.Logger, what string) func() {
 func (c *Core) Seal() error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	return c.sealLocked()
+}
+
+func (c *Core) sealLocked() error {
 	s := c.session.Swap(nil)
 	if s == nil {
 		return nil

@@ -154,6 +154,9 @@ func (r *run) authenticate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.session.unclaimed.Load() {
+		r.session.claim(ctx)
+	}
 	if entry.Limited() && !r.open() {
 		if entry, err = r.session.tokens.Use(ctx, entry); err != nil {
 			if errors.Is(err, token.ErrBadToken) {

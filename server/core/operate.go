@@ -17,7 +17,8 @@ import (
 var errNoBody = engines.Invalid("EOF")
 
 // Init serves `PUT sys/init`: it makes the barrier, its keys and the root token in one commit. The server
-// stays sealed, unless its seal opens by itself.
+// stays sealed, unless its seal opens by itself. The answer may be lost: until somebody used a share or a token, who
+// sits at the machine can ask again, and gets a new server. When an answer was sent it takes the parameter "again" too.
 func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 	if call.Params == nil {
 		return nil, errNoBody
@@ -26,9 +27,16 @@ func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := c.initialize(ctx, p.ceremony(), engines.Token{})
+	params := p.ceremony()
+	params.Unanswered = call.Standing == AtMachine
+	params.Again = params.Again && call.Standing == AtMachine
+	ended := params.Unanswered && c.endUnclaimed(ctx, params)
+	result, err := c.initialize(ctx, params, engines.Token{})
 	if err != nil {
 		c.journal.limited(call, "init refused", "error", err)
+		if ended {
+			_ = c.AutoUnseal(ctx) // it is logged
+		}
 		return nil, err
 	}
 	c.journal.log(call, "init: the keys and the root token are on their way to the client")
@@ -45,13 +53,15 @@ type initParams struct {
 	RecoveryShares    int      `param:"recovery_shares"`
 	RecoveryThreshold int      `param:"recovery_threshold"`
 	RecoveryPGPKeys   []string `param:"recovery_pgp_keys"`
+	// Again is coffer's own.
+	Again bool `param:"again"`
 }
 
 func (p initParams) ceremony() ceremony.InitParams {
 	return ceremony.InitParams{
 		SecretShares: p.SecretShares, SecretThreshold: p.SecretThreshold, PGPKeys: p.PGPKeys,
 		RootTokenPGPKey: p.RootTokenPGPKey, RecoveryShares: p.RecoveryShares,
-		RecoveryThreshold: p.RecoveryThreshold, RecoveryPGPKeys: p.RecoveryPGPKeys,
+		RecoveryThreshold: p.RecoveryThreshold, RecoveryPGPKeys: p.RecoveryPGPKeys, Again: p.Again,
 	}
 }
 
@@ -108,6 +118,8 @@ type SealStatus struct {
 	StorageType  string `json:"storage_type,omitempty"`
 	// RecoverySealType is the type of the recovery key, once there is one.
 	RecoverySealType string `json:"recovery_seal_type,omitempty"`
+	// FormerShares tells that the shares from before the last rekey are still good. It is coffer's own.
+	FormerShares bool `json:"former_shares,omitempty"`
 }
 
 // SealStatus serves `GET sys/seal-status`.
@@ -121,6 +133,7 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 		Progress: status.Progress, Nonce: status.Nonce,
 		Version: c.cfg.Build.Version, BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType,
 		Migration: status.Migration, RecoverySeal: status.RecoverySeal, RecoverySealType: status.RecoverySealType,
+		FormerShares: status.FormerShares,
 	}
 	if s := c.session.Load(); s != nil {
 		answer.Sealed = false

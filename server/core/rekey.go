@@ -176,6 +176,24 @@ func (r Rekey) VerifyRestart(ctx context.Context, call Call) (any, error) {
 		supported(func(rekey *ceremony.Rekey, caller ceremony.Caller) (any, error) { return rekey.VerifyCancel(caller) }))
 }
 
+// Former serves `GET sys/rekey/former`: whether the shares from before the last rekey are still good. It is coffer's
+// own.
+func (r Rekey) Former(ctx context.Context, _ Call) (any, error) {
+	s := r.core.session.Load()
+	if s == nil {
+		return nil, errInactive
+	}
+	status, err := s.rekey.Status(ctx)
+	return map[string]bool{"former_shares": status.FormerShares}, r.core.public(err)
+}
+
+// EndFormer serves `DELETE sys/rekey/former`: those shares are good no more. It is coffer's own.
+func (r Rekey) EndFormer(ctx context.Context, call Call) (any, error) {
+	return r.operate(ctx, call, "end of the former shares", func(rekey *ceremony.Rekey, c ceremony.Caller) (any, error) {
+		return nil, rekey.EndFormer(ctx, c)
+	})
+}
+
 // operateGenerateRoot serves a call that takes part in generate-root.
 func (c *Core) operateGenerateRoot(
 	ctx context.Context, call Call, action string, serve func(*ceremony.GenerateRoot, ceremony.Caller) (any, error),

@@ -220,6 +220,9 @@ func TestOldUnsealKeyStaysWorthless(t *testing.T) {
 	if done["complete"] != true || len(keys) != 1 {
 		t.Fatalf("%v", done)
 	}
+	if _, err := c.Rekey().EndFormer(t.Context(), call(nil)); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.Seal(); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coffer/auth/token"
@@ -43,6 +44,9 @@ type session struct {
 	rekey         *ceremony.Rekey
 	rekeyRecovery *ceremony.Rekey
 	generateRoot  *ceremony.GenerateRoot
+
+	// unclaimed is set while nobody has used a token of the server since it was initialised.
+	unclaimed atomic.Bool
 
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
@@ -102,6 +106,7 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.rekey.Expired = expired(s.logger, rekeyName)
 	s.rekeyRecovery.Expired = expired(s.logger, recoveryRekeyName)
 	s.generateRoot.Expired = expired(s.logger, generateRootName)
+	s.rekey.Settled, s.rekeyRecovery.Settled, s.generateRoot.Settled = s.formerEnded, s.formerEnded, s.formerEnded
 	if err = s.mountBuiltins(); err != nil {
 		return err
 	}
