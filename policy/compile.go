@@ -17,6 +17,8 @@ type ACL struct {
 	globs tree
 	// segments holds those with a "+" segment.
 	segments segmentNode
+	// slashed holds those of them that end in "/", without it.
+	slashed segmentNode
 	// mixed holds those with upper-case letters, which Spellings may match in lower case.
 	mixed []*entry
 	// entries are all of them, sorted by path.
@@ -101,7 +103,10 @@ func Compile(policies ...*Policy) *ACL {
 		}
 		switch {
 		case e.plus > 0:
-			a.segments.insert(e)
+			a.segments.insert(e.path, e)
+			if name, ok := strings.CutSuffix(path, "/"); ok {
+				a.slashed.insert(name, e)
+			}
 		case e.glob:
 			a.globs.insert(strings.TrimSuffix(path, "*"), e)
 		default:

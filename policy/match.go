@@ -74,14 +74,21 @@ func (a *ACL) find(path string, s *Spellings) *entry {
 		return found
 	}
 	found = a.patternOf(path, s)
-	if !s.Slash {
+	if !s.Slash || found != nil && found.denies() {
 		return found
 	}
-	// Of the rules with wildcards those that end in "/" mean the same path; those that go on mean what is below it.
-	if e := a.patternOf(path+"/", s); e != nil && !e.glob && (e.denies() || better(found, e) == e) {
-		found = e
+	// Of the rules with wildcards those that end in "/" mean the same path. Those that end in "/+" or "/*" mean what is
+	// below it.
+	switch e := a.slashedPatternOf(path, s); {
+	case e == nil:
+		return found
+	case e.denies():
+		return e
+	case found != nil && sameButSlash(found, e):
+		return both(found, e)
+	default:
+		return better(found, e)
 	}
-	return found
 }
 
 // findList returns the entry that decides about listing a folder, whose path ends in "/". As in Vault
@@ -181,8 +188,9 @@ type segmentNode struct {
 	globs tree
 }
 
-func (n *segmentNode) insert(e *entry) {
-	segments := strings.Split(e.path, "/")
+// insert adds an entry under its path, or under another one that means the same.
+func (n *segmentNode) insert(path string, e *entry) {
+	segments := strings.Split(path, "/")
 	last := len(segments) - 1
 	for i, segment := range segments {
 		if i == last && e.glob {

@@ -36,10 +36,16 @@ func (s *Spellings) same(rule byte, path string, at int) bool {
 // matches reports whether the pattern fits the canonical path. It is for the few rules that hold upper-case
 // letters; the others are found through the maps and trees of an ACL.
 func (s *Spellings) matches(p *pattern, path string) bool {
-	rule, at := strings.TrimSuffix(p.path, "*"), 0
-	if !p.glob {
-		rule = p.path
+	rule := p.path
+	if p.glob {
+		rule = strings.TrimSuffix(rule, "*")
 	}
+	return s.fits(rule, p.glob, path)
+}
+
+// fits is matches for a rule's path without the "*" at its end; glob tells that there was one.
+func (s *Spellings) fits(rule string, glob bool, path string) bool {
+	at := 0
 	for i := 0; i < len(rule); i++ {
 		if isPlus(rule, i) {
 			for at < len(path) && path[at] != '/' {
@@ -52,7 +58,7 @@ func (s *Spellings) matches(p *pattern, path string) bool {
 		}
 		at++
 	}
-	return p.glob || at == len(path)
+	return glob || at == len(path)
 }
 
 // isPlus reports whether a segment of the rule that is "+" stands at i.
@@ -110,3 +116,26 @@ func (a *ACL) patternOf(path string, s *Spellings) *entry {
 	}
 	return found
 }
+
+// slashedPatternOf returns the rule with wildcards, and a "/" at its end, that decides about a path without one, or nil.
+func (a *ACL) slashedPatternOf(path string, s *Spellings) *entry {
+	found := a.slashed.match(path, false, nil)
+	if !s.folds() {
+		return found
+	}
+	for _, e := range a.mixed {
+		name, ok := strings.CutSuffix(e.path, "/")
+		if !ok || e.plus == 0 || !s.fits(name, false, path) {
+			continue
+		}
+		if found != nil && strings.EqualFold(found.path, e.path) {
+			found = both(found, e)
+			continue
+		}
+		found = better(found, e)
+	}
+	return found
+}
+
+// sameButSlash reports whether the rule b is the rule a with a "/" behind it, in any case of its letters.
+func sameButSlash(a, b *entry) bool { return FoldASCII(a.path)+"/" == FoldASCII(b.path) }

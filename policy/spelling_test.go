@@ -15,6 +15,8 @@ func TestSpellings(t *testing.T) {
 	shouted := folded
 	shouted.Spellings.Asked = "auth/u/users/BOSS/policies"
 	mount := policy.Request{Capability: policy.Update, Path: "sys/mounts/x", Spellings: policy.Spellings{Slash: true}}
+	foldedMount := mount
+	foldedMount.Spellings.FoldFrom, foldedMount.Spellings.FoldTo = len("sys/mounts/"), len("sys/mounts/x")
 	slashed := mount
 	slashed.Spellings.Asked = "sys/mounts/x/"
 	for name, tc := range map[string]struct {
@@ -55,6 +57,15 @@ func TestSpellings(t *testing.T) {
 		"what is below is another thing":        {mount, `sys/mounts/*: update; sys/mounts/x/*: deny`, true},
 		"what is asked for is denied by a star": {slashed, `sys/mounts/*: update; sys/mounts/x/*: deny`, false},
 		"a star below grants nothing here":      {slashed, `sys/mounts/x/*: update`, false},
+		"a plus below grants nothing here":      {mount, `sys/mounts/x/+: update`, false},
+		"a plus below, asked with the slash":    {slashed, `sys/mounts/x/+: update`, false},
+		"a plus below in another case":          {foldedMount, `sys/mounts/X/+: update`, false},
+		"a plus below passes no deny":           {mount, `sys/mounts/*: deny; sys/mounts/x/+: update`, false},
+		"a star below hides no deny":            {mount, `sys/mounts/*: update; sys/mounts/+/: deny; sys/mounts/x/*: update`, false},
+		"segments with the slash, a deny":       {mount, `sys/mounts/*: deny; sys/mounts/+/: update`, false},
+		"segments with the slash, another case": {foldedMount, `sys/+/X/: update`, true},
+		"segments with and without, a deny":     {mount, `sys/+/x: update; sys/+/x/: deny`, false},
+		"segments with and without add up":      {mount, `sys/+/x: read; sys/+/x/: update`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder

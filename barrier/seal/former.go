@@ -9,8 +9,8 @@ import (
 // formerPlace keeps the root key under a former key from being taken for another record.
 const formerPlace = ConfigPath + "/former"
 
-// Former is a key of the operators that a rekey replaced. It opens the new root key as well, until somebody used a share
-// of the new key: then the new shares have reached their owners.
+// Former is a key of the operators that a rekey replaced. It opens the new root key as well, until somebody used a
+// share of the new key: then the new shares have reached their owners.
 type Former struct {
 	Shares    int    `json:"shares"`
 	Threshold int    `json:"threshold"`
