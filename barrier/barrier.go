@@ -44,6 +44,9 @@ type Barrier struct {
 	base storage.Storage
 	// guard knows what was stored last.
 	guard guard
+	// writing is held for reading by who applies a batch, so that Close can wait for what is under way. It is taken
+	// before mu.
+	writing sync.RWMutex
 	// current is nil once the barrier is sealed. Get, List and Apply load it once and take no lock.
 	current atomic.Pointer[session]
 
@@ -157,10 +160,13 @@ func newSession(k keyring, before *session) (*session, error) {
 	return s, err
 }
 
-// Close seals the barrier: keys are zeroed, and every later call, Close aside, returns ErrSealed. Calls
-// that are under way may still finish. The copies of the keys inside the ciphers are therefore left to the
+// Close seals the barrier: keys are zeroed, and every later call, Close aside, returns ErrSealed. Reads
+// that are under way may still finish. Writes that are under way have finished when it returns: from then on the
+// storage changes no more through this barrier, and may be opened again. The copies of the keys inside the ciphers are therefore left to the
 // garbage collector; those of AES could not be reached anyway. The error is always nil; it is there for io.Closer.
 func (b *Barrier) Close() error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s := b.current.Swap(nil); s != nil {
@@ -281,6 +287,8 @@ func (b *Barrier) Apply(ctx context.Context, batch ...storage.Op) error {
 	if err := storage.CheckBatch(batch); err != nil {
 		return err
 	}
+	b.writing.RLock()
+	defer b.writing.RUnlock()
 	s := b.current.Load()
 	if s == nil {
 		return ErrSealed

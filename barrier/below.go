@@ -67,6 +67,8 @@ func (b below) Apply(ctx context.Context, batch ...storage.Op) error {
 	if err := storage.CheckBatch(batch); err != nil {
 		return err
 	}
+	b.writing.RLock()
+	defer b.writing.RUnlock()
 	s := b.current.Load()
 	if s == nil {
 		return ErrSealed

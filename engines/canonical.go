@@ -11,6 +11,8 @@ import (
 // form says which spellings of a pattern's variable are the same. The zero value is for one whose spellings all differ.
 type form struct {
 	fold  func(context.Context) (bool, error)
+	// lower puts a value into lower case where fold says so; nil for ASCII letters alone.
+	lower func(string) string
 	trim  bool
 	slash bool
 	// keep is set when the handler gets the value as the client wrote it.
@@ -29,6 +31,12 @@ func CaseInsensitive(variable string) Option {
 // of insensitive ends the request, see Match.Err.
 func CaseInsensitiveIf(variable string, insensitive func(context.Context) (bool, error)) Option {
 	return formOption(variable, func(f *form) { f.fold = insensitive })
+}
+
+// LowerCase makes lower what puts a variable that is CaseInsensitive into its canonical form, in the place of the folding
+// of ASCII letters. It folds these too, and changes nothing when it is applied again.
+func LowerCase(variable string, lower func(string) string) Option {
+	return formOption(variable, func(f *form) { f.lower = lower })
 }
 
 // IgnoreSpace declares that white space around a variable of the pattern makes no difference. Its canonical form has
@@ -216,6 +224,9 @@ func (f *form) canonical(value string, op Operation, fold bool) string {
 		clean = value
 	}
 	if fold {
+		if f.lower != nil {
+			return f.lower(clean)
+		}
 		clean = FoldASCII(clean)
 	}
 	return clean

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ const (
 	asName
 	// asDuration is for a text that is read as a duration.
 	asDuration
+	// asTTL is for a text that is read as a TTL of a mount: whole seconds, of which none mean the server's own.
+	asTTL
 	// asNetwork is for texts that are read as IP addresses or networks.
 	asNetwork
 	// asPath is for paths of mounts, of which "/" at either end says nothing.
@@ -42,6 +45,8 @@ func comparisonOf(tag string) comparison {
 		return asName
 	case "duration":
 		return asDuration
+	case "ttl":
+		return asTTL
 	case "network":
 		return asNetwork
 	case "path":
@@ -86,11 +91,9 @@ func (s *schema) otherNames(f *field) []string {
 // read is a value of the parameter as its handler reads it, for the comparison with those of a policy. It reports false
 // for a value that the handler refuses.
 func (f *field) read(raw any) (policy.Value, bool) {
-	if raw == nil {
-		return policy.Value{}, false
-	}
 	dst := reflect.New(f.kind.goType()).Elem()
-	if assign(dst, f.kind, raw) != nil {
+	// A null is the zero value: some handlers take it for that, the others for nothing.
+	if raw != nil && assign(dst, f.kind, raw) != nil {
 		return policy.Value{}, false
 	}
 	texts, ok := f.texts(dst.Interface())
@@ -112,6 +115,12 @@ func (c comparison) canonical(text string) (string, bool) {
 	case asDuration:
 		d, err := ParseDuration(text)
 		return d.String(), err == nil
+	case asTTL:
+		if text == "" || text == "system" {
+			return time.Duration(0).String(), true
+		}
+		d, err := ParseDuration(text)
+		return max(0, d.Truncate(time.Second)).String(), err == nil
 	case asNetwork:
 		if addr, err := netip.ParseAddr(text); err == nil {
 			return netip.PrefixFrom(addr, addr.BitLen()).String(), true
@@ -155,7 +164,7 @@ func (f *field) texts(value any) ([]string, bool) {
 	case string:
 		return []string{v}, true
 	case bool:
-		return []string{strconv.FormatBool(v)}, true
+		return []string{f.boolean(v)}, true
 	case int64:
 		return []string{strconv.FormatInt(v, 10)}, true
 	case json.Number:
@@ -165,7 +174,13 @@ func (f *field) texts(value any) ([]string, bool) {
 	case []string:
 		return v, true
 	case []any:
-		texts, err := parseStrings(v)
+		items := slices.Clone(v)
+		for i, item := range items {
+			if b, ok := item.(bool); ok {
+				items[i] = f.boolean(b)
+			}
+		}
+		texts, err := parseStrings(items)
 		return texts, err == nil
 	case []int:
 		texts := make([]string, len(v))
@@ -179,6 +194,18 @@ func (f *field) texts(value any) ([]string, bool) {
 		return []string{string(text)}, err == nil
 	default:
 		return nil, false
+	}
+}
+
+// boolean is the text of a boolean. Handlers that take anything for a name read 1 and 0, as Vault does.
+func (f *field) boolean(b bool) string {
+	switch {
+	case f.kind != kindAny || f.compare != asName:
+		return strconv.FormatBool(b)
+	case b:
+		return "1"
+	default:
+		return "0"
 	}
 }
 

@@ -54,7 +54,9 @@ type Raw struct {
 	// KeepsOpener leaves a page of HTML in touch with the window that opened it, which waits for where it leads. Other
 	// pages are cut off from theirs.
 	KeepsOpener bool
-	Body        []byte
+	// Wrappable is set for an answer in JSON that is wrapped where the request asks for that, as Vault does.
+	Wrappable bool
+	Body      []byte
 }
 
 // Secret is what the lease manager needs to know of a leased secret.

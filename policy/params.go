@@ -61,6 +61,7 @@ func checkParams(active []*grant, params map[string]any, schema Schema) string {
 		}
 		if s.typed {
 			s.read, s.typed = s.param.Read(value)
+			s.unreadable = !s.typed
 		}
 		if s.denied(active) {
 			return "parameter " + strconv.Quote(s.key) + " is denied"
@@ -80,6 +81,8 @@ type sent struct {
 	typed bool
 	param Param
 	read  Value
+	// unreadable is set when the engine reads the parameter, but not this value as a whole.
+	unreadable bool
 }
 
 func (s *sent) denied(active []*grant) bool {
@@ -97,8 +100,8 @@ func (s *sent) deniedAs(g *grant, key string) bool {
 	switch {
 	case !ok:
 		return false
-	case len(values) == 0 || anyDenied(values, s.value):
-		return true
+	case len(values) == 0 || s.unreadable || anyDenied(values, s.value):
+		return true // what cannot be read may hold what is denied
 	default:
 		return s.typed && slices.ContainsFunc(values, s.matchesAny)
 	}
@@ -194,7 +197,14 @@ func (s *sent) allAllowed(active []*grant, key string) bool {
 			}
 		}
 	}
-	return len(open) == 0
+	return len(open) == 0 && (len(s.read.Texts) > 0 || isEmpty(s.value))
+}
+
+// isEmpty reports whether a value says plainly that it has no elements. Vault allows such a value; what only becomes
+// empty by being read, it does not.
+func isEmpty(value any) bool {
+	elements, ok := elementsOf(value)
+	return ok && len(elements) == 0
 }
 
 // allAllowed reports whether the value, or each element of a list, is among the values that the grants

@@ -181,23 +181,17 @@ func (e *engine) authenticate(ctx context.Context, c *config, username, password
 
 // mapped are all groups of a person, and the policies of these and of his entry here.
 func (e *engine) mapped(ctx context.Context, c *config, who *person) (groups, policies []string, err error) {
-	var ofUser []string
-	for _, name := range spellings(who.name, c) {
-		var u user
-		err = e.lookup(ctx, userFolder, name, c, &u)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return nil, nil, err
-		}
-		groups, ofUser = append(groups, u.Groups...), append(ofUser, u.Policies...)
+	var u user
+	err = e.lookup(ctx, userFolder, who.name, c, &u)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, nil, err
 	}
-	groups = append(groups, who.groups...)
+	groups, ofUser := append(u.Groups, who.groups...), u.Policies
 	keys := map[string]bool{}
-	for _, group := range groups {
-		for _, name := range spellings(group, c) {
-			// A name that cannot be stored has no policies here.
-			if key, err := keyOf(groupFolder, name, c); err == nil {
-				keys[key] = true
-			}
+	for _, name := range groups {
+		// A name that cannot be stored has no policies here.
+		if key, err := keyOf(groupFolder, name, c); err == nil {
+			keys[key] = true
 		}
 	}
 	stored, err := e.storage.List(ctx, groupFolder, "", 0)

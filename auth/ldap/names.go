@@ -1,13 +1,10 @@
 package ldap
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
-
-	"coffer/engines"
 )
 
 // plain is one spelling of a name for those that a directory takes for it (RFC 4518), but for its case: in form NFKC,
@@ -28,17 +25,8 @@ func holdsControl(name string) bool {
 	return strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) })
 }
 
-// spellings are the names by which a user or group of the directory can be configured here: with ASCII folded, as all
-// names are when they are stored, and in lower case, since a directory does not tell Ä from ä. What differs by more
-// than case stays apart: the Kelvin sign is no k, and İ no i.
-func spellings(name string, c *config) []string {
-	if c.CaseSensitive {
-		return []string{name}
-	}
-	return slices.Compact([]string{engines.FoldASCII(name), lower(name)})
-}
-
-// lower puts letters that are one half of a pair into lower case.
+// lower puts letters that are one half of a pair into lower case: that is how names are configured here, since a
+// directory does not tell Ä from ä. What differs by more than case stays apart: the Kelvin sign is no k, and İ no i.
 func lower(name string) string {
 	return strings.Map(func(r rune) rune {
 		if l := unicode.ToLower(r); unicode.ToUpper(l) == r {

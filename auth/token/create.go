@@ -223,7 +223,7 @@ func (c *creation) basics(context.Context) error {
 				// Vault makes such a token and never counts its uses; a limit that limits nothing is refused here.
 				return errBatch("num_uses")
 			}
-			e.NumUses = c.role.Token.NumUses
+			e.NumUses = fewer(c.NumUses, c.role.Token.NumUses)
 		}
 		if len(c.role.Token.CIDRs) > 0 {
 			e.BoundCIDRs = c.role.Token.CIDRs

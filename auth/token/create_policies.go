@@ -102,6 +102,12 @@ func (c *creation) rolePolicies(asked []string) ([]string, error) {
 			return nil, engines.Invalid("token policy %q is disallowed by this role", name)
 		}
 	}
+	if c.NoDefault {
+		final = withDefault(final, false)
+	}
+	if final == nil {
+		final = []string{} // as in Vault, where it shows
+	}
 	return final, nil
 }
 

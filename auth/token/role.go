@@ -122,6 +122,14 @@ func (r *role) tokenPath(requested string) string {
 	return path.Join(requested, r.PathSuffix)
 }
 
+// fewer is the smaller of two numbers of uses, of which 0 limits nothing.
+func fewer(a, b int) int {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}
+
 // lesser is the smaller of two durations of which 0 means not set.
 func lesser(a, b time.Duration) time.Duration {
 	if a == 0 || (b != 0 && b < a) {

@@ -40,6 +40,9 @@ func (l limits) grant(now time.Time) (g grant, warnings []string, err error) {
 	var end time.Time
 	if l.period > 0 {
 		what, ttl = "period", l.period
+		if l.login > 0 {
+			bound = min(bound, l.login) // of each grant, not of the whole life
+		}
 		if l.explicit > 0 {
 			end = l.begin(now).Add(l.explicit)
 		}

@@ -26,6 +26,9 @@ type Unseal struct {
 	given panel
 	nonce string
 	idle  idle
+	// arrived is guarded by mu. It is set once a share of the present key was given: then the former one opens nothing
+	// more, although that cannot be stored before the server is open.
+	arrived bool
 }
 
 // UnsealStatus is the part of Vault's sys/seal-status that this package knows.
@@ -62,6 +65,9 @@ func (u *Unseal) Status(ctx context.Context) (UnsealStatus, error) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.arrived {
+		config.Former = nil
+	}
 	status := UnsealStatus{
 		Type: typeOf(u.auto), Initialized: true, Nonce: u.nonce, FormerShares: config.Former != nil,
 		Migration: u.pending(config), RecoverySeal: u.auto != nil,
@@ -147,7 +153,11 @@ func (u *Unseal) addShare(ctx context.Context, c seal.Config, share secret.Key, 
 ) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.arrived {
+		c.Former = nil
+	}
 	key, given, verdict := u.given.add(share, c)
+	u.arrived = u.arrived || verdict == Fit && key.former == nil && c.Former != nil
 	if verdict == Fit {
 		u.idle.restart(&u.mu, u.expireLocked)
 	}

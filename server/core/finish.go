@@ -43,6 +43,9 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 
 // wrapTTL is the life of the wrapping token for this answer; 0 for an answer that is sent openly.
 func (r *run) wrapTTL(resp *engines.Response) time.Duration {
+	if resp.Raw != nil && resp.Raw.Wrappable {
+		return r.call.WrapTTL
+	}
 	if resp.Wrap != nil || resp.Raw != nil || (!resp.HasData() && resp.Auth == nil && resp.Secret == nil) {
 		return 0
 	}
@@ -52,7 +55,9 @@ func (r *run) wrapTTL(resp *engines.Response) time.Duration {
 // wrap stores the answer under a single-use token and answers with that.
 func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duration) (*engines.Response, error) {
 	var body bytes.Buffer
-	if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
+	if resp.Raw != nil {
+		body.Write(resp.Raw.Body)
+	} else if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
 		return nil, err
 	}
 	accessor, warnings := resp.Accessor, resp.Warnings

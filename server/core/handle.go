@@ -8,6 +8,7 @@ import (
 
 	"coffer/auth"
 	"coffer/auth/token"
+	"coffer/barrier"
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/audit"
@@ -70,7 +71,7 @@ func (c *Core) Handle(ctx context.Context, call Call) (Reply, error) {
 	}
 	r := &run{session: s, call: call}
 	reply, err := r.handle(ctx)
-	if errors.Is(err, errSessionOver) {
+	if errors.Is(err, errSessionOver) || errors.Is(err, barrier.ErrSealed) {
 		return Reply{}, engines.ErrSealed
 	}
 	return reply, err

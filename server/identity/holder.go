@@ -139,15 +139,16 @@ func (h *Holder) Value(selector string) (string, error) {
 		return groupValue(h.group(func(g *Group) bool { return g.ID == id }), rest)
 	}
 	if rest, ok := strings.CutPrefix(selector, "identity.groups.names."); ok {
-		// A group's name may hold dots.
-		if name, ok := strings.CutSuffix(rest, ".id"); ok {
-			return groupValue(h.groupNamed(name), "id")
+		// A group's name may hold dots. The shortest name of a group counts, so that nobody changes what a selector
+		// means by making a group with a longer one.
+		for i := 0; i < len(rest); i++ {
+			if rest[i] != '.' {
+				continue
+			}
+			if g := h.groupNamed(rest[:i]); g != nil {
+				return groupValue(g, rest[i+1:])
+			}
 		}
-		if name, ok := strings.CutSuffix(rest, ".name"); ok {
-			return groupValue(h.groupNamed(name), "name")
-		}
-		name, key, _ := strings.Cut(rest, ".metadata.")
-		return groupValue(h.groupNamed(name), "metadata."+key)
 	}
 	return "", policy.ErrNoValue
 }

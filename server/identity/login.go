@@ -126,9 +126,10 @@ func (s *Store) Regroup(ctx context.Context, entityID, accessor string, groups [
 	})
 }
 
-// groupMoves are the external groups at the login's mount that the entity has to enter or to leave.
+// groupMoves are the external groups at the login's mount, or without an alias, that the entity has to enter or to
+// leave.
 func (x *index) groupMoves(entity string, a token.Alias) []string {
-	if a.KeepGroups || len(x.groupLogins) == 0 {
+	if a.KeepGroups || len(x.groupLogins) == 0 && len(x.memberships[entity]) == 0 {
 		return nil
 	}
 	named := make(idSet)
@@ -140,9 +141,10 @@ func (x *index) groupMoves(entity string, a token.Alias) []string {
 	var moves []string
 	for id := range x.memberships[entity] {
 		g := x.groups[id]
-		if g == nil || !g.External || g.Alias == nil || g.Alias.MountAccessor != a.MountAccessor {
+		if g == nil || !g.External || g.Alias != nil && g.Alias.MountAccessor != a.MountAccessor {
 			continue
 		}
+		// Nothing names a group without an alias any more: whoever is left in it leaves it.
 		if _, stays := named[id]; !stays {
 			moves = append(moves, id)
 		}

@@ -53,8 +53,8 @@ func (e *engine) tuningInfo(entry mounts.Entry) map[string]any {
 // tuneParams leaves out what a request does not name: only that is changed.
 type tuneParams struct {
 	Path                      string            `path:"path" help:"Path of the mount."`
-	DefaultLeaseTTL           *string           `param:"default_lease_ttl" as:"duration" help:"Life of leases by default."`
-	MaxLeaseTTL               *string           `param:"max_lease_ttl" as:"duration" help:"Longest life of leases."`
+	DefaultLeaseTTL           *string           `param:"default_lease_ttl" as:"ttl" help:"Life of leases by default."`
+	MaxLeaseTTL               *string           `param:"max_lease_ttl" as:"ttl" help:"Longest life of leases."`
 	Description               *string           `param:"description" help:"Text for people."`
 	AuditNonHMACRequestKeys   *[]string         `param:"audit_non_hmac_request_keys" help:"Request keys in clear."`
 	AuditNonHMACResponseKeys  *[]string         `param:"audit_non_hmac_response_keys" help:"Response keys in clear."`

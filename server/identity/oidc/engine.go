@@ -338,7 +338,8 @@ func raw(v any, cacheControl string) (*engines.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Raw: &engines.Raw{ContentType: "application/json", Body: b, CacheControl: cacheControl}}, nil
+	return &engines.Response{Raw: &engines.Raw{ContentType: "application/json", Body: b, CacheControl: cacheControl,
+		Wrappable: true}}, nil
 }
 
 // discovered is the answer of .well-known/openid-configuration (OpenID Connect Discovery 1.0, section 3).
