@@ -31,6 +31,7 @@ func TestMetadataIsReadInAllItsForms(t *testing.T) {
 		`{"\udc00":"a"}`:         nil,
 		"a=1,a=2":                nil,
 		"/w==":                   nil,
+		"a=\xff":                 nil,
 		`{"a":"1"}{"a":"2"}`:     nil,
 	} {
 		got, err := parseMetadata(text)

@@ -27,9 +27,6 @@ func parseMetadata(text string) (map[string]string, error) {
 	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil && len(decoded) > 0 {
 		text = string(decoded)
 	}
-	if !utf8.ValidString(text) {
-		return nil, errText
-	}
 	object, err := strictjson.Texts([]byte(text))
 	switch {
 	case err == nil:
@@ -51,6 +48,9 @@ func parseMetadata(text string) (map[string]string, error) {
 			return nil, errTwice
 		}
 		m[key] = strings.TrimSpace(value)
+	}
+	if !utf8.ValidString(text) {
+		return nil, errText
 	}
 	return m, nil
 }
