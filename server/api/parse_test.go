@@ -107,3 +107,15 @@ func TestParserRefusesWhatIsNotUnicode(t *testing.T) {
 		}
 	}
 }
+
+func TestFormsThatAreNotUnicodeAreRefused(t *testing.T) {
+	for text, want := range map[string]error{
+		"a=b&c=%C3%A9": nil, "a=%ff": errFormUTF8, "a=%ed%a0%80": errFormUTF8, "%c3=a": errFormUTF8, "a=1&a=%ff": errFormUTF8,
+		"a=%zz": errForm,
+	} {
+		in := &intake{text: chunked(text, 3), size: int64(len(text))}
+		if got, err := in.fields(DefaultJSONLimits()); !errors.Is(err, want) {
+			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
+		}
+	}
+}
