@@ -265,7 +265,9 @@ func BenchmarkCall(b *testing.B) {
 
 // The path of a folder ends in "/". It lists, and says of everything else that it is not supported.
 func TestFoldersOnlyList(t *testing.T) {
-	list := func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) { return nil, nil }
+	list := func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
+		return &engines.Response{}, nil
+	}
 	router, err := engines.NewRouter([]engines.Route{
 		engines.Path("folder", "Lists.", engines.OnList(list)),
 		engines.Path("both", "Lists and reads.", engines.OnList(list), engines.OnRead(list)),

@@ -4,8 +4,10 @@
 //
 // Here keys match exactly, and a text is refused in which an object has keys that repeat or are equal but for their
 // case, as encoding/json folds it (Unicode simple folding, "ſub" for "sub"). RFC 8259, section 4, and RFC 7515, section
-// 10.12, say why. A text with a string that is not Unicode is refused as well: encoding/json puts U+FFFD in the place of
-// what it cannot read, and two names could become one.
+// 10.12, say why.
+//
+// A text with a string that is not Unicode is refused as well: encoding/json puts U+FFFD in the place of what it cannot
+// read, and two names could become one.
 package strictjson
 
 import (

@@ -106,8 +106,9 @@ func enterpriseRoutes() []engines.Route {
 	for _, pattern := range slices.Sorted(maps.Keys(paths)) {
 		var options []engines.Option
 		for op, option := range map[operations]engines.Option{
-			opList: engines.OnList(enterpriseOnly), opRead: engines.OnRead(enterpriseOnly), opUpdate: engines.OnUpdate(enterpriseOnly),
-			opPatch: engines.OnPatch(enterpriseOnly), opDelete: engines.OnDelete(enterpriseOnly),
+			opList: engines.OnList(enterpriseOnly), opRead: engines.OnRead(enterpriseOnly),
+			opUpdate: engines.OnUpdate(enterpriseOnly), opPatch: engines.OnPatch(enterpriseOnly),
+			opDelete: engines.OnDelete(enterpriseOnly),
 		} {
 			if paths[pattern]&op != 0 {
 				options = append(options, option)
