@@ -101,7 +101,8 @@ func (m *Match) takesSlash(op Operation) bool {
 	case List:
 		return m.Supports(List)
 	default:
-		return m.route.flags&optionalSlash != 0
+		// A folder's own path has a "/". What it can do is list; the answer to anything else is that it is not supported.
+		return m.route.flags&optionalSlash != 0 || m.Supports(List) && !m.Supports(op)
 	}
 }
 
@@ -234,7 +235,7 @@ func (f *form) canonical(value string, op Operation, fold bool) string {
 
 // Schema tells policies how the handler of an operation reads its parameters; nil when there is no handler.
 func (m Match) Schema(op Operation) policy.Schema {
-	if h := m.route.handlers[op]; h != nil {
+	if h := m.route.handler(op); h != nil {
 		return h.schema
 	}
 	return nil

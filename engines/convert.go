@@ -300,29 +300,46 @@ func parseStrings(raw any) ([]string, error) {
 	}
 }
 
-// parseStringMap accepts an object of scalars, or "k=v" as a string or a list of strings.
+// parseStringMap accepts an object of scalars, in which null is "", or "k=v" as a string or a list of strings.
 func parseStringMap(raw any) (map[string]string, error) {
 	m := make(map[string]string)
 	if object, ok := raw.(map[string]any); ok {
 		for k, item := range object {
 			s, ok := scalar(item)
-			if !ok {
+			if !ok && item != nil {
 				return nil, inList(unconvertible("[0]", "string", item))
 			}
 			m[k] = s
 		}
 		return m, nil
 	}
-	pairs, err := parseStrings(raw)
-	if err != nil {
-		return nil, err
+	items, ok := raw.([]any)
+	if !ok {
+		items = []any{raw}
 	}
-	for _, pair := range pairs {
-		k, v, ok := strings.Cut(pair, "=")
+	for i, item := range items {
+		pair, ok := scalar(item)
 		if !ok {
-			return nil, fmt.Errorf("expected key=value pairs")
+			return nil, inList(unconvertible(fmt.Sprintf("[%d]", i), "string", item))
+		}
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return nil, invalidPair(pair)
+		}
+		if _, twice := m[k]; twice {
+			return nil, errTwice
 		}
 		m[k] = v
 	}
 	return m, nil
+}
+
+// errTwice is returned for pairs of which only one could be kept.
+var errTwice = errors.New("a key is there twice")
+
+func invalidPair(pair string) error {
+	if len(pair) > maxEchoed {
+		return errors.New("invalid key pair: no key=value")
+	}
+	return fmt.Errorf("invalid key pair %q", pair)
 }

@@ -24,6 +24,10 @@ const (
 	Patch
 	Delete
 	Help
+	// Header and Options are HEAD and OPTIONS. No route serves them; they are authorised and recorded like the others, so
+	// that they tell nobody more.
+	Header
+	Options
 )
 
 // String returns the name that audit entries show.
@@ -43,12 +47,17 @@ func (o Operation) String() string {
 		return "delete"
 	case Help:
 		return "help"
+	case Header:
+		return "header"
+	case Options:
+		return ""
 	default:
 		return "unknown"
 	}
 }
 
-// Capability is what a policy must grant for the operation. Help asks for Read.
+// Capability is what a policy must grant for the operation. Help asks for Read. Nothing grants Header and Options, but
+// to root.
 func (o Operation) Capability() policy.Capability {
 	switch o {
 	case Read, Help:

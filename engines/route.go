@@ -43,6 +43,14 @@ type handler struct {
 	check func(*Request, vars) error
 }
 
+// handler returns what serves an operation, or nil.
+func (r *Route) handler(op Operation) *handler {
+	if int(op) >= len(r.handlers) {
+		return nil
+	}
+	return r.handlers[op]
+}
+
 // Option adds to a Route: a handler or a property.
 type Option func(*Route)
 
@@ -186,7 +194,7 @@ func (m Match) Unauthenticated() bool { return m.route.flags&unauthenticated != 
 func (m Match) Sudo() bool { return m.route.flags&sudo != 0 }
 
 // Supports reports whether the route has a handler for op; Create counts where Update is served.
-func (m Match) Supports(op Operation) bool { return m.route.handlers[op] != nil }
+func (m Match) Supports(op Operation) bool { return m.route.handler(op) != nil }
 
 // ChecksExistence reports whether the route tells create from update.
 func (m Match) ChecksExistence() bool { return m.route.exists != nil }
@@ -216,7 +224,7 @@ func (m Match) Call(ctx context.Context, req *Request) (*Response, error) {
 	if m.err != nil {
 		return nil, m.err
 	}
-	h := m.route.handlers[req.Operation]
+	h := m.route.handler(req.Operation)
 	if h == nil {
 		return nil, ErrUnsupported
 	}

@@ -64,7 +64,9 @@ func TestLooseForms(t *testing.T) {
 		"seconds as a string":  {map[string]any{"ttl": "3600"}, wide{TTL: time.Hour, Number: 7}},
 		"list from a string":   {map[string]any{"list": "a, b,,c"}, wide{List: []string{"a", "b", "c"}, Number: 7}},
 		"list from a list":     {map[string]any{"list": []any{"a,b", json.Number("1")}}, wide{List: []string{"a,b", "1"}, Number: 7}},
-		"map from pairs":       {map[string]any{"map": "a=1,b=2"}, wide{Map: map[string]string{"a": "1", "b": "2"}, Number: 7}},
+		"map from a pair":      {map[string]any{"map": "a=1,b=2"}, wide{Map: map[string]string{"a": "1,b=2"}, Number: 7}},
+		"map from pairs":       {map[string]any{"map": []any{"a=1,b=2", "c= "}}, wide{Map: map[string]string{"a": "1,b=2", "c": " "}, Number: 7}},
+		"map with null":        {map[string]any{"map": map[string]any{"a": nil}}, wide{Map: map[string]string{"a": ""}, Number: 7}},
 		"optional":             {map[string]any{"optional": "2"}, wide{Optional: &two, Number: 7}},
 		"anything":             {map[string]any{"any": []any{"x"}}, wide{Any: []any{"x"}, Number: 7}},
 	} {
@@ -257,6 +259,41 @@ func BenchmarkCall(b *testing.B) {
 		m, _ := router.Match(context.Background(), engines.Read, "data/app/config")
 		if _, err := m.Call(b.Context(), req); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// The path of a folder ends in "/". It lists, and says of everything else that it is not supported.
+func TestFoldersOnlyList(t *testing.T) {
+	list := func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
+		return &engines.Response{}, nil
+	}
+	router, err := engines.NewRouter([]engines.Route{
+		engines.Path("folder", "Lists.", engines.OnList(list)),
+		engines.Path("both", "Lists and reads.", engines.OnList(list), engines.OnRead(list)),
+		engines.Path("plain", "Reads.", engines.OnRead(list)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []engines.Operation{engines.Read, engines.List, engines.Create, engines.Update, engines.Patch, engines.Delete,
+		engines.Header, engines.Options}
+	for _, op := range all {
+		m, ok := router.Match(t.Context(), op, "folder/")
+		if !ok {
+			t.Errorf("%s folder/: no route", op)
+			continue
+		}
+		_, err := m.Call(t.Context(), &engines.Request{Operation: op})
+		if (err == nil) != (op == engines.List) || err != nil && !errors.Is(err, engines.ErrUnsupported) {
+			t.Errorf("%s folder/: %v", op, err)
+		}
+		// What can be read without the "/" is not read with it: rules are on the path without.
+		if _, ok := router.Match(t.Context(), op, "both/"); ok != (op != engines.Read) {
+			t.Errorf("%s both/: %v", op, ok)
+		}
+		if _, ok := router.Match(t.Context(), op, "plain/"); ok {
+			t.Errorf("%s plain/ has a route", op)
 		}
 	}
 }

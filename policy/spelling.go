@@ -117,7 +117,8 @@ func (a *ACL) patternOf(path string, s *Spellings) *entry {
 	return found
 }
 
-// slashedPatternOf returns the rule with wildcards, and a "/" at its end, that decides about a path without one, or nil.
+// slashedPatternOf returns the rule with wildcards, and a "/" at its end, that decides about a path without one. It
+// returns nil for none.
 func (a *ACL) slashedPatternOf(path string, s *Spellings) *entry {
 	found := a.slashed.match(path, false, nil)
 	if !s.folds() {

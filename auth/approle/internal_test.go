@@ -22,6 +22,19 @@ func TestMetadataIsReadInAllItsForms(t *testing.T) {
 		"=b":                    nil,
 		`{"a": 1}`:              nil,
 		`{"a": "b", "c": true}`: nil,
+		// Nothing is changed or dropped without a word.
+		`{"a":"1","A":"2"}`:      {"a": "1", "A": "2"},
+		`{"a":"\ud83d\ude00\n"}`: {"a": "\U0001f600\n"},
+		`{"a":"1","a":"2"}`:      nil,
+		`{"a":"x=1","a":"y=2"}`:  nil,
+		`{"a":"\ud800=1"}`:       nil,
+		`{"a":"1","\u0061":"2"}`: nil,
+		`{"a":"\ud800"}`:         nil,
+		`{"\udc00":"a"}`:         nil,
+		"a=1,a=2":                nil,
+		"/w==":                   nil,
+		"a=\xff":                 nil,
+		`{"a":"1"}{"a":"2"}`:     nil,
 	} {
 		got, err := parseMetadata(text)
 		if (err != nil) != (want == nil) {

@@ -160,7 +160,10 @@ func (r *role) groups(claims map[string]any) ([]string, error) {
 		return []string{}, nil
 	}
 	raw, ok := find(claims, r.GroupsClaim)
-	if !ok {
+	switch {
+	case !ok && r.GroupsOptional:
+		return []string{}, nil
+	case !ok:
 		return nil, fmt.Errorf("failed to fetch groups: %q claim not found in token", r.GroupsClaim)
 	}
 	list, ok := values(raw)

@@ -34,6 +34,9 @@ type role struct {
 	UserClaim   string             `json:"user_claim"`
 	UserPointer bool               `json:"user_pointer,omitempty"`
 	GroupsClaim string             `json:"groups_claim,omitempty"`
+	// GroupsOptional lets somebody in whose token has no groups claim, as a member of no group. Vault has no such
+	// setting: there the login is refused.
+	GroupsOptional bool `json:"groups_optional,omitempty"`
 	// Mappings are from claims to keys of the token's metadata.
 	Mappings map[string]string `json:"mappings"`
 }
@@ -84,6 +87,8 @@ type claimParams struct {
 	UserClaim   *string            `param:"user_claim" help:"Claim that says who it is."`
 	UserPointer *bool              `param:"user_claim_json_pointer" help:"Whether user_claim is a JSON pointer."`
 	GroupsClaim *string            `param:"groups_claim" help:"Claim that lists groups."`
+	// GroupsOptional is coffer's own.
+	GroupsOptional *bool `param:"groups_claim_optional" help:"Whether a token without groups_claim is in no group."`
 }
 
 type leewayParams struct {
@@ -189,6 +194,7 @@ func (r *role) setClaims(p *claimParams) error {
 	put(&r.UserClaim, p.UserClaim)
 	put(&r.UserPointer, p.UserPointer)
 	put(&r.GroupsClaim, p.GroupsClaim)
+	put(&r.GroupsOptional, p.GroupsOptional)
 	if r.UserClaim == "" {
 		return engines.Invalid("a user claim must be defined on the role")
 	}
@@ -289,7 +295,10 @@ func (r *role) show() map[string]any {
 		"user_claim_json_pointer": r.UserPointer,
 		"verbose_oidc_logging":    r.OIDC.Verbose,
 	}
-	// Vault has no other modes, so it does not show this one.
+	// Vault does not have these settings, so what is not set is not shown.
+	if r.GroupsOptional {
+		data["groups_claim_optional"] = true
+	}
 	if r.OIDC.Callback != "" {
 		data["callback_mode"] = r.OIDC.Callback
 		data["poll_interval"] = int64(r.OIDC.interval() / time.Second)

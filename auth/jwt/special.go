@@ -61,7 +61,7 @@ func (s *setup) specialGroups(ctx context.Context, r *role, user string, claims 
 	raw, ok := find(claims, r.GroupsClaim)
 	var groups []any
 	switch text, isText := raw.(string); {
-	case name == providerAzure && !ok:
+	case name == providerAzure && !ok && (!r.GroupsOptional || groupsAreElsewhere(claims, r.GroupsClaim)):
 		if groups, err = s.azureGroups(ctx, r.GroupsClaim, claims, access); err != nil {
 			return err
 		}
@@ -100,6 +100,20 @@ func setClaim(claims map[string]any, name string, value any) {
 		}
 	}
 	at[last] = value
+}
+
+// groupsAreElsewhere reports whether the token says that the groups are to be asked for elsewhere, or might say so.
+func groupsAreElsewhere(claims map[string]any, claim string) bool {
+	raw, ok := claims["_claim_names"]
+	if !ok {
+		return false
+	}
+	names, ok := raw.(map[string]any)
+	if !ok {
+		return true
+	}
+	_, elsewhere := names[strings.TrimPrefix(claim, "/")]
+	return elsewhere
 }
 
 // azureGroups asks Microsoft for the groups of a user who is in too many for a token: the token says instead where

@@ -5,6 +5,9 @@
 // Here keys match exactly, and a text is refused in which an object has keys that repeat or are equal but for their
 // case, as encoding/json folds it (Unicode simple folding, "ſub" for "sub"). RFC 8259, section 4, and RFC 7515, section
 // 10.12, say why.
+//
+// A text with a string that is not Unicode is refused as well: encoding/json puts U+FFFD in the place of what it cannot
+// read, and two names could become one.
 package strictjson
 
 import (
@@ -13,8 +16,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	josejson "github.com/go-jose/go-jose/v4/json"
 )
@@ -28,6 +34,8 @@ var (
 	ErrSyntax = errors.New("malformed JSON")
 	// ErrAmbiguous is returned for an object with keys that could be taken for one another.
 	ErrAmbiguous = errors.New("ambiguous JSON: keys of an object are equal, or equal but for their case")
+	// ErrNotUnicode is returned for a string that is not UTF-8, or that has half of a surrogate pair.
+	ErrNotUnicode = errors.New("malformed JSON: a string is not Unicode")
 )
 
 // Unmarshal decodes data into a struct, or what holds structs. Keys match the names of fields exactly; others are
@@ -70,7 +78,78 @@ func Check(data []byte, names ...string) error {
 	if _, err := c.dec.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: text after the value", ErrSyntax)
 	}
+	return Unicode(data)
+}
+
+// Unicode returns ErrNotUnicode for a JSON text in which a string is not Unicode. What it says of other texts means
+// nothing.
+func Unicode(data []byte) error {
+	if !utf8.Valid(data) {
+		return ErrNotUnicode
+	}
+	for i := 0; i+1 < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		if i++; data[i] != 'u' {
+			continue
+		}
+		r := escaped(data[i-1:])
+		if !utf16.IsSurrogate(r) {
+			continue
+		}
+		if i += 5; i >= len(data) || utf16.DecodeRune(r, escaped(data[i:])) == utf8.RuneError {
+			return ErrNotUnicode
+		}
+		i++
+	}
 	return nil
+}
+
+// escaped is the character that an escape \u at the beginning of b stands for, or U+FFFD when there is none.
+func escaped(b []byte) rune {
+	const length = len(`\u0000`)
+	if len(b) < length || b[0] != '\\' || b[1] != 'u' {
+		return utf8.RuneError
+	}
+	n, err := strconv.ParseUint(string(b[2:length]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
+}
+
+// Texts decodes data, which must be one JSON object of strings. Keys that are equal but for their case are two keys.
+func Texts(data []byte) (map[string]string, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if first, err := d.Token(); err != nil || first != json.Delim('{') {
+		return nil, fmt.Errorf("%w: no object", ErrSyntax)
+	}
+	m := make(map[string]string)
+	for d.More() {
+		token, err := d.Token()
+		key, ok := token.(string)
+		if err != nil || !ok {
+			return nil, ErrSyntax
+		}
+		if _, twice := m[key]; twice {
+			return nil, ErrAmbiguous
+		}
+		token, err = d.Token()
+		if err != nil {
+			return nil, ErrSyntax
+		}
+		if m[key], ok = token.(string); !ok {
+			return nil, fmt.Errorf("%w: a value is no string", ErrSyntax)
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, ErrSyntax
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: text after the value", ErrSyntax)
+	}
+	return m, Unicode(data)
 }
 
 type checker struct {

@@ -85,3 +85,44 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+func TestTextsThatAreNotUnicodeAreRefused(t *testing.T) {
+	for _, text := range []string{
+		`{"a":"\ud800"}`, `{"a":"\udc00"}`, `{"a":"\ud800\ud800"}`, `{"a":"\ud800\n"}`, `{"a":"\ud800x\udc00"}`, `{"\uD800":"a"}`,
+		"{\"a\":\"\xff\"}", "{\"a\":\"\xed\xa0\x80\"}", `{"a":"\\\udfff"}`,
+	} {
+		if _, err := Object([]byte(text)); !errors.Is(err, ErrNotUnicode) {
+			t.Errorf("Object(%q): %v", text, err)
+		}
+		if _, err := Texts([]byte(text)); !errors.Is(err, ErrNotUnicode) {
+			t.Errorf("Texts(%q): %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"a":"\ud83d\ude00"}`: "\U0001f600", `{"a":"\\ud800"}`: `\ud800`, `{"a":"\ufffd\u0000"}`: "\ufffd\x00", `{"a":"é\n"}`: "é\n",
+	} {
+		if got, err := Object([]byte(text)); err != nil || got["a"] != want {
+			t.Errorf("Object(%q): %v, %v", text, got, err)
+		}
+		if got, err := Texts([]byte(text)); err != nil || got["a"] != want {
+			t.Errorf("Texts(%q): %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestTexts(t *testing.T) {
+	if got, err := Texts([]byte(` {"a":"1", "A":"2"} `)); err != nil || len(got) != 2 || got["a"] != "1" || got["A"] != "2" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := Texts([]byte(`{}`)); err != nil || got == nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	for text, want := range map[string]error{
+		`{"a":"1","\u0061":"2"}`: ErrAmbiguous, `null`: ErrSyntax, `[]`: ErrSyntax, ``: ErrSyntax, `{"a":1}`: ErrSyntax,
+		`{"a":"1"`: ErrSyntax, `{"a":"1"} {}`: ErrSyntax, `{"a"}`: ErrSyntax, `{"a":null}`: ErrSyntax, `{"a":["1"]}`: ErrSyntax,
+	} {
+		if got, err := Texts([]byte(text)); !errors.Is(err, want) {
+			t.Errorf("Texts(%q): %v, %v", text, got, err)
+		}
+	}
+}

@@ -48,13 +48,12 @@ func (e *versioned) loadConfig(ctx context.Context) (*config, error) {
 	return c, nil
 }
 
-// keep is how many versions of a secret are kept, 1 to maxVersions.
+// keep is how many versions of a secret are kept, 1 to maxVersions: the larger number of the secret's and the mount's
+// settings, as in Vault.
 func (c *config) keep(ent *entry) int {
-	n := uint32(defaultVersions)
-	if ent.MaxVersions > 0 {
-		n = ent.MaxVersions
-	} else if c.MaxVersions > 0 {
-		n = c.MaxVersions
+	n := max(ent.MaxVersions, c.MaxVersions)
+	if n == 0 {
+		n = defaultVersions
 	}
 	return int(min(n, maxVersions))
 }

@@ -4,17 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"time"
-
-	"coffer/engines"
 )
 
 // appendCanonical appends value as encoding/json would write it after reading it into a map: sorted keys,
-// HTML escaped, numbers as 64-bit floats. That is how Vault's version 2 answers, so what is stored in this
-// form is sent as it is. It returns an ErrInvalid for a number that no float holds.
+// HTML escaped, numbers as appendNumber writes them. What is stored in this form is sent as it is.
 func appendCanonical(b []byte, value any) ([]byte, error) {
 	switch v := value.(type) {
 	case nil:
@@ -24,13 +20,7 @@ func appendCanonical(b []byte, value any) ([]byte, error) {
 	case string:
 		return appendString(b, v), nil
 	case json.Number:
-		f, err := v.Float64()
-		if err != nil {
-			return nil, engines.Invalid("a number is out of range")
-		}
-		return appendFloat(b, f), nil
-	case float64:
-		return appendFloat(b, v), nil
+		return appendNumber(b, string(v)), nil
 	case []any:
 		return appendList(b, v)
 	case map[string]any:
@@ -84,19 +74,6 @@ func appendString(b []byte, s string) []byte {
 		}
 	}
 	return append(append(append(b, '"'), s...), '"')
-}
-
-// appendFloat writes a finite number as encoding/json does, which is ECMAScript's form.
-func appendFloat(b []byte, f float64) []byte {
-	if abs := math.Abs(f); abs == 0 || (abs >= 1e-6 && abs < 1e21) {
-		return strconv.AppendFloat(b, f, 'f', -1, 64)
-	}
-	b = strconv.AppendFloat(b, f, 'e', -1, 64)
-	if n := len(b); n >= 4 && b[n-4] == 'e' && b[n-3] == '-' && b[n-2] == '0' {
-		b[n-2] = b[n-1] // e-09 to e-9
-		b = b[:n-1]
-	}
-	return b
 }
 
 // appendTimeText appends a time as a JSON string, "" for none.

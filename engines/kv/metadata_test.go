@@ -305,6 +305,9 @@ func TestMaxVersions(t *testing.T) {
 		{`PUT metadata/a {"max_versions":2}`, 0, 12, 16, "12 13 14 15 16"},
 		{`PUT metadata/a {"max_versions":0}`, 1, 15, 17, "15 16 17"},
 		{`PUT config {"max_versions":1}`, 1, 18, 18, "18"},
+		// The larger number counts, so what the mount promises is kept.
+		{`PUT config {"max_versions":4}`, 4, 19, 22, "19 20 21 22"},
+		{`PUT metadata/a {"max_versions":1}`, 1, 20, 23, "20 21 22 23"},
 	} {
 		if test.line != "" {
 			v.do(t, test.line)

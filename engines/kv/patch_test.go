@@ -23,7 +23,7 @@ func TestPatch(t *testing.T) {
 		"big numbers stay": {
 			{`PUT data/a {"data":{"y":12345678901234567890}}`, `200 ` + v1},
 			{`PATCH data/a {"data":{"z":1}}`, `200 ` + v2},
-			{`GET data/a`, `200 {"data":{"y":12345678901234567000,"z":1},"metadata":` + v2 + `}`},
+			{`GET data/a`, `200 {"data":{"y":12345678901234567890,"z":1},"metadata":` + v2 + `}`},
 		},
 		"what cannot be patched": {
 			{`PATCH data/a {"data":{"x":1}}`, `404`},

@@ -56,6 +56,11 @@ func New(cfg Config) http.Handler {
 		r.HandleFunc("/v1/sys/"+path, a.operator(route))
 	}
 	r.HandleFunc("/v1/sys/metrics", a.metrics)
+	// Nothing registers with it: in Vault it is for engines of the enterprise edition and for plugins.
+	r.HandleFunc("/.well-known/*", a.wellKnown)
+	if a.UI {
+		r.HandleFunc("/ui/*", noUI)
+	}
 	return a.front(r)
 }
 
@@ -92,11 +97,3 @@ var (
 	strictTransport = []string{"max-age=31536000; includeSubDomains"}
 	contentJSON     = []string{"application/json"}
 )
-
-func (a *api) notFound(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/" && a.UI {
-		http.Redirect(w, r, "/ui/", http.StatusTemporaryRedirect)
-		return
-	}
-	http.NotFound(w, r)
-}

@@ -40,7 +40,11 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status, ok := healthStatus(health, r.URL.Query())
-	if !ok {
+	switch {
+	case !ok && r.Method == http.MethodHead:
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	case !ok:
 		w.Header()["Content-Type"] = contentJSON
 		writeErrors(w, http.StatusBadRequest)
 		return
@@ -54,22 +58,26 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) {
 }
 
 // healthStatus picks the status code. A query parameter replaces the code of one state; one that is not
-// a number makes the request bad.
+// a status makes the request bad, whichever state it is for.
 func healthStatus(h core.Health, query url.Values) (status int, ok bool) {
 	codes := map[string]int{
 		"activecode": http.StatusOK, "standbycode": http.StatusTooManyRequests, "drsecondarycode": 472,
 		"performancestandbycode": 473, "sealedcode": http.StatusServiceUnavailable, "uninitcode": http.StatusNotImplemented,
+		"removedcode": 530, "haunhealthycode": 474,
 	}
 	for name := range codes {
-		if text := query.Get(name); text != "" {
-			code, err := strconv.Atoi(text)
+		if texts := query[name]; len(texts) > 0 {
+			code, err := strconv.Atoi(texts[0])
 			if err != nil || code < 100 || code > 999 {
 				return 0, false
 			}
 			codes[name] = code
 		}
 	}
-	_, standbyOK := query["standbyok"]
+	standbyOK, ok := flagged(query, "standbyok")
+	if _, perfOK := flagged(query, "perfstandbyok"); !ok || !perfOK {
+		return 0, false
+	}
 	switch {
 	case !h.Initialized:
 		return codes["uninitcode"], true
@@ -80,6 +88,19 @@ func healthStatus(h core.Health, query url.Values) (status int, ok bool) {
 	default:
 		return codes["activecode"], true
 	}
+}
+
+// flagged reads a parameter that counts as true when it has no value. It reports false for what is no boolean.
+func flagged(query url.Values, name string) (set, ok bool) {
+	texts := query[name]
+	switch {
+	case len(texts) == 0:
+		return false, true
+	case texts[0] == "":
+		return true, true
+	}
+	set, err := strconv.ParseBool(texts[0])
+	return set, err == nil
 }
 
 // featureFlags serves `sys/internal/ui/feature-flags`, which there are none of.

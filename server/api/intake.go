@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"coffer/engines"
 )
@@ -277,12 +278,19 @@ func (in *intake) fields(limits JSONLimits) (map[string]any, error) {
 	}
 	params := make(map[string]any, len(values))
 	for name, list := range values {
-		params[name] = strings.Join(list, ",")
+		value := strings.Join(list, ",")
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return nil, errFormUTF8
+		}
+		params[name] = value
 	}
 	return params, nil
 }
 
-var errForm = engines.Invalid("error parsing form data")
+var (
+	errForm     = engines.Invalid("error parsing form data")
+	errFormUTF8 = engines.Invalid("error parsing form data: a value is not UTF-8; send binary data in base64")
+)
 
 // clientOf is the address of the client, without its port.
 func clientOf(r *http.Request) string {

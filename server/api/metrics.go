@@ -12,22 +12,26 @@ import (
 // metrics serves `sys/metrics`: to everybody where the listener says so, else to tokens whose policies grant
 // reading the path.
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
+	op, known := methods[r.Method]
+	if !known || a.OpenMetrics && (op == engines.Header || op == engines.Options) {
+		a.refuseMethod(w, r)
+		return
+	}
+	call := core.Call{ID: newRequestID(), Path: "sys/metrics", Operation: op, Token: clientToken(r), Client: client(r)}
+	if !a.OpenMetrics {
+		if err := a.Core.MayUse(r.Context(), call); err != nil {
+			a.respondError(w, r, call.ID, err)
+			return
+		}
+	}
+	if op != engines.Read {
 		status, err := http.StatusMethodNotAllowed, engines.ErrUnsupported
-		if r.Method == "LIST" {
+		if op == engines.List {
 			status, err = http.StatusNotFound, engines.ErrUnsupportedPath
 		}
 		w.Header()["Content-Type"] = contentJSON
 		writeErrors(w, status, core.Numbered(err.Error()))
 		return
-	}
-	call := core.Call{ID: newRequestID(), Path: "sys/metrics", Operation: engines.Read,
-		Token: clientToken(r), Client: client(r)}
-	if !a.OpenMetrics {
-		if err := a.Core.MayRead(r.Context(), call); err != nil {
-			a.respondError(w, r, call.ID, err)
-			return
-		}
 	}
 	text, contentType, err := a.metricsText(r)
 	if err != nil {

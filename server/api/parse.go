@@ -14,6 +14,13 @@ import (
 // errSyntax is returned by the parser for a text that is no JSON. What exactly is wrong is for explain to say.
 var errSyntax = errors.New("malformed JSON")
 
+// These strings are refused because they cannot be stored as they were sent: encoding/json, and Vault with it, would
+// put U+FFFD in the place of what is not Unicode, and a password would silently be another one.
+var (
+	errNotUTF8   = parseError(errors.New("a string is not UTF-8; send binary data in base64"))
+	errSurrogate = parseError(errors.New(`a string has half of a surrogate pair, such as "\ud800" alone`))
+)
+
 // parser reads one JSON value out of a text that lies in several chunks (RFC 8259). It keeps the limits while it reads.
 // Unlike encoding/json it leaves next to no garbage: what it allocates is what it returns.
 type parser struct {
@@ -326,8 +333,14 @@ func (p *parser) longText() (string, error) {
 		return "", nil
 	}
 	s := b.String()[1 : n+1]
-	if !plain || !utf8.ValidString(s) {
-		s = unescaped(s)
+	if !utf8.ValidString(s) {
+		return "", errNotUTF8
+	}
+	if !plain {
+		var whole bool
+		if s, whole = unescaped(s); !whole {
+			return "", errSurrogate
+		}
 	}
 	if len(s) > p.limits.StringLength {
 		return "", errTooLong
@@ -335,9 +348,9 @@ func (p *parser) longText() (string, error) {
 	return s, nil
 }
 
-// unescaped decodes the text of a string whose escapes are in order. What is not UTF-8, and surrogates without their
-// other half, become U+FFFD as in encoding/json.
-func unescaped(s string) string {
+// unescaped decodes the text of a string that is UTF-8 and whose escapes are in order. It reports false for a surrogate
+// without its other half.
+func unescaped(s string) (string, bool) {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -346,28 +359,24 @@ func unescaped(s string) string {
 			r := hexRune(s[i+2:])
 			i += 6
 			if utf16.IsSurrogate(r) {
-				low := utf8.RuneError
-				if i+5 < len(s) && s[i] == '\\' && s[i+1] == 'u' {
-					low = hexRune(s[i+2:])
+				if i+5 >= len(s) || s[i] != '\\' || s[i+1] != 'u' {
+					return "", false
 				}
-				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
-					i += 6
+				if r = utf16.DecodeRune(r, hexRune(s[i+2:])); r == utf8.RuneError {
+					return "", false
 				}
+				i += 6
 			}
 			b = utf8.AppendRune(b, r)
 		case c == '\\':
 			b = append(b, escapes[strings.IndexByte(escapeNames, s[i+1])])
 			i += 2
-		case c < utf8.RuneSelf:
+		default:
 			b = append(b, c)
 			i++
-		default:
-			r, size := utf8.DecodeRuneInString(s[i:])
-			b = utf8.AppendRune(b, r)
-			i += size
 		}
 	}
-	return string(b)
+	return string(b), true
 }
 
 // escapeNames are the characters that may follow a backslash, \u aside; escapes are what they mean.
@@ -455,7 +464,7 @@ func (p *parser) secretText() (any, error) {
 	raw := make([]byte, 0, n+2)
 	p.take(n+2, func(part []byte) { raw = append(raw, part...) })
 	if !utf8.Valid(raw) {
-		return nil, errSyntax
+		return nil, errNotUTF8
 	}
 	p.secrets = append(p.secrets, raw)
 	return unsafeText(raw[1 : n+1]), nil

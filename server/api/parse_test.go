@@ -2,9 +2,11 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -55,6 +57,12 @@ func FuzzParser(f *testing.F) {
 				}
 				continue
 			}
+			if errors.Is(err, errNotUTF8) || errors.Is(err, errSurrogate) {
+				if utf8.ValidString(text) && !strings.Contains(strings.ToLower(text), `\ud`) {
+					t.Fatalf("%q in chunks of %d: %v", text, size, err)
+				}
+				continue
+			}
 			if err != nil && (strings.Contains(err.Error(), "duplicate key") || strings.Contains(err.Error(), "exceeds")) {
 				continue
 			}
@@ -66,4 +74,48 @@ func FuzzParser(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Nothing is put in the place of what is not Unicode: it is refused, in keys as in values, wherever chunks end.
+func TestParserRefusesWhatIsNotUnicode(t *testing.T) {
+	refused := map[string]error{
+		`"\ud800"`: errSurrogate, `"\udc00"`: errSurrogate, `"\ud800x"`: errSurrogate, `"\ud800\n"`: errSurrogate,
+		`"\ud800\ud800"`: errSurrogate, `"\ud800\u0041"`: errSurrogate, `"\udc00\ud800"`: errSurrogate,
+		`"\uD83D \uDE00"`: errSurrogate, `{"\ud800":1}`: errSurrogate, `{"a":{"b":["\uDFFF"]}}`: errSurrogate,
+		"\"\xff\"": errNotUTF8, "\"\xc3\"": errNotUTF8, "\"\xed\xa0\x80\"": errNotUTF8, "\"\xc0\x80\"": errNotUTF8,
+		"\"\xf4\x90\x80\x80\"": errNotUTF8, "{\"a\xff\":1}": errNotUTF8, "\"\\n\xff\"": errNotUTF8,
+	}
+	kept := map[string]string{
+		`"\ud83d\ude00"`: "\U0001f600", `"\uD83D\uDE00\u0000"`: "\U0001f600\x00", `"\ufffd"`: "\ufffd", "\"\ufffd\"": "\ufffd",
+		`"\uffff\ufdd0"`: "\uffff\ufdd0", "\"\U0010ffff\"": "\U0010ffff", `"\udbff\udfff"`: "\U0010ffff",
+	}
+	for _, size := range []int{100, 1, 3} {
+		parse := func(text string) (any, error) {
+			chunks := chunked(text, size)
+			p := parser{limits: DefaultJSONLimits(), buf: chunks[0], rest: chunks[1:]}
+			return p.parse()
+		}
+		for text, want := range refused {
+			if got, err := parse(text); !errors.Is(err, want) {
+				t.Errorf("%q in chunks of %d: %#v, %v, want %v", text, size, got, err, want)
+			}
+		}
+		for text, want := range kept {
+			if got, err := parse(text); err != nil || got != want {
+				t.Errorf("%q in chunks of %d: %#v, %v, want %q", text, size, got, err, want)
+			}
+		}
+	}
+}
+
+func TestFormsThatAreNotUnicodeAreRefused(t *testing.T) {
+	for text, want := range map[string]error{
+		"a=b&c=%C3%A9": nil, "a=%ff": errFormUTF8, "a=%ed%a0%80": errFormUTF8, "%c3=a": errFormUTF8, "a=1&a=%ff": errFormUTF8,
+		"a=%zz": errForm,
+	} {
+		in := &intake{text: chunked(text, 3), size: int64(len(text))}
+		if got, err := in.fields(DefaultJSONLimits()); !errors.Is(err, want) {
+			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
+		}
+	}
 }

@@ -14,7 +14,6 @@ import (
 
 	"coffer/engines"
 	"coffer/server/core"
-	"coffer/server/mfa"
 )
 
 // mergePatch is the only body type of PATCH (RFC 7396).
@@ -28,6 +27,9 @@ var methods = map[string]engines.Operation{
 	http.MethodPost:   engines.Update,
 	http.MethodPatch:  engines.Patch,
 	http.MethodDelete: engines.Delete,
+	// No route serves these two, but who may know that is for the core to say.
+	http.MethodHead:    engines.Header,
+	http.MethodOptions: engines.Options,
 }
 
 // logical serves everything that an engine answers.
@@ -67,12 +69,8 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	a.respond(ctx, w, r, &call, reply)
 }
 
-func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {
+func (a *api) refuseMethod(w http.ResponseWriter, _ *http.Request) {
 	w.Header()["Content-Type"] = contentJSON
-	if r.Method == http.MethodOptions {
-		writeErrors(w, http.StatusMethodNotAllowed, core.Numbered(engines.ErrUnsupported.Error()))
-		return
-	}
 	writeErrors(w, http.StatusMethodNotAllowed)
 }
 
@@ -102,44 +100,13 @@ func (a *api) call(
 	if err == nil {
 		err = decodeHeaders(r, &call)
 	}
+	if err == nil && writes(call.Operation) && strings.HasSuffix(call.Path, "/") {
+		err = engines.Invalid("cannot write to a path ending in '/'")
+	}
 	if err != nil {
 		return core.Call{ID: call.ID}, in, err
 	}
 	return call, in, nil
-}
-
-// decodeHeaders reads what Vault's own headers ask for.
-func decodeHeaders(r *http.Request, call *core.Call) (err error) {
-	if call.Factors, err = mfa.ParseHeader(r.Header); err != nil {
-		return err
-	}
-	if header := first(r.Header, wrapTTLHeader); header != "" {
-		ttl, err := engines.ParseDuration(header)
-		if err != nil {
-			return engines.Invalid("error parsing X-Vault-Wrap-TTL header: %v", err)
-		}
-		if ttl < 0 {
-			return engines.Invalid("error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative")
-		}
-		call.WrapTTL = ttl
-	}
-	return nil
-}
-
-// The headers that every request is asked for, in the canonical form of net/http.
-const (
-	tokenHeader   = "X-Vault-Token" //nolint:gosec // a name, not a token
-	wrapTTLHeader = "X-Vault-Wrap-Ttl"
-	originHeader  = "Origin"
-)
-
-// first returns the first value of a header, or "". It is http.Header.Get for a name that is canonical already, which
-// Get would make canonical again for each request.
-func first(h http.Header, canonical string) string {
-	if values := h[canonical]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
 
 // wantsHelp reports whether the request asks what the path is for, which any method may.
@@ -150,7 +117,12 @@ func wantsHelp(r *http.Request) bool {
 func decodeQuery(r *http.Request, call *core.Call) error {
 	if r.URL.RawQuery != "" {
 		query := r.URL.Query()
-		if call.Operation == engines.Read {
+		switch call.Operation {
+		case engines.Header, engines.Options:
+			if wantsHelp(r) {
+				call.Operation = engines.Help
+			}
+		case engines.Read:
 			if wantsHelp(r) {
 				call.Operation = engines.Help
 			} else if list := query.Get("list"); list != "" {
@@ -205,14 +177,11 @@ func (a *api) decodeWrite(
 				Message: "PATCH requires Content-Type of " + mergePatch + ", provided " + media}
 		}
 	}
-	if call.Params, in, err = a.readBody(ctx, w, r, call); err != nil {
-		return in, err
-	}
-	if strings.HasSuffix(call.Path, "/") && call.Operation == engines.Update {
-		return in, engines.Invalid("cannot write to a path ending in '/'")
-	}
-	return in, nil
+	call.Params, in, err = a.readBody(ctx, w, r, call)
+	return in, err
 }
+
+func writes(op engines.Operation) bool { return op == engines.Update || op == engines.Patch }
 
 // readBody reads the parameters in the body of a call.
 func (a *api) readBody(

@@ -135,7 +135,6 @@ func TestForeignFiles(t *testing.T) {
 		"a pipe":             pipe,
 		"a folder":           dir,
 		"a device":           "/dev/zero",
-		"a file in nowhere":  filepath.Join(dir, "no", "where"),
 		"a file as a folder": filepath.Join(log, "x"),
 	}
 	b := newBroker(memory.New())
@@ -159,6 +158,24 @@ func TestForeignFiles(t *testing.T) {
 	}
 	if got := lines(t, b, "f/", log); len(got) != 2 || got[0] != `{"auth":{}}` {
 		t.Errorf("an old log was not continued: %q", got)
+	}
+}
+
+// The folders of a new device's log are made, for the server alone.
+func TestFoldersAreMade(t *testing.T) {
+	dir := t.TempDir()
+	b := newBroker(memory.New())
+	defer b.Close()
+	log := filepath.Join(dir, "no", "where", "audit.log")
+	enable(t, b, "f/", map[string]string{"file_path": log})
+	if err := b.LogRequest(t.Context(), testEntry()); err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []string{filepath.Dir(log), filepath.Join(dir, "no")} {
+		info, err := os.Stat(made)
+		if err != nil || info.Mode() != fs.ModeDir|0o700 {
+			t.Errorf("%s: %v, %v", made, info, err)
+		}
 	}
 }
 

@@ -195,6 +195,9 @@ func (b *Broker) Enable(ctx context.Context, d sys.AuditDevice) error {
 	if err := checkCollisions(list, d.Path, opts); err != nil {
 		return err
 	}
+	if err := makeFolder(opts); err != nil {
+		return invalidDevice("file sink creation failed for path %q: %v", opts.file, err)
+	}
 	out, err := openFile(opts)
 	if err != nil {
 		return invalidDevice("file sink creation failed for path %q: %v", opts.file, err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -18,7 +19,7 @@ var ours = [...]string{`{"auth":`, `{"error":`, `{"request":`, `{"time":`}
 
 // openFile opens the log of a device to append to it, or creates it with the mode. It refuses what is not
 // a regular file, symbolic links, executables and files that do not begin with an audit entry: whoever may
-// enable devices must not be able to write to any other file of the server. Folders are not made.
+// enable devices must not be able to write to any other file of the server. It makes no folders.
 func openFile(o options) (io.WriteCloser, error) {
 	switch o.file {
 	case toStdout:
@@ -81,6 +82,19 @@ func checkLog(f io.ReaderAt, prefix string) error {
 		}
 	}
 	return errForeign
+}
+
+// folderMode is the mode of folders that are made for a log: Vault gives them the mode of a file, and only root can use
+// them.
+const folderMode = 0o700
+
+// makeFolder makes the folders of a new device's log that are not there. A device that was there before needs them as
+// they are: a missing one may be a volume that is not mounted.
+func makeFolder(o options) error {
+	if o.file == toStdout || o.file == toDiscard {
+		return nil
+	}
+	return os.MkdirAll(filepath.Dir(o.file), folderMode)
 }
 
 // uncloseable is a writer that belongs to somebody else.

@@ -361,8 +361,8 @@ func (r *run) auditResponse(ctx context.Context, resp *engines.Response, outcome
 	return r.session.audit.LogResponse(ctx, e)
 }
 
-// MayRead asks whether the call's token may read a path that no engine serves.
-func (c *Core) MayRead(ctx context.Context, call Call) error {
+// MayUse asks whether the call's token may do what the call wants with a path that no engine serves.
+func (c *Core) MayUse(ctx context.Context, call Call) error {
 	s := c.session.Load()
 	if s == nil {
 		return engines.ErrSealed

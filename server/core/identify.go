@@ -22,7 +22,7 @@ func (s *session) buildIdentity(ctx context.Context) (err error) {
 // newIdentity makes the engine at identity/ with what signs identity tokens.
 func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	signer, err := oidc.New(ctx, oidc.Config{
-		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Now: cfg.Now,
+		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Logger: cfg.Logger, Now: cfg.Now,
 	})
 	if err != nil {
 		return nil, err

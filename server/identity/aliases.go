@@ -18,6 +18,8 @@ type aliasParams struct {
 	Entity   string             `param:"canonical_id" help:"Id of the entity; one is made when it is missing."`
 	EntityID string             `param:"entity_id" old:"canonical_id"`
 	Custom   *map[string]string `param:"custom_metadata" help:"Metadata of the alias."`
+	// SentCustom is set for an explicit null as well, which leaves the alias without custom metadata.
+	SentCustom bool `present:"custom_metadata"`
 }
 
 type aliasIDParams struct {
@@ -27,6 +29,8 @@ type aliasIDParams struct {
 	Entity   string             `param:"canonical_id" help:"Id of the entity that the alias is moved to."`
 	EntityID string             `param:"entity_id" old:"canonical_id"`
 	Custom   *map[string]string `param:"custom_metadata" help:"Metadata of the alias."`
+	// SentCustom is set for an explicit null as well, which leaves the alias without custom metadata.
+	SentCustom bool `present:"custom_metadata"`
 }
 
 func (b *engine) writeAliasByID(ctx context.Context, r *engines.Request, p aliasIDParams) (*engines.Response, error) {
@@ -40,7 +44,10 @@ func (b *engine) writeAlias(ctx context.Context, _ *engines.Request, p aliasPara
 	if p.Entity == "" {
 		p.Entity = p.EntityID
 	}
-	if p.Custom != nil {
+	switch {
+	case p.Custom == nil && p.SentCustom:
+		p.Custom = new(map[string]string)
+	case p.Custom != nil:
 		if err := checkCustom(*p.Custom); err != nil {
 			return nil, err
 		}

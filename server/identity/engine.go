@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
+	"unicode/utf8"
 
 	"coffer/engines"
 	"coffer/storage"
@@ -100,7 +102,15 @@ func checkName(name string) error {
 	if len(name) > maxName {
 		return engines.Invalid("name is longer than %d bytes", maxName)
 	}
+	if !utf8.ValidString(name) {
+		return engines.Invalid("name is not UTF-8")
+	}
 	return nil
+}
+
+// notInKey reports whether a key of metadata cannot have the character.
+func notInKey(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("=/+_-", c)
 }
 
 // checkMetadata refuses metadata beyond the bounds, in the words of Vault.
@@ -116,6 +126,8 @@ func checkMetadata(what string, metadata map[string]string) error {
 			why = "key cannot be blank"
 		case len(key) > maxKey:
 			why = fmt.Sprintf("key is too long (limit: %d characters)", maxKey)
+		case strings.IndexFunc(key, notInKey) >= 0:
+			why = "key contains invalid characters"
 		case len(value) > maxValue:
 			why = fmt.Sprintf("value is too long (limit: %d characters)", maxValue)
 		default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"unicode/utf8"
 
 	"coffer/auth/token"
 	"coffer/engines"
@@ -18,6 +19,9 @@ func (s *Store) Login(ctx context.Context, a token.Alias) (token.Entity, error) 
 	found, known, err := s.knownLogin(ctx, a)
 	if err != nil || known {
 		return found, err
+	}
+	if !isText(a) {
+		return token.Entity{}, errNotText
 	}
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -36,6 +40,19 @@ func (s *Store) Login(ctx context.Context, a token.Alias) (token.Entity, error) 
 	return token.Entity{
 		ID: e.ID, Policies: c.policiesAfter(e), Changes: ops, Settle: func(err error) { c.finish(ctx, err) },
 	}, nil
+}
+
+// errNotText refuses a login whose alias could not be stored as it is. Two names that are no UTF-8 could become one
+// name, and two people one entity.
+var errNotText = engines.Invalid("the name or the metadata of the login is not UTF-8")
+
+func isText(a token.Alias) bool {
+	for key, value := range a.Metadata {
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return false
+		}
+	}
+	return utf8.ValidString(a.Name)
 }
 
 // errDisabledLogin refuses the login of a disabled entity.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"coffer/engines"
 	"coffer/server/mounts"
@@ -75,8 +76,9 @@ func mountPath(kind mounts.Kind, name string) string {
 	return path
 }
 
-// reservedFolders are those below which nobody mounts a secrets engine.
-var reservedFolders = [...]string{"sys/", "cubbyhole/", "identity/", mounts.AuthPrefix}
+// reservedFolders are those below which nobody mounts a secrets engine. Nothing is at audit/, but in Vault's policies
+// and logs it stands for the audit devices.
+var reservedFolders = [...]string{"sys/", "cubbyhole/", "identity/", "audit/", mounts.AuthPrefix}
 
 // tokenPath is the one auth method that is always there.
 const tokenPath = "auth/token/" //nolint:gosec // a path, no credential
@@ -111,9 +113,15 @@ func (e *engine) listMounts(kind mounts.Kind) engines.HandlerFunc[engines.NoPara
 }
 
 func (e *engine) readMount(kind mounts.Kind) engines.HandlerFunc[pathParams] {
-	return func(_ context.Context, _ *engines.Request, p pathParams) (*engines.Response, error) {
+	return func(ctx context.Context, r *engines.Request, p pathParams) (*engines.Response, error) {
 		path := mountPath(kind, p.Path)
 		entry, ok := e.Mounts.Find(path)
+		if !ok && kind == mounts.Secret {
+			var err error
+			if entry, ok, err = e.above(ctx, r, kind, path, ""); err != nil {
+				return nil, err
+			}
+		}
 		switch {
 		case ok:
 			return flat(e.mountInfo(entry))
@@ -255,6 +263,9 @@ func (e *engine) enable(ctx context.Context, kind mounts.Kind, path string, p en
 	if p.Type == "" {
 		return nil, engines.Invalid("backend type must be specified as a string")
 	}
+	if !utf8.ValidString(path) {
+		return nil, engines.Invalid("the path is not UTF-8")
+	}
 	tuning, err := e.newTuning(kind, p.Config)
 	if err != nil {
 		return nil, err
@@ -283,7 +294,8 @@ func (e *engine) newTuning(kind mounts.Kind, config map[string]any) (mounts.Tuni
 		// Vault takes the number and ignores it: lockout is tuned after enabling.
 		return mounts.Tuning{}, engines.Invalid("unable to convert given auth config information")
 	}
-	if err != nil {
+	_, isBool := config["default_lease_ttl"].(bool)
+	if _, maxIsBool := config["max_lease_ttl"].(bool); err != nil || isBool || maxIsBool {
 		return mounts.Tuning{}, engines.Invalid("unable to convert given mount config information")
 	}
 	t := mounts.Tuning{
@@ -318,8 +330,10 @@ func (e *engine) newTuning(kind mounts.Kind, config map[string]any) (mounts.Tuni
 	return t, nil
 }
 
-// parseTTL reads a TTL of a tuning: seconds or a duration; "system", "" and what is not above zero mean
-// the server's own, 0.
+// errNegative is returned for a TTL below zero, which Vault keeps: leases then end before they begin, and logins fail.
+var errNegative = errors.New("a TTL cannot be negative; 0 and \"system\" stand for the server's own")
+
+// parseTTL reads a TTL of a tuning: seconds or a duration; "system", "" and 0 mean the server's own, 0.
 func parseTTL(text string) (time.Duration, error) {
 	if text == "" || text == "system" {
 		return 0, nil
@@ -328,7 +342,10 @@ func parseTTL(text string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	return max(0, d.Truncate(time.Second)), nil
+	if d < 0 {
+		return 0, errNegative
+	}
+	return d.Truncate(time.Second), nil
 }
 
 func checkVisibility(visibility string) error {
@@ -365,7 +382,7 @@ func (e *engine) conflict(path string) (mounts.Entry, bool) {
 
 func (e *engine) disableSecrets(ctx context.Context, _ *engines.Request, p pathParams) (*engines.Response, error) {
 	path := mountPath(mounts.Secret, p.Path)
-	if reserved(path) {
+	if entry, ok := e.Mounts.Find(path); ok && serverType(entry.Type) {
 		return nil, engines.Invalid("cannot unmount %q", path)
 	}
 	return e.disable(ctx, path)

@@ -11,9 +11,15 @@ import (
 )
 
 func (e *engine) readTuning(kind mounts.Kind) engines.HandlerFunc[pathParams] {
-	return func(_ context.Context, _ *engines.Request, p pathParams) (*engines.Response, error) {
+	return func(ctx context.Context, r *engines.Request, p pathParams) (*engines.Response, error) {
 		path := mountPath(kind, p.Path)
 		entry, ok := e.Mounts.Find(path)
+		if !ok {
+			var err error
+			if entry, ok, err = e.above(ctx, r, kind, path, "/tune"); err != nil {
+				return nil, err
+			}
+		}
 		if !ok {
 			return nil, engines.Invalid("cannot fetch sysview for path %q", path)
 		}

@@ -290,6 +290,7 @@ func (s *Store) signToken(ctx context.Context, r *engines.Request, p nameParams)
 	if err != nil {
 		return nil, refusal(err)
 	}
+	s.warnRelative(issuer)
 	text, err := sign(k, found, who, issuer, s.cfg.Now())
 	if err != nil {
 		return nil, err
@@ -356,6 +357,7 @@ func (s *Store) discovery(ctx context.Context, _ *engines.Request, _ engines.NoP
 	if err := s.view(ctx, func() { issuer = s.issuerURL() }); err != nil {
 		return nil, err
 	}
+	s.warnRelative(issuer)
 	return raw(discovered{
 		Issuer: issuer, KeysURI: issuer + "/.well-known/keys", ResponseTypes: []string{"id_token"},
 		SubjectTypes: []string{"public"}, Algorithms: algorithmNames(),

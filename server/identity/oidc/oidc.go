@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"coffer/server/identity"
@@ -31,6 +33,7 @@ type Config struct {
 	Holders Holders
 	// Address is the URL at which clients reach the server: the issuer, unless one is configured.
 	Address string
+	Logger  *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -44,6 +47,9 @@ type Store struct {
 	issuer string
 	keys   map[string]*namedKey
 	roles  map[string]*role
+
+	// relative warns of an issuer that is no URL, once.
+	relative sync.Once
 }
 
 const (
@@ -137,7 +143,20 @@ func (s *Store) issuerURL() string {
 	if address == "" {
 		address = s.cfg.Address
 	}
-	return address + "/v1/identity/oidc"
+	return address + issuerPath
+}
+
+const issuerPath = "/v1/identity/oidc"
+
+// warnRelative warns in the log, once, when the issuer of a token is a path alone, as in Vault without api_addr:
+// those who verify tokens compare the issuer with a URL and refuse this one.
+func (s *Store) warnRelative(issuer string) {
+	if issuer == issuerPath {
+		s.relative.Do(func() {
+			s.cfg.Logger.Warn("identity tokens have an issuer without a host, which no verifier accepts: "+
+				"set api_addr in the configuration, or issuer in identity/oidc/config", "issuer", issuer)
+		})
+	}
 }
 
 // validIssuer reports whether an issuer is a scheme, a host and perhaps a port.

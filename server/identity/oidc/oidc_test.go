@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -45,7 +46,7 @@ const address = "https://coffer.example:8200"
 
 func openFixture(t *testing.T, base storage.Storage) *fixture {
 	t.Helper()
-	s, err := New(t.Context(), Config{Storage: base, Holders: entities{}, Address: address, Now: time.Now})
+	s, err := New(t.Context(), Config{Storage: base, Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,13 +308,21 @@ func TestTemplates(t *testing.T) {
 	want := map[string]any{
 		"id": "", "none": "", "all": params{}, "alias": "", "aliasdata": params{}, "names": []any{}, "ids": []any{}, "now": 1.7000036e9,
 	}
-	if diff := cmp.Diff(want, claims); diff != "" {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	for _, template := range []string{`{"SUB": "x"}`, `{"\u017fub": "x"}`, `{"a": 1, "A": 2}`, `{"a": 1, "a": 2}`,
 		`{`, `[]`, `"x"`, `{"a": {{identity.entity.id}`, `{"a": }}`, `{"a": {{x}}}`, `{"a": {{identity.groups.names.x.id}}}`,
 		`{"a": "{{identity.entity.id}}"}`, `{"iss": "x"}`, `{"sub": 1}`, `{"namespace": {}}`, `{"a": {{time.then}}}`,
-		`{"a": {{identity.entity.nothing}}}`, strings.Repeat(" ", maxTemplate) + "{}",
+		`{"a": {{identity.entity.nothing}}}`, `{"a": "\ud800"}`, "{\"a\": \"\xff\"}", strings.Repeat(" ", maxTemplate) + "{}",
 	} {
 		if err := checkTemplate(template, now); !errors.Is(err, engines.ErrInvalid) {
 			t.Errorf("%.40s: %v", template, err)
@@ -375,7 +384,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzIntrospect(f *testing.F) {
-	s, err := New(f.Context(), Config{Storage: memory.New(), Holders: entities{}, Address: address, Now: time.Now})
+	s, err := New(f.Context(), Config{Storage: memory.New(), Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -393,7 +402,7 @@ func FuzzIntrospect(f *testing.F) {
 func TestFaults(t *testing.T) {
 	open := func(*testing.T) storage.Storage { return memory.New() }
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, faulty *storagetest.Faulty) {
-		s, err := New(t.Context(), Config{Storage: faulty, Holders: entities{}, Address: address, Now: time.Now})
+		s, err := New(t.Context(), Config{Storage: faulty, Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 		if err != nil {
 			return // it does not open, and says so
 		}

@@ -59,13 +59,29 @@ func claimsOf(template string, who *identity.Holder, now time.Time) (map[string]
 	if err != nil {
 		return nil, engines.Invalid("error parsing template: %v", err)
 	}
-	var claims map[string]any
-	if err := json.Unmarshal([]byte(text), &claims); err != nil {
+	claims, err := decodeClaims(text)
+	if err != nil {
 		return nil, engines.Invalid("error parsing template JSON: %v", err)
 	}
 	// Who reads the token may take "SUB" for "sub".
 	if err := strictjson.Check([]byte(text), reserved()...); err != nil {
 		return nil, engines.Invalid("error parsing template JSON: %v", err)
+	}
+	return claims, nil
+}
+
+// decodeClaims reads a JSON object. Values stay the JSON that they are: a number above 2^53 is the same in the token.
+func decodeClaims(text string) (map[string]any, error) {
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(text), &claims); err != nil {
+		return nil, err
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &values); err != nil {
+		return nil, err
+	}
+	for name, value := range values {
+		claims[name] = value
 	}
 	return claims, nil
 }
