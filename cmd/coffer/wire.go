@@ -62,7 +62,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Logger:  log.With(moduleKey, "core"),
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
-			mounts.Secret: {"kv": kv.Factory},
+			mounts.Secret: {"kv": kv.Factory, "generic": kv.Factory},
 			mounts.Auth: {
 				"approle":    approle.Factory,
 				"jwt":        jwt.Factory,

@@ -12,6 +12,10 @@ func absentRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("license/status", "There is no licence.", engines.OnRead(enterpriseOnly)),
 		engines.Path("namespaces", "There are no namespaces.", engines.OnList(enterpriseOnly)),
+		engines.Path("replication/dr/status", "Nothing is replicated.", engines.Unauthenticated(),
+			engines.OnRead(enterpriseOnly)),
+		engines.Path("replication/performance/status", "Nothing is replicated.", engines.Unauthenticated(),
+			engines.OnRead(enterpriseOnly)),
 		engines.Path("policies/rgp", "There are no role governing policies.", engines.OnList(enterpriseOnly)),
 		engines.Path("policies/egp", "There are no endpoint governing policies.", engines.OnList(enterpriseOnly)),
 		engines.Path("policies/password", "There are no password policies.", engines.OnList(none)),

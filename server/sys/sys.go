@@ -68,7 +68,8 @@ func (e *engine) Routes() []engines.Route {
 		e.mountRoutes(), e.authRoutes(), e.remountRoutes(), e.policyRoutes(), e.capabilityRoutes(),
 		e.uiRoutes(), e.catalogRoutes(), e.keyRoutes(), e.leaseRoutes(), e.wrappingRoutes(), e.auditRoutes(),
 		e.corsRoutes(), e.headerRoutes(), e.toolRoutes(), e.hostRoutes(), e.loggerRoutes(), e.nodeRoutes(),
-		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), absentRoutes(),
+		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), e.featureRoutes(),
+		e.pluginRoutes(), absentRoutes(),
 	)
 }
 

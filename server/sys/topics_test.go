@@ -443,7 +443,10 @@ func TestSudoAndOpenRoutes(t *testing.T) {
 		`GET leases`: sudo, `GET leases/count`: "", `GET key-status`: "", `POST rotate`: sudo, `POST rotate/config`: "", `GET host-info`: "",
 		`GET loggers`: "", `GET ha-status`: "", `POST tools/random`: "", `POST wrapping/wrap`: "", `POST wrapping/lookup`: open,
 		`POST wrapping/unwrap`: open, `POST wrapping/rewrap`: open, `GET internal/ui/mounts`: open, `GET internal/ui/resultant-acl`: "",
-		`GET replication/status`: open,
+		`GET replication/status`: open, `GET replication/dr/status`: open, `GET replication/performance/status`: open,
+		`POST decode-token`: open, `GET experiments`: "", `GET activation-flags`: "", `GET well-known/x`: "",
+		`POST plugins/reload/backend`: "", `POST plugins/reload/secret/x`: "", `GET plugins/runtimes/catalog`: "",
+		`GET plugins/runtimes/catalog/container/x`: sudo, `POST plugins/runtimes/catalog/container/x`: sudo,
 	} {
 		r := parse(t, line)
 		m, ok := b.router.Match(t.Context(), r.op, r.path)
@@ -468,6 +471,8 @@ func TestNoOtherRouteIsOpen(t *testing.T) {
 		"internal/ui/mounts": true, "internal/ui/mounts/{path+}": true, "internal/ui/namespaces": true,
 		"internal/ui/feature-flags": true, "internal/ui/unauthenticated-messages": true, "wrapping/lookup": true,
 		"wrapping/unwrap": true, "wrapping/rewrap": true, "replication/status": true, "rekey-recovery-key/init": true,
+		"replication/dr/status": true, "replication/performance/status": true,
+		"decode-token": true, // the answer is made of the request alone
 		"mfa/validate": true, // it ends a login, which has no token yet
 	}
 	b := newBench(t)
