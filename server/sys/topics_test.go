@@ -422,9 +422,9 @@ func TestRaw(t *testing.T) {
 		{`DELETE raw/foo/bar`, `204`},
 		{`GET raw/foo/bar`, `404`},
 	})
-	b.cfg.Raw, b.cfg.InFlight = nil, nil
+	b.cfg.Raw = nil
 	b.open()
-	b.run([]step{{`GET raw/foo/b64`, `404 path`}, {`LIST raw`, `404 path`}, {`GET in-flight-req`, `404 path`}})
+	b.run([]step{{`GET raw/foo/b64`, `404 path`}, {`LIST raw`, `404 path`}})
 }
 
 // What a route asks for besides the operation's own capability, as seen on Vault 1.21.2.
@@ -444,7 +444,7 @@ func TestSudoAndOpenRoutes(t *testing.T) {
 		`GET loggers`: "", `GET ha-status`: "", `POST tools/random`: "", `POST wrapping/wrap`: "", `POST wrapping/lookup`: open,
 		`POST wrapping/unwrap`: open, `POST wrapping/rewrap`: open, `GET internal/ui/mounts`: open, `GET internal/ui/resultant-acl`: "",
 		`GET replication/status`: open, `GET replication/dr/status`: open, `GET replication/performance/status`: open,
-		`POST decode-token`: open, `GET experiments`: "", `GET activation-flags`: "", `GET well-known/x`: "",
+		`GET pprof/heap`: "", `GET pprof/`: "", `GET pprof/profile`: "", `GET in-flight-req`: "", `POST decode-token`: open, `GET experiments`: "", `GET activation-flags`: "", `GET well-known/x`: "",
 		`POST plugins/reload/backend`: "", `POST plugins/reload/secret/x`: "", `GET plugins/runtimes/catalog`: "",
 		`GET plugins/runtimes/catalog/container/x`: sudo, `POST plugins/runtimes/catalog/container/x`: sudo,
 	} {
