@@ -421,7 +421,20 @@ func TestRaw(t *testing.T) {
 		{`GET raw/`, `404`},
 		{`DELETE raw/foo/bar`, `204`},
 		{`GET raw/foo/bar`, `404`},
+		{`POST raw/foo/empty {"value":""}`, `204`},
+		{`GET raw/foo/empty`, `400 'data' being decompressed is empty`},
+		{`GET raw/foo/empty {"compressed":"false"}`, `{"value":""}`},
+		{`POST raw/foo/z {"value":"x","compression_type":"gzip"}`, `400 invalid compression type "gzip"`},
 	})
+	for _, key := range []string{"core/keyring", "core/root-key", "core/seal-config", "core/recovery-key", "sys/token/keys",
+		"sys/token/keys/", "core/cluster/local/info"} {
+		b.run([]step{
+			{`GET raw/` + key, `400 cannot read "` + key + `"`},
+			{`GET raw/` + key + ` {"encoding":"base64"}`, `400 cannot read "` + key + `"`},
+			{`DELETE raw/` + key, `400 cannot delete "` + key + `"`},
+			{`POST raw/` + key + ` {"value":"x"}`, `400 cannot write "` + key + `"`},
+		})
+	}
 	b.cfg.Raw = nil
 	b.open()
 	b.run([]step{{`GET raw/foo/b64`, `404 path`}, {`LIST raw`, `404 path`}})
