@@ -28,8 +28,8 @@ type filter []part
 // part is a text, or the place of a field.
 type part struct{ text, field string }
 
-// parseFilter reads a template whose places are for the named fields. Filters in a row within parentheses, which RFC 4515
-// does not know, all have to match.
+// parseFilter reads a template whose places are for the named fields. Filters in a row within parentheses, which
+// RFC 4515 does not know, all have to match.
 func parseFilter(text string, fields ...string) (filter, error) {
 	if len(text) > maxFilter {
 		return nil, errFilterLong

@@ -67,7 +67,8 @@ func sanitizedListeners(listeners []config.Listener) []any {
 // sanitizedTelemetry shows what is configured beside the values that Vault has where nothing is.
 func sanitizedTelemetry(t config.Telemetry) map[string]any {
 	shown := map[string]any{
-		"disable_hostname": t.DisableHostname, "prometheus_retention_time": int64(t.PrometheusRetention), "metrics_prefix": "",
+		"disable_hostname": t.DisableHostname, "prometheus_retention_time": int64(t.PrometheusRetention),
+		"metrics_prefix":                     "",
 		"add_lease_metrics_namespace_labels": false, "add_mount_point_rollback_metrics": false, "dogstatsd_tags": nil,
 		"lease_metrics_epsilon": int64(time.Hour), "maximum_gauge_cardinality": 500, "num_lease_metrics_buckets": 168,
 		"stackdriver_debug_logs": false, "usage_gauge_period": int64(10 * time.Minute),

@@ -1,5 +1,5 @@
-// Package inflight knows the requests that are being served. Every request enters its Board and leaves it, so that costs
-// no allocation and no lock that many wait for.
+// Package inflight knows the requests that are being served. Every request enters its Board and leaves it, so that
+// costs no allocation and no lock that many wait for.
 package inflight
 
 import (

@@ -129,8 +129,8 @@ func (d *digest) spread() float64 {
 	return math.Sqrt(squares/float64(d.count-1)) / float64(time.Millisecond)
 }
 
-// quantiles shows a recent to Prometheus as Vault does: quantiles of the last ten seconds, count and sum of all, which all
-// knows, in milliseconds.
+// quantiles shows a recent to Prometheus as Vault does: quantiles of the last ten seconds, count and sum of all, which
+// the histogram knows, in milliseconds.
 type quantiles struct {
 	recent *recent
 	all    prometheus.Histogram

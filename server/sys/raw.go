@@ -33,7 +33,8 @@ func rawIsOff(context.Context, *engines.Request, rawParams) (*engines.Response, 
 // the barrier at all, and the keys with which tokens are made. Whoever had these could make tokens that nobody revokes.
 var rawProtected = map[string]bool{
 	"core/keyring": true, "core/cluster/local/info": true, "sys/token/keys": true,
-	"core/seal-config": true, "core/root-key": true, "core/recovery-key": true, "core/master": true, "core/shamir-kek": true,
+	"core/seal-config": true, "core/root-key": true, "core/recovery-key": true,
+	"core/master": true, "core/shamir-kek": true,
 }
 
 // checkRaw refuses what is protected, in Vault's words.
