@@ -41,8 +41,8 @@ func (b *engine) entityRoutes() []engines.Route {
 	}
 }
 
-// aliasRoutes are those of the aliases of entities, under their name and the two that they had before. As in Vault, what
-// is written below the oldest is an entity.
+// aliasRoutes are those of the aliases of entities, under their name and the two that they had before. As in Vault,
+// what is written below the oldest is an entity.
 func (b *engine) aliasRoutes() []engines.Route {
 	routes := []engines.Route{
 		engines.Path("persona", "Older name of entity.", engines.OnUpdate(b.writePersona)),

@@ -19,8 +19,8 @@ const (
 	slotSpan = span / (slots - 1)
 )
 
-// A duration falls into a bucket by its highest bit and the four below it, in units of 2^unitBits nanoseconds, so that a
-// bucket is at most a sixteenth of its durations wide. The last one has all from about an hour on.
+// A duration falls into a bucket by its highest bit and the four below it, in units of 2^unitBits nanoseconds, so that
+// a bucket is at most a sixteenth of its durations wide. The last one has all from about an hour on.
 const (
 	unitBits = 10
 	subBits  = 4
@@ -100,8 +100,8 @@ func (r *recent) digest(now time.Time) *digest {
 	return d
 }
 
-// quantile is the duration that the part q of all did not exceed, in milliseconds, to some three percent. Without any it
-// is not a number.
+// quantile is the duration that the part q of all did not exceed, in milliseconds, to some three percent. Without any
+// it is not a number.
 func (d *digest) quantile(q float64) float64 {
 	if d.count == 0 {
 		return math.NaN()

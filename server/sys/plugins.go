@@ -36,7 +36,9 @@ type reloadBackendParams struct {
 	Scope  string   `param:"scope" help:"\"global\" for all nodes, of which there is one."`
 }
 
-func (e *engine) reloadBackend(_ context.Context, r *engines.Request, p reloadBackendParams) (*engines.Response, error) {
+func (e *engine) reloadBackend(
+	_ context.Context, r *engines.Request, p reloadBackendParams,
+) (*engines.Response, error) {
 	switch {
 	case p.Plugin == "" && len(p.Mounts) == 0:
 		return nil, engines.Invalid("plugin or mounts must be provided")

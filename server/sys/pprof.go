@@ -19,8 +19,8 @@ import (
 	"coffer/storage"
 )
 
-// The profiles of the Go runtime, in the formats of net/http/pprof: what `vault debug` and `go tool pprof` ask for. They
-// tell of functions, addresses and times, and hold nothing of what is stored.
+// The profiles of the Go runtime, in the formats of net/http/pprof: what `vault debug` and `go tool pprof` ask for.
+// They tell of functions, addresses and times, and hold nothing of what is stored.
 func (e *engine) profileRoutes() []engines.Route {
 	routes := []engines.Route{
 		engines.Path("pprof/", "List the profiles.", engines.OnRead(profileIndex)),
