@@ -1,8 +1,10 @@
 package engines
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -139,6 +141,16 @@ type Caller struct {
 	CubbyholeID string
 	// Expires is when the token ends; zero for never.
 	Expires time.Time
+}
+
+// ClientID is how Vault counts its clients: by entity, or else by the set of policies. The hash is of the
+// sorted names with 0x7f between them, a zero byte, and the namespace, which is always the root.
+func (c *Caller) ClientID() string {
+	if c.EntityID != "" {
+		return c.EntityID
+	}
+	sum := sha256.Sum256([]byte(strings.Join(c.Policies, "\x7f") + "\x00root"))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // Token is a client token. It redacts itself wherever it is printed; Reveal is the only way to its text.

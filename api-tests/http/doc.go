@@ -6,8 +6,8 @@
 //	server: unsealed
 //
 // (or uninitialised, or sealed, or self-unsealing: uninitialised with a seal that opens by itself). Lines below it ask
-// for more: "listener: tls" for client certificates, "plugin: ldap" or "plugin: kubernetes" for HashiCorp's own auth
-// method in real Vault, whose minimal build lacks it. The script goes on with steps:
+// for more: "listener: tls" for client certificates, "raw: on" for sys/raw, "plugin: ldap" or "plugin: kubernetes" for
+// HashiCorp's own auth method in real Vault, whose minimal build lacks it. The script goes on with steps:
 //
 //	=== a title, unique in the file
 //	PUT /v1/auth/token/create @root

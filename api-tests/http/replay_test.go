@@ -148,7 +148,7 @@ func start(t *testing.T, kind servers.Kind, s *script) *runner {
 // options are the server's for a script; with a TLS listener come the certificates of its clients.
 func options(t *testing.T, kind servers.Kind, s *script, vars *variables) (servers.Options, *pki) {
 	t.Helper()
-	opts := servers.Options{Storage: servers.InMemory, Config: "raw_storage_endpoint = false\n", LogLevel: "warn"}
+	opts := servers.Options{Storage: servers.InMemory, Config: fmt.Sprintf("raw_storage_endpoint = %t\n", s.raw), LogLevel: "warn"}
 	if s.state == selfUnsealing {
 		opts.Config += sealStanza(t, kind)
 	}

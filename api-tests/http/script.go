@@ -29,6 +29,7 @@ type script struct {
 	head   string // Everything above the first step.
 	state  serverState
 	tls    bool   // The listener speaks TLS, and clients have the certificates of pki.
+	raw    bool   // sys/raw is served.
 	plugin string // The auth method that Vault has as a plugin; empty for none.
 	steps  []*step
 }
@@ -131,6 +132,7 @@ func (s *script) parseHead() error {
 			s.state = serverState(strings.TrimSpace(state))
 		}
 		s.tls = s.tls || line == "listener: tls"
+		s.raw = s.raw || line == "raw: on"
 		if name, ok := strings.CutPrefix(line, "plugin: "); ok {
 			s.plugin = name
 		}

@@ -72,7 +72,8 @@ type groupSearch struct {
 	Anonymous   bool   `json:"anonymous,omitempty"`
 	TokenGroups bool   `json:"token_groups,omitempty"`
 	OldCN       bool   `json:"old_cn,omitempty"`
-	PageSize    int    `json:"page_size,omitempty"`
+	// PageSize is as it was written; all groups are asked for at once unless it is above 0.
+	PageSize int `json:"page_size,omitempty"`
 }
 
 type rotation struct {
@@ -200,7 +201,7 @@ type groupSearchParams struct {
 	Anonymous   *bool   `param:"anonymous_group_search" help:"Whether groups are searched for anonymously."`
 	TokenGroups *bool   `param:"use_token_groups" help:"Whether groups are read from tokenGroups (Active Directory)."`
 	OldCN       *bool   `param:"use_pre111_group_cn_behavior" help:"Whether only CN in upper case names a group."`
-	PageSize    *int    `param:"max_page_size" help:"How many groups to ask for at a time; 0 for all."`
+	PageSize    *int    `param:"max_page_size" help:"How many groups to ask for at a time; 0 or less for all."`
 }
 
 type rotationParams struct {
@@ -346,9 +347,6 @@ func (c *config) check() error {
 	}
 	if _, ok := derefOf(c.Deref); !ok {
 		return engines.Invalid("invalid 'dereference_aliases'")
-	}
-	if c.Groups.PageSize < 0 {
-		return engines.Invalid("'max_page_size' cannot be negative")
 	}
 	return nil
 }

@@ -41,10 +41,12 @@ func TestWhatCannotServeALoginIsRefused(t *testing.T) {
 		"an old version":     {map[string]any{"tls_max_version": "tls11"}, "invalid 'tls_max_version'"},
 		"versions in a twist": {map[string]any{"tls_min_version": "tls13", "tls_max_version": "tls12"},
 			"'tls_max_version' must be greater than or equal to 'tls_min_version'"},
-		"unknown aliases":      {map[string]any{"dereference_aliases": "often"}, "invalid 'dereference_aliases'"},
-		"a negative page":      {map[string]any{"max_page_size": "-1"}, "'max_page_size' cannot be negative"},
-		"a negative timeout":   {map[string]any{"request_timeout": "-1"}, "Field validation failed: "},
-		"a token of odd lives": {map[string]any{"token_ttl": "2h", "token_max_ttl": "1h"}, "'token_ttl' cannot be greater than 'token_max_ttl'"},
+		"unknown aliases":                    {map[string]any{"dereference_aliases": "often"}, "invalid 'dereference_aliases'"},
+		"filters side by side":               {map[string]any{"groupfilter": "(a=b)(c=d)"}, "invalid groupfilter: "},
+		"filters in a row that does not end": {map[string]any{"groupfilter": "((a=b)(c=d)"}, "invalid groupfilter: "},
+		"a name for an attribute in a row":   {map[string]any{"groupfilter": "((a=b)({{.Username}}=d))"}, "invalid groupfilter: "},
+		"a negative timeout":                 {map[string]any{"request_timeout": "-1"}, "Field validation failed: "},
+		"a token of odd lives":               {map[string]any{"token_ttl": "2h", "token_max_ttl": "1h"}, "'token_ttl' cannot be greater than 'token_max_ttl'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := memory.New()
@@ -57,6 +59,28 @@ func TestWhatCannotServeALoginIsRefused(t *testing.T) {
 				t.Errorf("something was stored: %v", err)
 			}
 		})
+	}
+}
+
+// Filters in a row within parentheses all have to match, and nothing else is read in another way.
+func TestFiltersInARow(t *testing.T) {
+	for text, want := range map[string]string{
+		"((a=b)(c=d))":                   "(&(a=b)(c=d))",
+		"((a=b)(c=d)(e=f))":              "(&(a=b)(c=d)(e=f))",
+		"((|(a=b)(c=d))(e=f))":           "(&(|(a=b)(c=d))(e=f))",
+		"((!(a=b))(c=d))":                "(&(!(a=b))(c=d))",
+		"(|(a=b)((c=d)(e=f)))":           "(|(a=b)(&(c=d)(e=f)))",
+		"(((a=b)(c=d))(e=f))":            "(&(&(a=b)(c=d))(e=f))",
+		"((a=x{{.Username}})(c=d((e))":   "(&(a=xann)(c=d((e))",
+		"((a=b))":                        "((a=b))",
+		"(&(a=b)(c=(({{.Username}}))":    "(&(a=b)(c=((ann))",
+		"(a:1.2.3:={{.Username}})":       "(a:1.2.3:=ann)",
+		"(&(objectClass=x)(!(a=b)))":     "(&(objectClass=x)(!(a=b)))",
+		"(|(member=a)(memberUid=(b&|!))": "(|(member=a)(memberUid=(b&|!))",
+	} {
+		if got, err := ldap.Filled(text, "ann"); err != nil || got != want {
+			t.Errorf("%s: got %s, want %s (%v)", text, got, want, err)
+		}
 	}
 }
 
@@ -178,6 +202,7 @@ func FuzzFilter(f *testing.F) {
 	f.Add("(|({{ .UserAttr }}={{- .Username -}})(mail={{.Username}}))", "*)(uid=*")
 	f.Add(`(uid={{printf "%d" 1}})`, `\2a`)
 	f.Add("({{.Username}}=x)", "uid>")
+	f.Add("((a={{.Username}})(c=d))", ")(")
 	f.Add("{{define `filter`}}(a=b){{end}}", "\x00")
 	f.Fuzz(func(t *testing.T, template, name string) {
 		before, after, err := ldap.Render(template, name)

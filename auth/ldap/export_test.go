@@ -19,3 +19,12 @@ func Render(template, name string) (before, after string, err error) {
 	}
 	return before, after, nil
 }
+
+// Filled is the filter that a template makes with a name.
+func Filled(template, name string) (string, error) {
+	f, err := parseFilter(template, "UserAttr", "Username")
+	if err != nil {
+		return "", err
+	}
+	return f.with(map[string]string{"UserAttr": "uid", "Username": name}), nil
+}

@@ -28,11 +28,43 @@ type filter []part
 // part is a text, or the place of a field.
 type part struct{ text, field string }
 
-// parseFilter reads a template whose places are for the named fields.
+// parseFilter reads a template whose places are for the named fields. Filters in a row within parentheses, which
+// RFC 4515 does not know, all have to match.
 func parseFilter(text string, fields ...string) (filter, error) {
 	if len(text) > maxFilter {
 		return nil, errFilterLong
 	}
+	f, err := parseStrict(text, fields)
+	if errors.Is(err, errFilterSyntax) {
+		if joined := conjoined(text); joined != text {
+			f, err = parseStrict(joined, fields)
+		}
+	}
+	return f, err
+}
+
+// conjoined writes "((a=b)(c=d))" as "(&(a=b)(c=d))", wherever a filter can stand. What is in an assertion, a "(" of a
+// value as well, stays as it is.
+func conjoined(text string) string {
+	var b strings.Builder
+	assertion := false
+	for i, c := range []byte(text) {
+		b.WriteByte(c)
+		switch {
+		case c == ')':
+			assertion = false
+		case assertion, c == '&', c == '|', c == '!':
+		case c != '(':
+			assertion = true
+		case strings.HasPrefix(text[i+1:], "("):
+			b.WriteByte('&')
+		}
+	}
+	return b.String()
+}
+
+// parseStrict reads a template of a filter as RFC 4515 has it.
+func parseStrict(text string, fields []string) (filter, error) {
 	trees, err := parse.Parse("filter", text, "", "")
 	if err != nil {
 		return nil, errFilterSyntax

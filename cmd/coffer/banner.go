@@ -22,7 +22,7 @@ func (p *process) banner(cfg *config.Config, open endpoints, locked bool) {
 	}
 	line("Log Level", loglevel.Name(cfg.Log.Level))
 	line("Mlock", fmt.Sprintf("supported: %t, enabled: %t", mlockSupported, locked))
-	line("Storage", string(cfg.Storage.Kind)+pathOf(cfg.Storage))
+	line("Storage", cfg.Storage.Label+pathOf(cfg.Storage))
 	line("Version", versionLine())
 	b.WriteString("\n==> coffer server started! Log data will stream in below:\n\n")
 	fmt.Fprint(p.stdout, b.String())

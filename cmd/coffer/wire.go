@@ -25,7 +25,6 @@ import (
 	"coffer/server/config"
 	"coffer/server/core"
 	"coffer/server/lockout"
-	"coffer/server/loglevel"
 	"coffer/server/mounts"
 	"coffer/storage"
 	"coffer/storage/bolt"
@@ -62,7 +61,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Logger:  log.With(moduleKey, "core"),
 		Now:     time.Now,
 		Types: map[mounts.Kind]map[string]engines.Factory{
-			mounts.Secret: {"kv": kv.Factory},
+			mounts.Secret: {"kv": kv.Factory, "generic": kv.Factory},
 			mounts.Auth: {
 				"approle":    approle.Factory,
 				"jwt":        jwt.Factory,
@@ -81,7 +80,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			APIAddress:      cfg.Cluster.APIAddr,
 			ClusterAddress:  cfg.Cluster.ClusterAddr,
 			LogLevel:        log.level,
-			StorageType:     string(cfg.Storage.Kind),
+			StorageType:     cfg.Storage.Label,
 			Sanitized:       sanitized(cfg),
 			Lockout: func(method string) lockout.Policy {
 				l := cfg.Lockout(method)
@@ -144,27 +143,6 @@ func openStorage(cfg config.Storage) (store, error) {
 		return nil, fmt.Errorf("storage %s: %w", cfg.File(), err)
 	}
 	return s, nil
-}
-
-// sanitized is the part of the configuration that holds no secrets, as sys/config/state/sanitized shows it.
-func sanitized(cfg *config.Config) map[string]any {
-	listeners := make([]any, len(cfg.Listeners))
-	for i, l := range cfg.Listeners {
-		listeners[i] = map[string]any{"type": "tcp",
-			"config": map[string]any{"address": l.Address, "tls_disable": l.TLS == nil}}
-	}
-	all := map[string]any{
-		"api_addr": cfg.Cluster.APIAddr, "cluster_addr": cfg.Cluster.ClusterAddr, "cluster_name": cfg.Cluster.Name,
-		"default_lease_ttl": int64(cfg.Leases.DefaultTTL / time.Second),
-		"max_lease_ttl":     int64(cfg.Leases.MaxTTL / time.Second),
-		"disable_mlock":     cfg.DisableMlock, "raw_storage_endpoint": cfg.RawStorageEndpoint,
-		"log_level": loglevel.Name(cfg.Log.Level), "log_format": string(cfg.Log.Format),
-		"listeners": listeners, "storage": map[string]any{"type": string(cfg.Storage.Kind)}, "pid_file": cfg.PIDFile,
-	}
-	if cfg.Seal.Type != seal.TypeShamir {
-		all["seals"] = []any{map[string]any{"type": cfg.Seal.Type, "name": cfg.Seal.Type, "disabled": false}}
-	}
-	return all
 }
 
 // Handler implements service.

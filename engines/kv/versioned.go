@@ -2,11 +2,8 @@ package kv
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -271,17 +268,7 @@ func (c *change) removeData(n uint64) {
 func attributionOf(req *engines.Request, op operation) attribution {
 	a := attribution{Operation: op}
 	if c := req.Caller; c != nil {
-		a.actor = actor{Name: c.DisplayName, EntityID: c.EntityID, ClientID: clientID(c)}
+		a.actor = actor{Name: c.DisplayName, EntityID: c.EntityID, ClientID: c.ClientID()}
 	}
 	return a
-}
-
-// clientID is how Vault counts its clients: by entity, or else by the set of policies. The hash is of the
-// sorted names with 0x7f between them, a zero byte, and the namespace, which is always the root.
-func clientID(c *engines.Caller) string {
-	if c.EntityID != "" {
-		return c.EntityID
-	}
-	sum := sha256.Sum256([]byte(strings.Join(c.Policies, "\x7f") + "\x00root"))
-	return base64.StdEncoding.EncodeToString(sum[:])
 }

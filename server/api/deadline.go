@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/server/inflight"
 	"coffer/storage"
 )
 
@@ -23,6 +24,8 @@ type deadline struct {
 
 	// ledger pays for what the request reads; it is outside of mu.
 	ledger ledger
+	// entry is the request's among those that are being served.
+	entry inflight.Entry
 }
 
 func withDeadline(parent context.Context, at time.Time) *deadline {

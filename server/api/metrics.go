@@ -56,7 +56,7 @@ func (a *api) metricsText(r *http.Request) (text []byte, contentType string, err
 	case format == "prometheus", format == "" && strings.HasPrefix(r.Header.Get("Accept"), "application/openmetrics-text"):
 		return a.Core.Metrics().Text()
 	case format == "":
-		text, err = a.Core.Metrics().JSON(a.Core.Now())
+		text, err = a.Core.Metrics().JSON()
 		return text, contentJSON[0], err
 	default:
 		return fmt.Appendf(nil, "metric response format %q unknown", format), plainText, nil

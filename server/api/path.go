@@ -18,8 +18,13 @@ func (a *api) canonical(w http.ResponseWriter, r *http.Request) bool {
 		clear(w.Header()) // as bare as net/http's own refusals
 		w.WriteHeader(http.StatusBadRequest)
 		return false
-	case p == "/v1", p == "/v1/sys":
-		http.Redirect(w, r, p+"/", http.StatusTemporaryRedirect) //nolint:gosec // p is one of two constants
+	case p == "/v1", p == "/v1/sys", p == "/v1/sys/pprof":
+		if p != "/v1" && wantsHelp(r) {
+			r.URL.Path += "/"
+			return true
+		}
+		target := url.URL{Path: p + "/", RawQuery: r.URL.RawQuery}
+		http.Redirect(w, r, target.String(), http.StatusTemporaryRedirect)
 		return false
 	case isClean(p):
 		return true

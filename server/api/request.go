@@ -14,6 +14,7 @@ import (
 
 	"coffer/engines"
 	"coffer/server/core"
+	"coffer/server/inflight"
 )
 
 // mergePatch is the only body type of PATCH (RFC 7396).
@@ -40,6 +41,10 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	defer ctx.close()
 	ctx.ledger.gate, ctx.ledger.r = a.Bodies, r
 	defer ctx.ledger.release()
+	ctx.entry.Request = inflight.Request{ID: newRequestID(), Method: r.Method, Path: r.URL.Path, Address: r.RemoteAddr,
+		Token: clientToken(r), Begun: begun}
+	a.Core.InFlight().Enter(&ctx.entry)
+	defer ctx.entry.Leave()
 	op, ok := methods[r.Method]
 	if !ok {
 		a.refuseMethod(w, r)
@@ -77,10 +82,10 @@ func (a *api) refuseMethod(w http.ResponseWriter, _ *http.Request) {
 // call decodes an HTTP request. On an error the call has its ID and no more. The body's intake is nil for a request
 // without one; the caller releases it.
 func (a *api) call(
-	ctx context.Context, w http.ResponseWriter, r *http.Request, op engines.Operation,
+	ctx *deadline, w http.ResponseWriter, r *http.Request, op engines.Operation,
 ) (_ core.Call, in *intake, err error) {
-	call := core.Call{ID: newRequestID(), Operation: op, Path: strings.TrimPrefix(r.URL.Path, "/v1/"),
-		Token: clientToken(r), Client: client(r)}
+	call := core.Call{ID: ctx.entry.ID, Operation: op, Path: strings.TrimPrefix(r.URL.Path, "/v1/"),
+		Token: ctx.entry.Token, Client: client(r)}
 	if a.Core.Sealed() {
 		return core.Call{ID: call.ID}, nil, engines.ErrSealed
 	}

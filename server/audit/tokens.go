@@ -11,6 +11,15 @@ func (r *redactor) clear(s string) string {
 	if r.raw {
 		return s
 	}
+	return replaceTokens(s, r.text)
+}
+
+// WithoutTokens is a text, such as a path, with "<token>" in the place of each token in it.
+func WithoutTokens(s string) string {
+	return replaceTokens(s, func(string) string { return "<token>" })
+}
+
+func replaceTokens(s string, replaced func(string) string) string {
 	var b strings.Builder
 	for {
 		start := tokenStart(s)
@@ -25,7 +34,7 @@ func (r *redactor) clear(s string) string {
 		if token := s[start:end]; len(token) < len("hvs.")+minToken {
 			b.WriteString(token)
 		} else {
-			b.WriteString(r.text(token))
+			b.WriteString(replaced(token))
 		}
 		s = s[end:]
 	}

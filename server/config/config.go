@@ -23,6 +23,8 @@ const (
 	DefaultLeaseTTL = 768 * time.Hour
 	// DefaultMaxRequestSize is the largest request body, in bytes.
 	DefaultMaxRequestSize = 32 << 20
+	// DefaultMetricsPrefix is the first part of metric names.
+	DefaultMetricsPrefix = "vault"
 	// DefaultMaxRequestDuration is how long a request may take before it is cancelled.
 	DefaultMaxRequestDuration = 90 * time.Second
 )
@@ -56,6 +58,8 @@ type Config struct {
 // Storage says where the server keeps its data.
 type Storage struct {
 	Kind StorageKind
+	// Label is the stanza's, which clients see: "bolt", "file" or "inmem".
+	Label string
 	// Path is the data folder; "" for StorageMemory.
 	Path string
 }

@@ -19,7 +19,7 @@ func defaults() *Config {
 		Seal:         Seal{Type: seal.TypeShamir},
 		Log:          Log{Level: slog.LevelInfo, Format: LogText},
 		Leases:       Leases{DefaultTTL: DefaultLeaseTTL, MaxTTL: DefaultLeaseTTL},
-		Telemetry:    Telemetry{MetricsPrefix: "vault", PrometheusRetention: defaultRetention},
+		Telemetry:    defaultTelemetry(),
 		UserLockouts: map[string]LockoutStanza{},
 	}
 }
@@ -140,6 +140,13 @@ func decodeLeases(top *scope, l *Leases) {
 
 // defaultRetention is Vault's default of prometheus_retention_time.
 const defaultRetention = 24 * time.Hour
+
+func defaultTelemetry() Telemetry {
+	return Telemetry{MetricsPrefix: DefaultMetricsPrefix, PrometheusRetention: defaultRetention}
+}
+
+// IsDefault reports whether nothing of it was configured otherwise.
+func (t Telemetry) IsDefault() bool { return t == defaultTelemetry() }
 
 func decodeTelemetry(top *scope, t *Telemetry) {
 	s := top.block("telemetry")

@@ -61,8 +61,9 @@ func LoadDev(paths []string, address string, env func(string) string) (*Config, 
 	}, rep)
 	c.Listeners = append([]Listener{decodeListener(dev, unauthenticated{})}, c.Listeners...)
 	if c.Storage.Kind == "" {
-		c.Storage.Kind = StorageMemory
+		c.Storage = Storage{Kind: StorageMemory, Label: string(StorageMemory)}
 	}
+	c.RawStorageEndpoint = true
 	if c.Cluster.APIAddr == "" {
 		c.Cluster.APIAddr = "http://" + c.Listeners[0].Address
 	}

@@ -71,7 +71,7 @@ func TestLoadDefaults(t *testing.T) {
 	}
 	compare(t, got, &Config{
 		Listeners: []Listener{listenerDefaults()},
-		Storage:   Storage{Kind: StorageMemory},
+		Storage:   Storage{Kind: StorageMemory, Label: "inmem"},
 		Seal:      Seal{Type: "shamir"},
 		Log:       Log{Level: slog.LevelInfo, Format: LogText},
 		Leases:    Leases{DefaultTTL: 768 * time.Hour, MaxTTL: 768 * time.Hour},
@@ -86,7 +86,7 @@ func TestLoadHelmChart(t *testing.T) {
 	listener.UnauthenticatedMetrics = true
 	want := &Config{
 		Listeners:    []Listener{listener},
-		Storage:      Storage{Kind: StorageBolt, Path: "testdata/empty"},
+		Storage:      Storage{Kind: StorageBolt, Label: "file", Path: "testdata/empty"},
 		Seal:         Seal{Type: "shamir"},
 		Log:          Log{Level: slog.LevelInfo, Format: LogText},
 		Leases:       Leases{DefaultTTL: 768 * time.Hour, MaxTTL: 768 * time.Hour},
@@ -147,7 +147,7 @@ func TestLoadEveryKey(t *testing.T) {
 			},
 			RequireRequestHeader: true,
 		}, plain},
-		Storage: Storage{Kind: StorageBolt, Path: "testdata/empty"},
+		Storage: Storage{Kind: StorageBolt, Label: "bolt", Path: "testdata/empty"},
 		Seal:    Seal{Type: "shamir"},
 		Cluster: Cluster{
 			Name: "home", APIAddr: "https://vault.example.com:8200", ClusterAddr: "https://vault.example.com:8201",
@@ -252,7 +252,7 @@ func TestLoadDialects(t *testing.T) {
 				t.Fatalf("Load = %v, warnings %v", err, warnings)
 			}
 			compare(t, got.Listeners, []Listener{listenerDefaults()})
-			compare(t, got.Storage, Storage{Kind: StorageMemory})
+			compare(t, got.Storage, Storage{Kind: StorageMemory, Label: "inmem"})
 		})
 	}
 }
@@ -315,12 +315,12 @@ func TestLoadDev(t *testing.T) {
 	listener := listenerDefaults()
 	listener.Address, listener.ClusterAddress = "127.0.0.1:8300", "127.0.0.1:8301"
 	compare(t, got.Listeners, []Listener{listener})
-	compare(t, got.Storage, Storage{Kind: StorageMemory})
+	compare(t, got.Storage, Storage{Kind: StorageMemory, Label: "inmem"})
 	compare(t, got.Cluster, Cluster{APIAddr: "http://127.0.0.1:8300"})
 
 	path := write(t, "a.hcl", `storage "file" { path = "testdata/empty" }`+"\n"+`ui = true`)
 	got, _, err = LoadDev([]string{path}, "127.0.0.1:8300", noEnv)
-	if err != nil || got.Storage.Kind != StorageBolt || !got.UI || len(got.Listeners) != 1 {
+	if err != nil || got.Storage.Kind != StorageBolt || got.Storage.Label != "file" || !got.UI || !got.RawStorageEndpoint || len(got.Listeners) != 1 {
 		t.Errorf("with a file: %+v, %v", got, err)
 	}
 	if _, _, err = LoadDev(nil, "nonsense", noEnv); !errors.Is(err, ErrInvalid) {

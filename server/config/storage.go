@@ -38,6 +38,7 @@ func decodeStorage(top *scope, dst *Storage) {
 }
 
 func decodeStanza(s *scope, dst *Storage) {
+	dst.Label = s.label
 	switch s.label {
 	case "bolt", "file":
 		dst.Kind = StorageBolt

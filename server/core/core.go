@@ -19,6 +19,7 @@ import (
 	"coffer/barrier/seal"
 	"coffer/engines"
 	"coffer/server/ceremony"
+	"coffer/server/inflight"
 	"coffer/server/lockout"
 	"coffer/server/metrics"
 	"coffer/server/mounts"
@@ -78,6 +79,7 @@ type Core struct {
 	unseal  *ceremony.Unseal
 	journal *journal
 	metrics *metrics.Metrics
+	flights inflight.Board
 	session atomic.Pointer[session]
 
 	// changing serialises the life cycle: init, unseal and seal.
@@ -97,6 +99,9 @@ func New(cfg Config) *Core {
 
 // Metrics counts what the server does.
 func (c *Core) Metrics() *metrics.Metrics { return c.metrics }
+
+// InFlight lists the requests that are being served, as far as engines serve them.
+func (c *Core) InFlight() *inflight.Board { return &c.flights }
 
 func (c *Core) leaseCount() int {
 	s := c.session.Load()
@@ -128,7 +133,7 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	if err := c.changeSeal(ctx, b, o); err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
-	s, err := newSession(ctx, c.cfg, b)
+	s, err := newSession(ctx, c.cfg, &c.flights, b)
 	if err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}

@@ -52,7 +52,7 @@ func (r *run) wrapTTL(resp *engines.Response) time.Duration {
 	return r.call.WrapTTL
 }
 
-// wrap stores the answer under a single-use token and answers with that.
+// wrap stores the answer under a single-use token and answers with that. Warnings are about what is inside, and there.
 func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duration) (*engines.Response, error) {
 	var body bytes.Buffer
 	if resp.Raw != nil {
@@ -60,12 +60,9 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	} else if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {
 		return nil, err
 	}
-	accessor, warnings := resp.Accessor, resp.Warnings
+	accessor := resp.Accessor
 	if resp.Auth != nil {
 		accessor = resp.Auth.Accessor
-		if resp.Auth.MFA != nil {
-			warnings = nil // it is about what is inside, and there already
-		}
 	}
 	info, err := r.session.wrapping.Wrap(ctx, wrapping.Request{
 		Body: body.Bytes(), TTL: ttl, CreationPath: r.call.Path, WrappedAccessor: accessor,
@@ -73,5 +70,5 @@ func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	return &engines.Response{Wrap: info, Warnings: warnings}, nil
+	return &engines.Response{Wrap: info}, nil
 }

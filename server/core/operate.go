@@ -72,7 +72,7 @@ func (c *Core) initialize(
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	setup := func(ctx context.Context, draft *barrier.Barrier) (string, error) {
-		s, err := newSession(ctx, c.cfg, draft)
+		s, err := newSession(ctx, c.cfg, &c.flights, draft)
 		if err != nil {
 			return "", err
 		}

@@ -14,6 +14,7 @@ import (
 	"coffer/server/audit"
 	"coffer/server/ceremony"
 	"coffer/server/identity"
+	"coffer/server/inflight"
 	"coffer/server/leases"
 	"coffer/server/lockout"
 	"coffer/server/mfa"
@@ -40,6 +41,7 @@ type session struct {
 	wrapping *wrapping.Service
 	audit    *audit.Broker
 	settings *sys.Settings
+	flights  *inflight.Board
 
 	rekey         *ceremony.Rekey
 	rekeyRecovery *ceremony.Rekey
@@ -57,8 +59,8 @@ type session struct {
 func (s *session) now() time.Time { return s.cfg.Now() }
 
 // newSession builds the session over an open barrier, which stays the caller's. Nothing runs until start.
-func newSession(ctx context.Context, cfg Config, b *barrier.Barrier) (*session, error) {
-	s := &session{cfg: cfg, logger: cfg.Logger, barrier: b}
+func newSession(ctx context.Context, cfg Config, flights *inflight.Board, b *barrier.Barrier) (*session, error) {
+	s := &session{cfg: cfg, logger: cfg.Logger, barrier: b, flights: flights}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.build(ctx); err != nil {
 		s.stop()
@@ -117,7 +119,8 @@ func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
 		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
 		Lockouts: s.lockouts, SecondFactors: secondFactors{s},
-		Keys: s.barrier, Audit: s.audit, Settings: s.settings, Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
+		Keys: s.barrier, Audit: s.audit, Settings: s.settings, InFlight: flying{s},
+		Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
 			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),

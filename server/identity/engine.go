@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -22,7 +23,11 @@ func (s *Store) Engine(more ...engines.Route) engines.Engine { return &engine{St
 
 // Routes implements engines.Engine.
 func (b *engine) Routes() []engines.Route {
-	routes := []engines.Route{
+	return slices.Concat(b.entityRoutes(), b.aliasRoutes(), b.groupRoutes(), b.more)
+}
+
+func (b *engine) entityRoutes() []engines.Route {
+	return []engines.Route{
 		engines.Path("entity", "Make or change an entity.", engines.OnUpdate(b.writeEntity)),
 		engines.Path("entity/name", "List the names of the entities.", engines.OnList(b.listEntityNames)),
 		engines.Path("entity/name/{name+}", "Read, write or delete an entity by its name.",
@@ -33,10 +38,32 @@ func (b *engine) Routes() []engines.Route {
 			engines.OnRead(b.readEntityByID), engines.OnUpdate(b.writeEntityByID), engines.OnDelete(b.deleteEntityByID)),
 		engines.Path("entity/batch-delete", "Delete entities by their ids.", engines.OnUpdate(b.deleteEntities)),
 		engines.Path("entity/merge", "Merge entities into one.", engines.OnUpdate(b.mergeEntities)),
-		engines.Path("entity-alias", "Make or change an alias of an entity.", engines.OnUpdate(b.writeAlias)),
-		engines.Path("entity-alias/id", "List the ids of the aliases.", engines.OnList(b.listAliases)),
-		engines.Path("entity-alias/id/{id}", "Read, write or delete an alias.",
-			engines.OnRead(b.readAlias), engines.OnUpdate(b.writeAliasByID), engines.OnDelete(b.deleteAlias)),
+		engines.Path("lookup/entity", "Find an entity by id, name or alias.", engines.OnUpdate(b.lookupEntity)),
+		engines.Path("lookup/group", "Find a group by id, name or alias.", engines.OnUpdate(b.lookupGroup)),
+	}
+}
+
+// aliasRoutes are those of the aliases of entities, under their name and the two that they had before. As in Vault,
+// what is written below the oldest is an entity.
+func (b *engine) aliasRoutes() []engines.Route {
+	routes := []engines.Route{
+		engines.Path("persona", "Older name of entity.", engines.OnUpdate(b.writePersona)),
+		engines.Path("persona/id", "List the ids of the aliases.", engines.OnList(b.listAliases)),
+		engines.Path("persona/id/{id}", "Read or delete an alias; write an entity.",
+			engines.OnRead(b.readAlias), engines.OnUpdate(b.writeEntityByID), engines.OnDelete(b.deleteAlias)),
+	}
+	for _, name := range []string{"entity-alias", "alias"} {
+		routes = append(routes,
+			engines.Path(name, "Make or change an alias of an entity.", engines.OnUpdate(b.writeAlias)),
+			engines.Path(name+"/id", "List the ids of the aliases.", engines.OnList(b.listAliases)),
+			engines.Path(name+"/id/{id}", "Read, write or delete an alias.",
+				engines.OnRead(b.readAlias), engines.OnUpdate(b.writeAliasByID), engines.OnDelete(b.deleteAlias)))
+	}
+	return routes
+}
+
+func (b *engine) groupRoutes() []engines.Route {
+	return []engines.Route{
 		engines.Path("group", "Make or change a group.", engines.OnUpdate(b.writeGroup)),
 		engines.Path("group/name", "List the names of the groups.", engines.OnList(b.listGroupNames)),
 		engines.Path("group/name/{name+}", "Read, write or delete a group by its name.",
@@ -49,10 +76,7 @@ func (b *engine) Routes() []engines.Route {
 		engines.Path("group-alias/id", "List the ids of the group aliases.", engines.OnList(b.listGroupAliases)),
 		engines.Path("group-alias/id/{id}", "Read, write or delete a group alias.",
 			engines.OnRead(b.readGroupAlias), engines.OnUpdate(b.writeGroupAliasByID), engines.OnDelete(b.deleteGroupAlias)),
-		engines.Path("lookup/entity", "Find an entity by id, name or alias.", engines.OnUpdate(b.lookupEntity)),
-		engines.Path("lookup/group", "Find a group by id, name or alias.", engines.OnUpdate(b.lookupGroup)),
 	}
-	return append(routes, b.more...)
 }
 
 // perListed is about how many bytes an entity, alias or group takes in a list that tells of it.

@@ -11,27 +11,30 @@ import (
 
 // entityParams are what can be set of an entity; what is not sent stays as it is.
 type entityParams struct {
-	ID       string             `param:"id" help:"Id of the entity to change."`
-	Name     string             `param:"name" as:"name" help:"Name of the entity; one is made when it is missing."`
-	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
-	Policies *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
-	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+	ID   string `param:"id" help:"Id of the entity to change."`
+	Name string `param:"name" as:"name" help:"Name of the entity; one is made when it is missing."`
+	entityContent
+}
+
+// entityContent is what the ways to an entity have in common. What is sent as null is emptied.
+type entityContent struct {
+	Metadata     *map[string]string `param:"metadata" help:"Metadata of the entity."`
+	Policies     *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
+	Disabled     *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+	PoliciesSent bool               `present:"policies"`
+	MetadataSent bool               `present:"metadata"`
 }
 
 type entityIDParams struct {
-	ID       string             `path:"id" help:"Id of the entity."`
-	Name     string             `param:"name" as:"name" help:"New name of the entity."`
-	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
-	Policies *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
-	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+	ID   string `path:"id" help:"Id of the entity."`
+	Name string `param:"name" as:"name" help:"New name of the entity."`
+	entityContent
 }
 
 type entityNameParams struct {
-	ID       string             `param:"id" help:"Id of the entity to change."`
-	Name     string             `path:"name" help:"Name of the entity."`
-	Metadata *map[string]string `param:"metadata" help:"Metadata of the entity."`
-	Policies *[]string          `param:"policies" as:"name" help:"Policies of the entity's tokens."`
-	Disabled *bool              `param:"disabled" help:"Whether the entity's tokens are refused."`
+	ID   string `param:"id" help:"Id of the entity to change."`
+	Name string `path:"name" help:"Name of the entity."`
+	entityContent
 }
 
 func (b *engine) writeEntityByID(ctx context.Context, r *engines.Request, p entityIDParams) (*engines.Response, error) {
@@ -49,6 +52,10 @@ func (b *engine) writeEntityByName(
 }
 
 func (b *engine) writeEntity(ctx context.Context, _ *engines.Request, p entityParams) (*engines.Response, error) {
+	p.Policies = emptied(p.Policies, p.PoliciesSent)
+	if p.Metadata == nil && p.MetadataSent {
+		p.Metadata = new(map[string]string)
+	}
 	resp := &engines.Response{}
 	err := b.change(ctx, func(c *change) error {
 		e, err := c.entityToWrite(p)
@@ -77,6 +84,18 @@ func (b *engine) writeEntity(ctx context.Context, _ *engines.Request, p entityPa
 	return resp, nil
 }
 
+// personaParams are those of an entity. Clients of that name send those of an alias along, which have no use.
+type personaParams struct {
+	entityParams
+
+	EntityID string `param:"entity_id" help:"Not used."`
+	Mount    string `param:"mount_accessor" help:"Not used."`
+}
+
+func (b *engine) writePersona(ctx context.Context, r *engines.Request, p personaParams) (*engines.Response, error) {
+	return b.writeEntity(ctx, r, p.entityParams)
+}
+
 // entityToWrite is a copy of the entity that the parameters name; nil when one has to be made.
 func (c *change) entityToWrite(p entityParams) (*Entity, error) {
 	if p.ID != "" {
@@ -99,7 +118,7 @@ func (c *change) applyEntity(e *Entity, p entityParams) error {
 		if hasRoot(*p.Policies) {
 			return errRootPolicy
 		}
-		e.Policies = trimmedPolicies(*p.Policies)
+		e.Policies = cleaned(*p.Policies, exactly)
 	}
 	if p.Name != "" {
 		if err := checkName(p.Name); err != nil {

@@ -10,33 +10,44 @@ import (
 
 // groupParams are what can be set of a group; what is not sent stays as it is.
 type groupParams struct {
-	ID       string             `param:"id" help:"Id of the group to change."`
-	Name     string             `param:"name" as:"name" help:"Name of the group; one is made when it is missing."`
-	Type     string             `param:"type" help:"internal, the default, or external."`
-	Metadata *map[string]string `param:"metadata" help:"Metadata of the group."`
-	Policies *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
-	Entities *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
-	Groups   *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
+	ID   string `param:"id" help:"Id of the group to change."`
+	Name string `param:"name" as:"name" help:"Name of the group; one is made when it is missing."`
+	Type string `param:"type" help:"internal, the default, or external."`
+	groupContent
+}
+
+// groupContent is what the ways to a group have in common. What is sent as null is emptied.
+type groupContent struct {
+	Metadata     *map[string]string `param:"metadata" help:"Metadata of the group."`
+	Policies     *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
+	Entities     *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
+	Groups       *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
+	PoliciesSent bool               `present:"policies"`
+	MetadataSent bool               `present:"metadata"`
+	EntitiesSent bool               `present:"member_entity_ids"`
+	GroupsSent   bool               `present:"member_group_ids"`
+}
+
+// emptied is a list that was sent, if only as null.
+func emptied(list *[]string, sent bool) *[]string {
+	if list == nil && sent {
+		return &[]string{}
+	}
+	return list
 }
 
 type groupIDParams struct {
-	ID       string             `path:"id" help:"Id of the group."`
-	Name     string             `param:"name" as:"name" help:"New name of the group."`
-	Type     string             `param:"type" help:"internal or external; cannot be changed."`
-	Metadata *map[string]string `param:"metadata" help:"Metadata of the group."`
-	Policies *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
-	Entities *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
-	Groups   *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
+	ID   string `path:"id" help:"Id of the group."`
+	Name string `param:"name" as:"name" help:"New name of the group."`
+	Type string `param:"type" help:"internal or external; cannot be changed."`
+	groupContent
 }
 
 type groupNameParams struct {
-	ID       string             `param:"id" help:"Id of the group to change."`
-	Name     string             `path:"name" help:"Name of the group."`
-	Type     string             `param:"type" help:"internal, the default, or external."`
-	Metadata *map[string]string `param:"metadata" help:"Metadata of the group."`
-	Policies *[]string          `param:"policies" as:"name" help:"Policies of the members' tokens."`
-	Entities *[]string          `param:"member_entity_ids" help:"Ids of the entities that are members."`
-	Groups   *[]string          `param:"member_group_ids" help:"Ids of the groups whose members are members."`
+	ID   string `param:"id" help:"Id of the group to change."`
+	Name string `path:"name" help:"Name of the group."`
+	Type string `param:"type" help:"internal, the default, or external."`
+	groupContent
 }
 
 func (b *engine) writeGroupByID(ctx context.Context, r *engines.Request, p groupIDParams) (*engines.Response, error) {
@@ -56,6 +67,12 @@ func (b *engine) writeGroupByName(
 func (b *engine) writeGroup(ctx context.Context, _ *engines.Request, p groupParams) (*engines.Response, error) {
 	if err := checkName(p.Name); err != nil {
 		return nil, err
+	}
+	p.Policies = emptied(p.Policies, p.PoliciesSent)
+	p.Entities = emptied(p.Entities, p.EntitiesSent)
+	p.Groups = emptied(p.Groups, p.GroupsSent)
+	if p.Metadata == nil && p.MetadataSent {
+		p.Metadata = new(map[string]string)
 	}
 	resp := &engines.Response{}
 	err := b.change(ctx, func(c *change) error {
@@ -107,7 +124,7 @@ func (c *change) applyGroup(g *Group, p groupParams, isNew bool) error {
 		if hasRoot(*p.Policies) {
 			return errRootPolicy
 		}
-		g.Policies = trimmedPolicies(*p.Policies)
+		g.Policies = cleaned(*p.Policies, folded)
 	}
 	switch {
 	case p.Type != "" && p.Type != internal && p.Type != external:
@@ -140,12 +157,13 @@ func (c *change) setMembers(g *Group, p groupParams) error {
 	if g.External {
 		return engines.Invalid("member entities can't be set manually for external groups")
 	}
-	for _, id := range *p.Entities {
+	members := cleaned(*p.Entities, exactly)
+	for _, id := range members {
 		if c.entities[id] == nil {
 			return engines.Failed("%s", numbered(fmt.Sprintf("invalid entity ID %q", id)))
 		}
 	}
-	g.Entities = unique(*p.Entities)
+	g.Entities = members
 	return nil
 }
 
@@ -158,7 +176,7 @@ func (c *change) setMemberGroups(g *Group, p groupParams) error {
 	if g.External {
 		return engines.Invalid("member groups can't be set for external groups")
 	}
-	members := unique(*p.Groups)
+	members := cleaned(*p.Groups, exactly)
 	above := c.above([]string{g.ID})
 	for _, id := range members {
 		_, cyclic := above[id]
@@ -181,19 +199,6 @@ func (c *change) setMemberGroups(g *Group, p groupParams) error {
 	}
 	g.Groups = members
 	return nil
-}
-
-// unique keeps the first of equal elements.
-func unique(list []string) []string {
-	kept := make([]string, 0, len(list))
-	seen := make(idSet, len(list))
-	for _, s := range list {
-		if _, again := seen[s]; !again {
-			kept = append(kept, s)
-			seen[s] = struct{}{}
-		}
-	}
-	return kept
 }
 
 func (b *engine) readGroupByID(ctx context.Context, _ *engines.Request, p idParams) (*engines.Response, error) {

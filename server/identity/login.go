@@ -190,7 +190,7 @@ func (c *change) policiesAfter(e *Entity) []string {
 // policiesOf are the policies of an entity and of the groups it is a member of, directly or not: its own
 // first, in lower case, never root. One that comes from several comes several times.
 func (x *index) policiesOf(e *Entity, direct []string) []string {
-	names := slices.Clone(e.Policies)
+	names := cleaned(e.Policies, folded) // they keep their case there, which does not count
 	above := x.above(direct)
 	for _, id := range direct {
 		delete(above, id)

@@ -133,3 +133,16 @@ func (c *change) merge(to, from *Entity, keep []string) {
 		}
 	}
 }
+
+// unique keeps the first of equal elements.
+func unique(list []string) []string {
+	kept := make([]string, 0, len(list))
+	seen := make(idSet, len(list))
+	for _, s := range list {
+		if _, again := seen[s]; !again {
+			kept = append(kept, s)
+			seen[s] = struct{}{}
+		}
+	}
+	return kept
+}

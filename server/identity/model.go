@@ -73,6 +73,9 @@ func (g *Group) clone() *Group {
 	if len(c.Entities) == 0 {
 		c.Entities = nil
 	}
+	if len(c.Policies) == 0 {
+		c.Policies = nil
+	}
 	return &c
 }
 
@@ -121,18 +124,25 @@ func (a *Alias) factors() factors { return factors{a.MountAccessor, folded(a.Nam
 // providers tell other letters apart, and two of their users must not share an entity.
 func folded(name string) string { return engines.FoldASCII(name) }
 
-// trimmedPolicies are names as a client gave them, trimmed, each once whatever its case.
-func trimmedPolicies(names []string) []string {
-	clean := make([]string, 0, len(names))
-	for _, name := range names {
-		name = strings.TrimSpace(name)
-		same := func(other string) bool { return folded(other) == folded(name) }
-		if name != "" && !slices.ContainsFunc(clean, same) {
-			clean = append(clean, name)
+// cleaned are the texts of a list as Vault keeps it: trimmed, without empty ones, each once, sorted. Of two with
+// the same key the first is kept.
+func cleaned(list []string, key func(string) string) []string {
+	clean := make([]string, 0, len(list))
+	seen := make(idSet, len(list))
+	for _, text := range list {
+		text = strings.TrimSpace(text)
+		k := key(text)
+		if _, again := seen[k]; text != "" && !again {
+			clean = append(clean, text)
+			seen[k] = struct{}{}
 		}
 	}
+	slices.Sort(clean)
 	return clean
 }
+
+// exactly is the key of texts that differ in every letter.
+func exactly(text string) string { return text }
 
 func without(list []string, item string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == item })

@@ -24,17 +24,17 @@ type gauge struct {
 	Labels map[string]string
 }
 
-// sample is counted from the start of the server, not for the last ten seconds as Vault's are; what a
-// histogram does not know (the least, the largest) is left out.
+// sample is what was measured in the last ten seconds, in milliseconds; Rate is the sum by the second.
 type sample struct {
-	Name      string
-	Count     uint64
-	Sum, Mean float64
-	Labels    map[string]string
+	Name                              string
+	Count                             uint64
+	Rate, Sum, Min, Max, Mean, Stddev float64
+	Labels                            map[string]string
 }
 
 // JSON returns the server's own metrics and those of its memory as Vault names them; times are milliseconds.
-func (m *Metrics) JSON(now time.Time) ([]byte, error) {
+func (m *Metrics) JSON() ([]byte, error) {
+	now := m.now()
 	s := summary{
 		Timestamp: now.UTC().Truncate(time.Second).String(),
 		Points:    []struct{}{}, Counters: []struct{}{}, Samples: []sample{},
@@ -50,6 +50,9 @@ func (m *Metrics) JSON(now time.Time) ([]byte, error) {
 		s.add(family.GetName(), family.GetMetric()[0])
 	}
 	s.addRuntime()
+	if d := m.recent.digest(now); d.count > 0 {
+		s.Samples = append(s.Samples, d.sample("vault.core.handle_request"))
+	}
 	return json.Marshal(s)
 }
 
@@ -61,15 +64,14 @@ func (s *summary) add(name string, metric *dto.Metric) {
 		s.gauge("vault.core.in_flight_requests", metric.GetGauge().GetValue())
 	case "vault_expire_num_leases":
 		s.gauge("vault.expire.num_leases", metric.GetGauge().GetValue())
-	case "vault_core_handle_request_seconds":
-		h := metric.GetHistogram()
-		served := sample{Name: "vault.core.handle_request", Count: h.GetSampleCount(), Sum: 1000 * h.GetSampleSum(),
-			Labels: map[string]string{}}
-		if served.Count > 0 {
-			served.Mean = served.Sum / float64(served.Count)
-		}
-		s.Samples = append(s.Samples, served)
 	}
+}
+
+// sample is the digest in the form of the JSON answer.
+func (d *digest) sample(name string) sample {
+	sum := d.sum / float64(time.Millisecond)
+	return sample{Name: name, Count: d.count, Rate: sum / span.Seconds(), Sum: sum, Min: d.quantile(0), Max: d.quantile(1),
+		Mean: sum / float64(d.count), Stddev: d.spread(), Labels: map[string]string{}}
 }
 
 func (s *summary) gauge(name string, value float64) {

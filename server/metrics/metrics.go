@@ -17,12 +17,17 @@ type Metrics struct {
 	registry *prometheus.Registry
 	inFlight prometheus.Gauge
 	requests prometheus.Histogram
+	recent   recent
+	// now and since are the clock: time.Since costs half of what a second time.Now does.
+	now   func() time.Time
+	since func(time.Time) time.Duration
 }
 
 // New returns metrics whose unsealed gauge and lease count are read through the functions when they are
 // asked for.
 func New(unsealed func() bool, leases func() int) *Metrics {
 	m := &Metrics{
+		now: time.Now, since: time.Since,
 		registry: prometheus.NewRegistry(),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "vault_core_in_flight_requests", Help: "Requests being served."}),
@@ -31,7 +36,10 @@ func New(unsealed func() bool, leases func() int) *Metrics {
 			Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5},
 		}),
 	}
-	m.registry.MustRegister(m.inFlight, m.requests,
+	served := quantiles{recent: &m.recent, all: m.requests, now: m.clock, about: prometheus.NewDesc(
+		"vault_core_handle_request",
+		"Time to serve a request, in milliseconds; quantiles are of the last ten seconds.", nil, nil)}
+	m.registry.MustRegister(m.inFlight, m.requests, served,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vault_core_unsealed", Help: "1 while the server is unsealed."},
@@ -48,16 +56,20 @@ func New(unsealed func() bool, leases func() int) *Metrics {
 	return m
 }
 
+func (m *Metrics) clock() time.Time { return m.now() }
+
 // Begin counts a request in and returns when that was; End counts it out.
 func (m *Metrics) Begin() (begun time.Time) {
 	m.inFlight.Inc()
-	return time.Now()
+	return m.now()
 }
 
 // End counts out a request that was counted in at begun.
 func (m *Metrics) End(begun time.Time) {
+	took := m.since(begun)
 	m.inFlight.Dec()
-	m.requests.Observe(time.Since(begun).Seconds())
+	m.requests.Observe(took.Seconds())
+	m.recent.observe(begun.Add(took), took)
 }
 
 // Text returns all metrics in Prometheus' text format and its content type.

@@ -12,6 +12,10 @@ import (
 // empty, and features of Vault's enterprise edition.
 func absentRoutes() []engines.Route {
 	return append(enterpriseRoutes(),
+		engines.Path("replication/dr/status", "Nothing is replicated.", engines.Unauthenticated(),
+			engines.OnRead(enterpriseOnly)),
+		engines.Path("replication/performance/status", "Nothing is replicated.", engines.Unauthenticated(),
+			engines.OnRead(enterpriseOnly)),
 		engines.Path("policies/password", "There are no password policies.", engines.OnList(none)),
 		engines.Path("quotas/rate-limit", "There are no quotas.", engines.OnList(none)),
 	)

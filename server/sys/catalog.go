@@ -30,10 +30,28 @@ var catalogKinds = [...]struct {
 func (e *engine) catalogTypes(name string) ([]string, bool) {
 	for _, k := range catalogKinds {
 		if k.name == name {
-			return slices.DeleteFunc(slices.Clone(e.Mounts.Types(k.kind)), serverType), true
+			return slices.DeleteFunc(slices.Clone(e.Mounts.Types(k.kind)), unlisted), true
 		}
 	}
 	return nil, false
+}
+
+// genericType is the older name of kv, version 1, which mounts keep. The catalog does not list it.
+const genericType = "generic"
+
+func unlisted(typ string) bool { return serverType(typ) || typ == genericType }
+
+// pluginVersion is what Vault's own build reports as the version of a built-in type. Some are modules of their own
+// there; oidc, which is the same module as jwt, goes by Vault's version.
+func (e *engine) pluginVersion(typ string) string {
+	switch typ {
+	case "kv", "jwt":
+		return "v0.25.0+builtin"
+	case "kubernetes":
+		return "v0.23.1+builtin"
+	default:
+		return "v" + e.Node.Version + "+builtin.vault"
+	}
 }
 
 func (e *engine) listCatalog(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {

@@ -149,7 +149,7 @@ func (e *engine) mountInfo(entry mounts.Entry) map[string]any {
 		"running_plugin_version":  e.pluginVersion(entry.Type),
 		"running_sha256":          "",
 	}
-	if !serverType(entry.Type) {
+	if !serverType(entry.Type) && entry.Type != genericType {
 		info["deprecation_status"] = "supported"
 	}
 	return info
@@ -260,11 +260,19 @@ func (e *engine) enableAuth(ctx context.Context, _ *engines.Request, p enablePar
 }
 
 func (e *engine) enable(ctx context.Context, kind mounts.Kind, path string, p enableParams) (*engines.Response, error) {
+	if p.Type == "plugin" { // how Vault's older clients name a type
+		if p.Type = p.PluginName; p.Type == "" {
+			return nil, engines.Invalid("plugin_name must be provided for plugin backend")
+		}
+	}
 	if p.Type == "" {
 		return nil, engines.Invalid("backend type must be specified as a string")
 	}
 	if !utf8.ValidString(path) {
 		return nil, engines.Invalid("the path is not UTF-8")
+	}
+	if kind == mounts.Secret && p.Options["version"] != "" && !versioned(p.Type) {
+		return nil, engines.Invalid("secrets engine %q does not allow setting a version", p.Type)
 	}
 	tuning, err := e.newTuning(kind, p.Config)
 	if err != nil {
@@ -286,6 +294,9 @@ func (e *engine) enable(ctx context.Context, kind mounts.Kind, path string, p en
 	}
 	return done()
 }
+
+// versioned reports whether mounts of a type have versions.
+func versioned(typ string) bool { return typ == "kv" || typ == "kv-v1" || typ == "kv-v2" }
 
 // newTuning checks the tuning of a new mount.
 func (e *engine) newTuning(kind mounts.Kind, config map[string]any) (mounts.Tuning, error) {
@@ -402,15 +413,6 @@ func (e *engine) disable(ctx context.Context, path string) (*engines.Response, e
 		return nil, err
 	}
 	return done()
-}
-
-// pluginVersion is what Vault's own build reports as the version of a built-in type. The key-value engine
-// is a module of its own there.
-func (e *engine) pluginVersion(typ string) string {
-	if typ == "kv" {
-		return "v0.25.0+builtin"
-	}
-	return "v" + e.Node.Version + "+builtin.vault"
 }
 
 // lockoutInfo is a stored user_lockout_config as it is shown.

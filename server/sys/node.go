@@ -12,7 +12,7 @@ import (
 // InFlight knows the requests that are being served.
 type InFlight interface {
 	// Requests returns them by their ids.
-	Requests() map[string]InFlightRequest
+	Requests(ctx context.Context) (map[string]InFlightRequest, error)
 }
 
 // InFlightRequest is a request that is being served.
@@ -26,7 +26,7 @@ type InFlightRequest struct {
 }
 
 func (e *engine) nodeRoutes() []engines.Route {
-	routes := []engines.Route{
+	return []engines.Route{
 		engines.Path("version-history", "List the versions that ran on this data.", engines.OnList(e.versionHistory)),
 		engines.Path("version-history/", "List the versions that ran on this data.", engines.OnList(e.versionHistory)),
 		engines.Path("ha-status", "List the nodes of the cluster.", engines.OnRead(e.haStatus)),
@@ -36,12 +36,8 @@ func (e *engine) nodeRoutes() []engines.Route {
 		engines.Path("internal/counters/requests", "Removed.", engines.OnRead(removed)),
 		engines.Path("internal/counters/entities", "Count the entities.", engines.OnRead(countEntities)),
 		engines.Path("internal/counters/config", "Tell that clients are not counted.", engines.OnRead(countersConfig)),
+		engines.Path("in-flight-req", "List the requests that are being served.", engines.OnRead(e.inFlight)),
 	}
-	if e.InFlight != nil {
-		routes = append(routes, engines.Path("in-flight-req", "List the requests that are being served.",
-			engines.OnRead(e.inFlight)))
-	}
-	return routes
 }
 
 func (e *engine) versionHistory(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
@@ -91,8 +87,12 @@ func (e *engine) sanitized(context.Context, *engines.Request, engines.NoParams) 
 }
 
 // inFlight answers without an envelope, as Vault does.
-func (e *engine) inFlight(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
-	body, err := json.Marshal(e.InFlight.Requests())
+func (e *engine) inFlight(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
+	requests, err := e.InFlight.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(requests)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,6 @@ func (e *engine) rawRoutes() []engines.Route {
 		}
 	}
 	return []engines.Route{
-		engines.Path("raw", "List the keys behind the barrier.", engines.Sudo(), engines.OnList(e.listRaw)),
 		engines.Path("raw/{path...}", "List, read, write or delete a key behind the barrier.", engines.Sudo(),
 			engines.OnList(e.listRaw), engines.OnRead(e.readRaw), engines.OnUpdate(e.writeRaw), engines.OnDelete(e.deleteRaw)),
 	}
@@ -28,6 +27,22 @@ func (e *engine) rawRoutes() []engines.Route {
 
 func rawIsOff(context.Context, *engines.Request, rawParams) (*engines.Response, error) {
 	return nil, engines.ErrUnsupportedPath
+}
+
+// rawProtected are the keys that nobody reads or changes here: those of Vault's seal and barrier, which are not behind
+// the barrier at all, and the keys with which tokens are made. Whoever had these could make tokens that nobody revokes.
+var rawProtected = map[string]bool{
+	"core/keyring": true, "core/cluster/local/info": true, "sys/token/keys": true,
+	"core/seal-config": true, "core/root-key": true, "core/recovery-key": true,
+	"core/master": true, "core/shamir-kek": true,
+}
+
+// checkRaw refuses what is protected, in Vault's words.
+func checkRaw(verb, path string) error {
+	if rawProtected[strings.Trim(path, "/")] {
+		return engines.Invalid("cannot %s %q", verb, path)
+	}
+	return nil
 }
 
 type rawListParams struct {
@@ -56,12 +71,17 @@ func (e *engine) readRaw(ctx context.Context, _ *engines.Request, p readRawParam
 	if err := checkEncoding(p.Encoding); err != nil {
 		return nil, err
 	}
+	if err := checkRaw("read", p.Path); err != nil {
+		return nil, err
+	}
 	value, err := e.Raw.Get(ctx, p.Path)
 	switch {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrInvalidKey):
 		return nil, engines.NotFound()
 	case err != nil:
 		return nil, err
+	case p.Compressed && len(value) == 0:
+		return nil, engines.Invalid("'data' being decompressed is empty")
 	case p.Encoding == "base64":
 		return read(map[string]any{"value": base64.StdEncoding.EncodeToString(value)})
 	default:
@@ -88,7 +108,7 @@ func (e *engine) writeRaw(ctx context.Context, _ *engines.Request, p writeRawPar
 		return nil, err
 	}
 	if p.CompressionType != "" {
-		return nil, engines.Invalid("invalid compression_type %q", p.CompressionType)
+		return nil, engines.Invalid("invalid compression type %q", p.CompressionType)
 	}
 	value := []byte(p.Value)
 	if p.Encoding == "base64" {
@@ -109,6 +129,9 @@ func (e *engine) deleteRaw(ctx context.Context, _ *engines.Request, p rawParams)
 }
 
 func (e *engine) applyRaw(ctx context.Context, op storage.Op, verb string) (*engines.Response, error) {
+	if err := checkRaw(verb, op.Key); err != nil {
+		return nil, err
+	}
 	err := e.Raw.Apply(ctx, op)
 	switch {
 	case errors.Is(err, storage.ErrInvalidKey):

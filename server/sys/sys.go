@@ -29,8 +29,7 @@ type Config struct {
 	Backups, RecoveryBackups Backups
 	Lockouts                 Lockouts
 	SecondFactors            SecondFactors
-	// InFlight may be nil: the route is absent then.
-	InFlight InFlight
+	InFlight                 InFlight
 	// Raw is the barrier from its root for sys/raw; nil leaves the route out.
 	Raw  storage.Storage
 	Node Node
@@ -68,7 +67,8 @@ func (e *engine) Routes() []engines.Route {
 		e.mountRoutes(), e.authRoutes(), e.remountRoutes(), e.policyRoutes(), e.capabilityRoutes(),
 		e.uiRoutes(), e.catalogRoutes(), e.keyRoutes(), e.leaseRoutes(), e.wrappingRoutes(), e.auditRoutes(),
 		e.corsRoutes(), e.headerRoutes(), e.toolRoutes(), e.hostRoutes(), e.loggerRoutes(), e.nodeRoutes(),
-		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), absentRoutes(),
+		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), e.featureRoutes(),
+		e.pluginRoutes(), e.profileRoutes(), absentRoutes(),
 	)
 }
 

@@ -442,6 +442,6 @@ func (f *fakeAudit) Hash(path, input string) (string, bool) {
 
 type fakeInFlight struct{}
 
-func (fakeInFlight) Requests() map[string]sys.InFlightRequest {
-	return map[string]sys.InFlightRequest{"r1": {StartTime: now, ClientRemoteAddress: "127.0.0.1:1", RequestPath: "/v1/sys/in-flight-req", RequestMethod: "GET"}}
+func (fakeInFlight) Requests(context.Context) (map[string]sys.InFlightRequest, error) {
+	return map[string]sys.InFlightRequest{"r1": {StartTime: now, ClientRemoteAddress: "127.0.0.1:1", RequestPath: "/v1/sys/in-flight-req", RequestMethod: "GET"}}, nil
 }

@@ -421,10 +421,23 @@ func TestRaw(t *testing.T) {
 		{`GET raw/`, `404`},
 		{`DELETE raw/foo/bar`, `204`},
 		{`GET raw/foo/bar`, `404`},
+		{`POST raw/foo/empty {"value":""}`, `204`},
+		{`GET raw/foo/empty`, `400 'data' being decompressed is empty`},
+		{`GET raw/foo/empty {"compressed":"false"}`, `{"value":""}`},
+		{`POST raw/foo/z {"value":"x","compression_type":"gzip"}`, `400 invalid compression type "gzip"`},
 	})
-	b.cfg.Raw, b.cfg.InFlight = nil, nil
+	for _, key := range []string{"core/keyring", "core/root-key", "core/seal-config", "core/recovery-key", "sys/token/keys",
+		"sys/token/keys/", "core/cluster/local/info"} {
+		b.run([]step{
+			{`GET raw/` + key, `400 cannot read "` + key + `"`},
+			{`GET raw/` + key + ` {"encoding":"base64"}`, `400 cannot read "` + key + `"`},
+			{`DELETE raw/` + key, `400 cannot delete "` + key + `"`},
+			{`POST raw/` + key + ` {"value":"x"}`, `400 cannot write "` + key + `"`},
+		})
+	}
+	b.cfg.Raw = nil
 	b.open()
-	b.run([]step{{`GET raw/foo/b64`, `404 path`}, {`LIST raw`, `404 path`}, {`GET in-flight-req`, `404 path`}})
+	b.run([]step{{`GET raw/foo/b64`, `404 path`}, {`LIST raw`, `404 path`}})
 }
 
 // What a route asks for besides the operation's own capability, as seen on Vault 1.21.2.
@@ -443,7 +456,10 @@ func TestSudoAndOpenRoutes(t *testing.T) {
 		`GET leases`: sudo, `GET leases/count`: "", `GET key-status`: "", `POST rotate`: sudo, `POST rotate/config`: "", `GET host-info`: "",
 		`GET loggers`: "", `GET ha-status`: "", `POST tools/random`: "", `POST wrapping/wrap`: "", `POST wrapping/lookup`: open,
 		`POST wrapping/unwrap`: open, `POST wrapping/rewrap`: open, `GET internal/ui/mounts`: open, `GET internal/ui/resultant-acl`: "",
-		`GET replication/status`: open,
+		`GET replication/status`: open, `GET replication/dr/status`: open, `GET replication/performance/status`: open,
+		`GET pprof/heap`: "", `GET pprof/`: "", `GET pprof/profile`: "", `GET in-flight-req`: "", `POST decode-token`: open, `GET experiments`: "", `GET activation-flags`: "", `GET well-known/x`: "",
+		`POST plugins/reload/backend`: "", `POST plugins/reload/secret/x`: "", `GET plugins/runtimes/catalog`: "",
+		`GET plugins/runtimes/catalog/container/x`: sudo, `POST plugins/runtimes/catalog/container/x`: sudo,
 	} {
 		r := parse(t, line)
 		m, ok := b.router.Match(t.Context(), r.op, r.path)
@@ -468,6 +484,8 @@ func TestNoOtherRouteIsOpen(t *testing.T) {
 		"internal/ui/mounts": true, "internal/ui/mounts/{path+}": true, "internal/ui/namespaces": true,
 		"internal/ui/feature-flags": true, "internal/ui/unauthenticated-messages": true, "wrapping/lookup": true,
 		"wrapping/unwrap": true, "wrapping/rewrap": true, "replication/status": true, "rekey-recovery-key/init": true,
+		"replication/dr/status": true, "replication/performance/status": true,
+		"decode-token": true, // the answer is made of the request alone
 		"mfa/validate": true, // it ends a login, which has no token yet
 	}
 	b := newBench(t)
