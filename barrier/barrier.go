@@ -160,10 +160,10 @@ func newSession(k keyring, before *session) (*session, error) {
 	return s, err
 }
 
-// Close seals the barrier: keys are zeroed, and every later call, Close aside, returns ErrSealed. Reads
-// that are under way may still finish. Writes that are under way have finished when it returns: from then on the
-// storage changes no more through this barrier, and may be opened again. The copies of the keys inside the ciphers are therefore left to the
-// garbage collector; those of AES could not be reached anyway. The error is always nil; it is there for io.Closer.
+// Close seals the barrier: keys are zeroed, and every later call, Close aside, returns ErrSealed. Reads that are under
+// way may still finish. Writes that are under way have finished when it returns: from then on the storage changes no
+// more through this barrier, and may be opened again. The copies of the keys inside the ciphers are left to the garbage
+// collector; those of AES could not be reached anyway. The error is always nil; it is there for io.Closer.
 func (b *Barrier) Close() error {
 	b.writing.Lock()
 	defer b.writing.Unlock()

@@ -10,7 +10,7 @@ import (
 
 // form says which spellings of a pattern's variable are the same. The zero value is for one whose spellings all differ.
 type form struct {
-	fold  func(context.Context) (bool, error)
+	fold func(context.Context) (bool, error)
 	// lower puts a value into lower case where fold says so; nil for ASCII letters alone.
 	lower func(string) string
 	trim  bool
@@ -33,8 +33,8 @@ func CaseInsensitiveIf(variable string, insensitive func(context.Context) (bool,
 	return formOption(variable, func(f *form) { f.fold = insensitive })
 }
 
-// LowerCase makes lower what puts a variable that is CaseInsensitive into its canonical form, in the place of the folding
-// of ASCII letters. It folds these too, and changes nothing when it is applied again.
+// LowerCase makes lower what puts a variable that is CaseInsensitive into its canonical form, instead of the folding of
+// ASCII letters. It folds these too, and changes nothing when it is applied again.
 func LowerCase(variable string, lower func(string) string) Option {
 	return formOption(variable, func(f *form) { f.lower = lower })
 }
