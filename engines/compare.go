@@ -189,7 +189,10 @@ func (f *field) texts(value any) ([]string, bool) {
 		}
 		return texts, true
 	case map[string]string, map[string]any:
-		// The one text of an object is its JSON, whose keys are sorted.
+		// The one text of an object is its JSON, whose keys are sorted. None is an empty one.
+		if reflect.ValueOf(v).Len() == 0 {
+			return []string{"{}"}, true
+		}
 		text, err := json.Marshal(v)
 		return []string{string(text)}, err == nil
 	default:

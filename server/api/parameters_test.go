@@ -70,6 +70,24 @@ func TestNoSpellingOfAValuePasses(t *testing.T) {
 			`{"metadata":"{\"role\":\"admin\"}"}`, `{"metadata":"{\"role\": \"admin\"}"}`, `{"metadata":"role=admin"}`,
 			`{"metadata":"{\"role\":\"\\u0061dmin\"}"}`,
 		}, []string{`{"metadata":"role=user"}`}},
+		{"secret/config", `denied_parameters = { "cas_required" = [false], "max_versions" = [0] }`, []string{
+			`{"cas_required":false}`, `{"cas_required":0}`, `{"cas_required":null}`, `{"max_versions":null}`,
+		}, []string{`{"cas_required":true}`, `{"max_versions":3}`}},
+		{"secret/metadata/task", `denied_parameters = { "custom_metadata" = [{}] }`, []string{
+			`{"custom_metadata":{}}`, `{"custom_metadata":null}`,
+		}, []string{`{"custom_metadata":{"a":"b"}}`}},
+		{"auth/userpass/users/task", `denied_parameters = { "token_bound_cidrs" = ["0.0.0.0/0"] }`, []string{
+			`{"token_bound_cidrs":"1.2.3.4/0"}`, `{"token_bound_cidrs":["","1.2.3.4/0"]}`,
+		}, []string{`{"token_bound_cidrs":"1.2.3.4/8"}`}},
+		{"auth/userpass/users/task", `allowed_parameters = { "token_bound_cidrs" = ["10.0.0.0/8"] }`, []string{
+			`{"token_bound_cidrs":","}`, `{"token_bound_cidrs":" "}`,
+		}, []string{`{"token_bound_cidrs":"10.0.0.0/8"}`, `{"token_bound_cidrs":[]}`}},
+		{"sys/mounts/plain/tune", `denied_parameters = { "max_lease_ttl" = ["0"] }`, []string{
+			`{"max_lease_ttl":"0"}`, `{"max_lease_ttl":"system"}`, `{"max_lease_ttl":"500ms"}`, `{"max_lease_ttl":""}`,
+		}, []string{`{"max_lease_ttl":"1h"}`}},
+		{"auth/token/create", `denied_parameters = { "policies" = ["1"] }`, []string{
+			`{"policies":[true]}`, `{"policies":true}`, `{"policies":1}`,
+		}, nil},
 		{"plain/x", `denied_parameters = { "k" = ["a", true, 5] }`, []string{`{"k":"a"}`, `{"k":true}`, `{"k":5}`},
 			[]string{`{"k":"A"}`, `{"k":"true"}`, `{"k":"5"}`}}, // kept as they are sent
 	} {
