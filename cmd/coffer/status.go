@@ -57,6 +57,8 @@ type sealStatus struct {
 	ClusterName string `json:"cluster_name"`
 	ClusterID   string `json:"cluster_id"`
 	HAEnabled   bool   `json:"ha_enabled"`
+	// StorageError is coffer's own.
+	StorageError string `json:"storage_error"`
 	autoStatus
 }
 
@@ -218,6 +220,9 @@ func (s *sealStatus) print(w io.Writer) {
 		rows = append(rows, [2]string{"Cluster Name", s.ClusterName}, [2]string{"Cluster ID", s.ClusterID})
 	}
 	rows = append(rows, [2]string{"HA Enabled", strconv.FormatBool(s.HAEnabled)})
+	if s.StorageError != "" {
+		rows = append(rows, [2]string{"Storage Error", s.StorageError})
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 4, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])

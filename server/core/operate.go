@@ -120,6 +120,8 @@ type SealStatus struct {
 	RecoverySealType string `json:"recovery_seal_type,omitempty"`
 	// FormerShares tells that the shares from before the last rekey are still good. It is coffer's own.
 	FormerShares bool `json:"former_shares,omitempty"`
+	// StorageError is that of Health.
+	StorageError string `json:"storage_error,omitempty"`
 }
 
 // SealStatus serves `GET sys/seal-status`.
@@ -134,6 +136,7 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 		Version: c.cfg.Build.Version, BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType,
 		Migration: status.Migration, RecoverySeal: status.RecoverySeal, RecoverySealType: status.RecoverySealType,
 		FormerShares: status.FormerShares,
+		StorageError: c.storageError(),
 	}
 	if s := c.session.Load(); s != nil {
 		answer.Sealed = false

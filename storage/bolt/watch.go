@@ -280,17 +280,22 @@ func (w *watch) look() {
 		_ = w.checkPlace() // the commit that runs looks at the rest
 	} else {
 		_ = w.checkLocked()
+		size := w.size
 		w.committing.Unlock()
-		if c := w.unwritten.Load(); c != nil && w.hasRoom() {
+		if c := w.unwritten.Load(); c != nil && w.hasRoom(size) {
 			w.unwritten.CompareAndSwap(c, nil)
 		}
 	}
 	w.report(nil)
 }
 
-// hasRoom tries whether the disk takes something again. Nobody writes for as long as health sends clients away.
-func (w *watch) hasRoom() bool {
+// hasRoom tries whether a file could grow again from size bytes. Nobody else tries while health sends clients away.
+func (w *watch) hasRoom(size int64) bool {
 	name := w.path + ".probe"
-	err := os.WriteFile(name, make([]byte, probeSize), fileMode)
-	return errors.Join(err, os.Remove(name)) == nil
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	if err != nil {
+		return false
+	}
+	_, err = f.WriteAt(make([]byte, probeSize), size)
+	return errors.Join(err, f.Close(), os.Remove(name)) == nil
 }
