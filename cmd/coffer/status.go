@@ -162,7 +162,11 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("unexpected status %s", response.Status)
+		var said struct {
+			Errors []string `json:"errors"`
+		}
+		_ = json.Unmarshal(body, &said) // without it, the status says enough
+		return nil, fmt.Errorf("unexpected status %s %s", response.Status, strings.Join(said.Errors, ", "))
 	}
 	return body, nil
 }

@@ -127,6 +127,9 @@ type SealStatus struct {
 // SealStatus serves `GET sys/seal-status`.
 func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 	status, err := c.unseal.Status(ctx)
+	if trouble := c.storageError(); err != nil && trouble != "" {
+		return nil, engines.Failed("%s", trouble) // it cannot be read either
+	}
 	if err != nil {
 		return nil, err
 	}

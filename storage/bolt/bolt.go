@@ -198,8 +198,8 @@ func (s *Store) mark(log *slog.Logger) {
 	}
 }
 
-// Trouble returns why nothing is written at present, or nil: ErrFailed, ErrFull, ErrUnwritten, ErrReplaced, ErrStalled or
-// ErrCorrupt. Its text names no path. It is cheap, and never waits for the disk.
+// Trouble returns why nothing is written at present, or nil: ErrFailed, ErrFull, ErrUnwritten, ErrReplaced, ErrStalled
+// or ErrCorrupt. Its text names no path. It is cheap, and never waits for the disk.
 func (s *Store) Trouble() error { return s.watch.trouble() }
 
 // Close waits for the batches that were handed in before, and closes the file. Every later call, Close

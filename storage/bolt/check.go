@@ -25,14 +25,14 @@ type Report struct {
 // the newer one. It takes no lock and writes nothing, so the file must not be open for writing. A damaged file is a
 // *DamageError, which names the first damage found.
 //
-// It reads a page for each page of the tree and leaves out the rest of large values: about 0.3 s for a gibibyte that
+// It reads a page for each page of the tree and leaves out the rest of large values: about 0.4 s for a gibibyte that
 // the system has in memory. Values carry no checksum here; the barrier notices what is changed in them.
 func Check(path string) (Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Report{}, fmt.Errorf("bolt: check: %w", err)
 	}
-	defer f.Close()
+	defer closeRead(f)
 	info, err := f.Stat()
 	if err != nil {
 		return Report{}, fmt.Errorf("bolt: check: %w", err)
@@ -43,6 +43,9 @@ func Check(path string) (Report, error) {
 	}
 	return Report{Commit: found.txid, Size: info.Size(), Empty: found.empty, Doubt: found.doubt}, nil
 }
+
+// closeRead closes what was only read: nothing can be lost.
+func closeRead(f *os.File) { _ = f.Close() }
 
 // The layout of bbolt's pages, in the byte order of the machine. A page starts with its number (8 bytes), its kind (2),
 // the count of its elements (2) and the count of pages that continue it (4).
@@ -71,9 +74,9 @@ type examined struct {
 	doubt         string
 }
 
-// examine checks a file of size bytes. Whatever bbolt relies on when it opens the file is checked, for it scans the file
-// in a goroutine of its own, where it panics. It reads through f and not through a mapping of the file: a page that
-// cannot be read is an error and no signal. Errors are *DamageError without a path, or those of f.
+// examine checks a file of size bytes. Whatever bbolt relies on when it opens the file is checked, for it scans the
+// file in a goroutine of its own, where it panics. It reads through f and not through a mapping of the file: a page
+// that cannot be read is an error and no signal. Errors are *DamageError without a path, or those of f.
 func examine(f io.ReaderAt, size int64) (examined, error) {
 	if size == 0 {
 		return examined{}, &DamageError{What: "it is empty", Lost: lostAll}

@@ -113,7 +113,7 @@ func candidates(path string) (found []candidate) {
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
+	defer closeRead(dir)
 	// As many as could be read are looked at.
 	entries, _ := dir.ReadDir(maxNeighbours)
 	for _, entry := range entries {
@@ -136,7 +136,7 @@ func startsLikeOne(path string, size int64) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer closeRead(f)
 	_, _, _, err = readMetas(f, size)
 	return err == nil
 }

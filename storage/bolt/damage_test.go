@@ -216,11 +216,8 @@ func TestDamagedMetaIsReported(t *testing.T) {
 	}
 	for i := range metaLength - pageHeader {
 		at := pageHeader + i
-		lost, kept := "", ""
-		if i < 48 || i >= 56 { // it can still be read which commit it is of
-			lost = fmt.Sprintf("commit %d is lost", newest.txid)
-			kept = "nothing is lost"
-		} else {
+		lost, kept := fmt.Sprintf("commit %d is lost", newest.txid), "nothing is lost"
+		if i >= 48 && i < 56 { // it cannot be read any more which commit it is of
 			lost, kept = "is damaged", "is damaged"
 		}
 		try(fmt.Sprintf("newer meta, byte %d", i), sp.before, lost, func(f []byte) { f[newest.page*specimenPage+at] ^= 0x10 })

@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -180,4 +182,42 @@ func TestCutOffCreation(t *testing.T) {
 	s, err := Open(path)
 	must(t, err)
 	must(t, s.Apply(t.Context(), storage.Put("k", nil)), s.Close())
+}
+
+// TestCopiesUnderLoadAreNeverEmpty joins the first pages of a file with the rest of what it was some commits later, as a
+// copy has them that is made while the server writes.
+func TestCopiesUnderLoadAreNeverEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s, err := Open(path, WithoutSync(), func(s *settings) { s.bolt.PageSize = minPageSize })
+	must(t, err)
+	var moments [][]byte
+	for i := range 24 {
+		batch := []storage.Op{storage.Put("base", []byte("value"))}
+		for j := range i * i {
+			batch = append(batch, storage.Put(fmt.Sprintf("k/%d/%d", i%3, j), make([]byte, 60)))
+		}
+		must(t, s.Apply(t.Context(), batch...), s.Apply(t.Context(), storage.Delete(fmt.Sprintf("k/%d/1", i%3))))
+		file, err := os.ReadFile(path)
+		must(t, err)
+		moments = append(moments, file)
+	}
+	must(t, s.Close())
+	damaged := 0
+	for i, first := range moments {
+		for _, later := range moments[i+1:] {
+			for at := 2 * minPageSize; at < min(len(first), 48*minPageSize); at += minPageSize {
+				file := append(bytes.Clone(first[:at]), later[at:]...)
+				found, err := examine(bytes.NewReader(file), int64(len(file)))
+				if err == nil && (found.empty || !found.bucket) {
+					t.Fatal("a copy passes as empty")
+				}
+				if err != nil {
+					damaged++
+				}
+			}
+		}
+	}
+	if damaged < 1000 {
+		t.Errorf("only %d copies are damaged: the test shows nothing", damaged)
+	}
 }

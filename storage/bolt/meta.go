@@ -33,8 +33,8 @@ const (
 
 func metaPageOf(m meta) uint64 { return uint64(m.page) } //nolint:gosec // It is 0 or 1.
 
-// parseMeta reads a meta page of metaLength bytes as bbolt does. It returns false for one that is damaged, and what it says
-// then is worth a guess at most.
+// parseMeta reads a meta page of metaLength bytes as bbolt does. It returns false for one that is damaged, and what it
+// says then is worth a guess at most.
 func parseMeta(b []byte) (m meta, pageSize int64, ok bool) {
 	b = b[pageHeader:metaLength]
 	field := func(i int) uint64 { return binary.NativeEndian.Uint64(b[i:]) }
@@ -85,7 +85,8 @@ func readMetas(f io.ReaderAt, size int64) (m meta, pageSize int64, doubt string,
 		return m, 0, "", &DamageError{What: "neither of its two meta pages is one", Lost: lostAll}
 	}
 	if m.pages > uint64(1<<62)/uint64(pageSize) { //nolint:gosec // It is positive.
-		return m, 0, "", &DamageError{What: fmt.Sprintf("its meta page %d speaks of %d pages", m.page, m.pages), Lost: lostAll}
+		what := fmt.Sprintf("its meta page %d speaks of %d pages", m.page, m.pages)
+		return m, 0, "", &DamageError{What: what, Lost: lostAll}
 	}
 	return m, pageSize, doubt, nil
 }
@@ -115,7 +116,8 @@ func readMeta(f io.ReaderAt, at, want, size int64) (m meta, pageSize int64, ok b
 	m, pageSize, ok = parseMeta(b[:])
 	sane := pageSize >= minPageSize && pageSize <= maxPageSize && pageSize&(pageSize-1) == 0
 	if ok && (!sane || want != 0 && pageSize != want) {
-		return m, 0, false, &DamageError{What: fmt.Sprintf("a meta page speaks of pages of %d bytes", pageSize), Lost: lostAll}
+		what := fmt.Sprintf("a meta page speaks of pages of %d bytes", pageSize)
+		return m, 0, false, &DamageError{What: what, Lost: lostAll}
 	}
 	return m, pageSize, ok, nil
 }

@@ -18,12 +18,13 @@ func newPath(path string) string { return path + ".new" }
 // new database in place of one that is gone.
 func MarkerPath(path string) string { return path + ".marker" }
 
-const markerText = `The database beside this file holds the data of a coffer server. While this file is here, the server does not
-start without the database, where it would otherwise begin with an empty one. To begin anew, remove both.
+const markerText = `The database beside this file holds the data of a coffer server. While this file
+is here, the server does not start without the database, where it would otherwise begin
+with an empty one. To begin anew, remove both.
 `
 
-// claim opens the database file at path and locks it. When there is none, and never was one with data, it opens an empty
-// file at newPath and says that it is fresh; publish moves it to its place. Errors are storage.ErrLocked, a
+// claim opens the database file at path and locks it. When there is none, and never was one with data, it opens an
+// empty file at newPath and says that it is fresh; publish moves it to its place. Errors are storage.ErrLocked, a
 // *DamageError, and those of the file system.
 func claim(path string) (f *os.File, fresh bool, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR, 0)
@@ -72,7 +73,7 @@ func mayBegin(path string) error {
 
 // lockFile locks f for this process, or returns storage.ErrLocked at once. bbolt locks it again, which does nothing.
 func lockFile(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // A descriptor is a small number.
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return storage.ErrLocked
 	}

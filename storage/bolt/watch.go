@@ -26,7 +26,8 @@ var (
 	// ErrUnwritten is ErrFull for any other reason than room.
 	ErrUnwritten = errors.New("bolt: the database file could not be written")
 	// ErrReplaced is returned by Apply while the file at the store's path is not the one that is open: it was deleted or
-	// moved, another one is in its place, or its folder is gone. Reading still works. Writing goes on when the file is back.
+	// moved, another one is in its place, or its folder is gone. Reading still works. Writing goes on when the file is
+	// back.
 	ErrReplaced = errors.New("bolt: the database file is not in its place any more: nothing is written until it is back")
 	// ErrStalled is returned by Trouble alone, while a commit waits for the disk for longer than stallLimit.
 	ErrStalled = errors.New("bolt: the disk does not answer")
