@@ -121,7 +121,9 @@ func (s *Store) open(path string, with *settings) error {
 	switch {
 	case err != nil:
 	case fresh:
-		err = publish(path)
+		if err = publish(path); err == nil {
+			with.log.Info("made a new database", "file", path)
+		}
 	case !found.empty && !s.marker.done:
 		s.mark(with.log)
 		err = syncDir(filepath.Dir(path)) // whoever made the file may not have come to it

@@ -3,6 +3,7 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,15 +91,19 @@ const (
 
 // remedy names the newest whole backup beside the file at path, by its time of change.
 func remedy(path string) string {
+	first, instead := "move the damaged file away and ", ""
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		first, instead = "", fmt.Sprintf("; to begin with an empty one instead, remove %s", MarkerPath(path))
+	}
 	for _, c := range candidates(path) {
 		report, err := Check(c.path)
 		if err != nil || report.Empty {
 			continue
 		}
-		return fmt.Sprintf("take the backup %s of %s, which is whole: move the damaged file away and copy the backup to %s",
-			c.path, c.changed.UTC().Format(time.RFC3339), path)
+		return fmt.Sprintf("take the backup %s of %s, which is whole: %scopy the backup to %s%s",
+			c.path, c.changed.UTC().Format(time.RFC3339), first, path, instead)
 	}
-	return "no whole backup is beside it: move the damaged file away and copy your newest backup to " + path
+	return fmt.Sprintf("no whole backup is beside it: %scopy your newest backup to %s%s", first, path, instead)
 }
 
 // candidate is a file that may be a backup.

@@ -89,9 +89,7 @@ func contents(t testing.TB, s *Store) map[string]string {
 func opened(t testing.TB, file []byte, options ...Option) (map[string]string, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path, file, 0o600), os.WriteFile(MarkerPath(path), nil, 0o600))
 	s, err := Open(path, append(options, WithoutSync())...)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,9 @@ var (
 
 const (
 	// watchInterval is how often the file is looked at when nobody writes.
-	watchInterval = 500 * time.Millisecond
+	watchInterval = 250 * time.Millisecond
+	// probeEvery is at which look, counted from the last, a disk that took nothing is tried again.
+	probeEvery = 3
 	// stallLimit is how long a commit may take before the disk counts as not answering.
 	stallLimit = 10 * time.Second
 	// probeSize is what must fit on the disk again before a full one counts as writable, in bytes.
@@ -266,24 +268,25 @@ func (w *watch) checkPlace() error {
 func (w *watch) run(done <-chan struct{}) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ticker.C:
-			w.look()
+			w.look(n%probeEvery == 0)
 		case <-done:
 			return
 		}
 	}
 }
 
-func (w *watch) look() {
+// look looks at the file, and tries whether there is room again if it may.
+func (w *watch) look(mayTry bool) {
 	if !w.committing.TryLock() {
 		_ = w.checkPlace() // the commit that runs looks at the rest
 	} else {
 		_ = w.checkLocked()
 		size := w.size
 		w.committing.Unlock()
-		if c := w.unwritten.Load(); c != nil && w.hasRoom(size) {
+		if c := w.unwritten.Load(); c != nil && mayTry && w.hasRoom(size) {
 			w.unwritten.CompareAndSwap(c, nil)
 		}
 	}
