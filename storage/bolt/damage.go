@@ -92,8 +92,11 @@ const (
 // remedy names the newest whole backup beside the file at path, by its time of change.
 func remedy(path string) string {
 	first, instead := "move the damaged file away and ", ""
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		first, instead = "", fmt.Sprintf("; to begin with an empty one instead, remove %s", MarkerPath(path))
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		first, instead = "", "; to begin with an empty one instead, remove "+MarkerPath(path)
+	case err == nil && info.Mode().IsRegular() && info.Size() == 0:
+		instead = "; if nothing was ever stored in it, remove it, and " + MarkerPath(path)
 	}
 	for _, c := range candidates(path) {
 		report, err := Check(c.path)
