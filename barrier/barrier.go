@@ -87,13 +87,18 @@ func Create(root secret.Key) ([]storage.Op, error) {
 	return append(ops, first.reserveOp(uint64(len(ops)))), nil
 }
 
-// Exists reports whether the storage holds a barrier.
+// Exists reports whether the storage holds a barrier. One that holds other records and no keyring has lost it, which is
+// storage.ErrDamaged: nobody may begin anew over them.
 func Exists(ctx context.Context, s storage.Storage) (bool, error) {
 	_, err := s.Get(ctx, keyringPath)
-	if errors.Is(err, storage.ErrNotFound) {
-		return false, nil
+	if !errors.Is(err, storage.ErrNotFound) {
+		return err == nil, err
 	}
-	return err == nil, err
+	names, err := s.List(ctx, "", "", 1)
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("barrier: there is data without a keyring: %w", storage.ErrDamaged)
+	}
+	return false, err
 }
 
 // Open opens the barrier in s with its root key. It returns ErrNotInitialized, ErrWrongKey or ErrCorrupt.

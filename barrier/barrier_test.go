@@ -95,6 +95,11 @@ func TestOpen(t *testing.T) {
 	if exists, err := barrier.Exists(t.Context(), s); !exists || err != nil {
 		t.Fatalf("Exists = %v, %v after Create", exists, err)
 	}
+	withoutKeyring := memory.New()
+	apply(t, withoutKeyring, storage.Put("k", []byte("v")))
+	if exists, err := barrier.Exists(t.Context(), withoutKeyring); exists || !errors.Is(err, storage.ErrDamaged) {
+		t.Fatalf("Exists = %v, %v over data without a keyring", exists, err)
+	}
 	wantValue(t, reopen(t, s, root), "k", "v")
 	for name, key := range map[string]secret.Key{"other": secret.Random(32), "short": secret.Random(31), "none": {}} {
 		if b, err := barrier.Open(t.Context(), s, key); err == nil || b != nil {

@@ -57,6 +57,8 @@ type sealStatus struct {
 	ClusterName string `json:"cluster_name"`
 	ClusterID   string `json:"cluster_id"`
 	HAEnabled   bool   `json:"ha_enabled"`
+	// StorageError is coffer's own.
+	StorageError string `json:"storage_error"`
 	autoStatus
 }
 
@@ -160,7 +162,11 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("unexpected status %s", response.Status)
+		var said struct {
+			Errors []string `json:"errors"`
+		}
+		_ = json.Unmarshal(body, &said) // without it, the status says enough
+		return nil, fmt.Errorf("unexpected status %s %s", response.Status, strings.Join(said.Errors, ", "))
 	}
 	return body, nil
 }
@@ -218,6 +224,9 @@ func (s *sealStatus) print(w io.Writer) {
 		rows = append(rows, [2]string{"Cluster Name", s.ClusterName}, [2]string{"Cluster ID", s.ClusterID})
 	}
 	rows = append(rows, [2]string{"HA Enabled", strconv.FormatBool(s.HAEnabled)})
+	if s.StorageError != "" {
+		rows = append(rows, [2]string{"Storage Error", s.StorageError})
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 4, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])

@@ -100,6 +100,25 @@ Storage Type                  bolt
 HA Enabled                    false
 `
 
+// unwritableBody is that of a server whose storage cannot be written.
+var unwritableBody = strings.Replace(unsealedBody, "}", `,"storage_error":"the disk is full"}`, 1)
+
+const unwritableTable = `Key              Value
+---              -----
+Seal Type        shamir
+Initialized      true
+Sealed           false
+Total Shares     5
+Threshold        3
+Version          1.21.2
+Build Date       2026-01-01T00:00:00Z
+Storage Type     bolt
+Cluster Name     home
+Cluster ID       7b0e
+HA Enabled       false
+Storage Error    the disk is full
+`
+
 func answer(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/sys/seal-status" {
@@ -122,6 +141,8 @@ func TestStatus(t *testing.T) {
 		{"unsealed", answer(200, unsealedBody), nil, exitOK, unsealedTable, ""},
 		{"sealed", answer(200, sealedBody), nil, exitSealed, sealedTable, ""},
 		{"recovery keys", answer(200, newBody), nil, exitSealed, newTable, ""},
+		{"unwritable", answer(200, unwritableBody), nil, exitOK, unwritableTable, ""},
+		{"unreadable", answer(500, `{"errors":["the file is damaged"]}`), nil, exitError, "", "500 Internal Server Error the file is damaged"},
 		{"migration", answer(200, migrationBody), nil, exitSealed, migrationTable, ""},
 		{"JSON", answer(200, sealedBody), []string{"-format=json"}, exitSealed, sealedBody + "\n", ""},
 		{"YAML", answer(200, sealedBody), []string{"-format", "yaml"}, exitSealed, sealedYAML, ""},

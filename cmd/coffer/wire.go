@@ -45,18 +45,27 @@ type house struct {
 // store is a storage that can be closed.
 type store interface {
 	storage.Storage
+	// Trouble returns why nothing is written at present, or nil.
+	Trouble() error
 	Close() error
 }
 
+// untroubled is storage in memory, which can always be written.
+type untroubled struct{ *memory.Store }
+
+// Trouble implements store.
+func (untroubled) Trouble() error { return nil }
+
 // startCore is where the rooms of the server are put together.
 func startCore(cfg *config.Config, log *logging) (service, error) {
-	s, err := openStorage(cfg.Storage)
+	s, err := openStorage(cfg.Storage, log.With(moduleKey, "storage"))
 	if err != nil {
 		return nil, err
 	}
 	h := &house{cfg: cfg, log: log.Logger, store: s, bodies: api.NewBodyGate(largestBody(cfg))}
 	h.core = core.New(core.Config{
 		Storage: s,
+		Trouble: s.Trouble,
 		Seal:    sealOf(cfg.Seal, os.Getenv),
 		Logger:  log.With(moduleKey, "core"),
 		Now:     time.Now,
@@ -131,12 +140,15 @@ func (h *house) startUnsealing() {
 	}
 }
 
-func openStorage(cfg config.Storage) (store, error) {
+func openStorage(cfg config.Storage, log *slog.Logger) (store, error) {
 	if cfg.Kind == config.StorageMemory {
-		return memory.New(), nil
+		return untroubled{memory.New()}, nil
 	}
-	s, err := bolt.Open(cfg.File())
+	s, err := bolt.Open(cfg.File(), bolt.WithLogger(log))
+	var damage *bolt.DamageError
 	switch {
+	case errors.As(err, &damage):
+		return nil, damage // it names the file
 	case errors.Is(err, storage.ErrLocked):
 		return nil, fmt.Errorf("storage %s: another server has it open: %w", cfg.File(), err)
 	case err != nil:

@@ -64,6 +64,7 @@ func healthStatus(h core.Health, query url.Values) (status int, ok bool) {
 		"activecode": http.StatusOK, "standbycode": http.StatusTooManyRequests, "drsecondarycode": 472,
 		"performancestandbycode": 473, "sealedcode": http.StatusServiceUnavailable, "uninitcode": http.StatusNotImplemented,
 		"removedcode": 530, "haunhealthycode": 474,
+		"unwritablecode": http.StatusInternalServerError, // coffer's own
 	}
 	for name := range codes {
 		if texts := query[name]; len(texts) > 0 {
@@ -85,6 +86,8 @@ func healthStatus(h core.Health, query url.Values) (status int, ok bool) {
 		return codes["sealedcode"], true
 	case h.Standby && !standbyOK:
 		return codes["standbycode"], true
+	case h.StorageError != "":
+		return codes["unwritablecode"], true
 	default:
 		return codes["activecode"], true
 	}

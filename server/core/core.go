@@ -31,6 +31,9 @@ import (
 type Config struct {
 	// Storage is the physical store; all it sees is encrypted.
 	Storage storage.Storage
+	// Trouble returns why the storage writes nothing at present, or nil, without waiting for it. Everybody may see the
+	// error's text. A nil function is for storage that has no such troubles.
+	Trouble func() error
 	// Seal opens the server by itself; nil for Shamir's, which operators open.
 	Seal   seal.Auto
 	Logger *slog.Logger
@@ -93,7 +96,8 @@ func New(cfg Config) *Core {
 	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal),
 		journal: &journal{logger: cfg.Logger, now: cfg.Now}}
 	c.unseal.Expired = expired(cfg.Logger, "unseal")
-	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount)
+	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount,
+		func() bool { return c.storageError() == "" })
 	return c
 }
 
@@ -102,6 +106,17 @@ func (c *Core) Metrics() *metrics.Metrics { return c.metrics }
 
 // InFlight lists the requests that are being served, as far as engines serve them.
 func (c *Core) InFlight() *inflight.Board { return &c.flights }
+
+// storageError says why nothing is written at present; "" when all is well.
+func (c *Core) storageError() string {
+	if c.cfg.Trouble == nil {
+		return ""
+	}
+	if err := c.cfg.Trouble(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
 
 func (c *Core) leaseCount() int {
 	s := c.session.Load()

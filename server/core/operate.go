@@ -120,11 +120,16 @@ type SealStatus struct {
 	RecoverySealType string `json:"recovery_seal_type,omitempty"`
 	// FormerShares tells that the shares from before the last rekey are still good. It is coffer's own.
 	FormerShares bool `json:"former_shares,omitempty"`
+	// StorageError is that of Health.
+	StorageError string `json:"storage_error,omitempty"`
 }
 
 // SealStatus serves `GET sys/seal-status`.
 func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 	status, err := c.unseal.Status(ctx)
+	if trouble := c.storageError(); err != nil && trouble != "" {
+		return nil, engines.Failed("%s", trouble) // it cannot be read either
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +139,7 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 		Version: c.cfg.Build.Version, BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType,
 		Migration: status.Migration, RecoverySeal: status.RecoverySeal, RecoverySealType: status.RecoverySealType,
 		FormerShares: status.FormerShares,
+		StorageError: c.storageError(),
 	}
 	if s := c.session.Load(); s != nil {
 		answer.Sealed = false

@@ -60,6 +60,8 @@ func (s *summary) add(name string, metric *dto.Metric) {
 	switch name {
 	case "vault_core_unsealed":
 		s.gauge("vault.core.unsealed", metric.GetGauge().GetValue())
+	case "coffer_storage_writable":
+		s.gauge("coffer.storage.writable", metric.GetGauge().GetValue())
 	case "vault_core_in_flight_requests":
 		s.gauge("vault.core.in_flight_requests", metric.GetGauge().GetValue())
 	case "vault_expire_num_leases":

@@ -23,9 +23,9 @@ type Metrics struct {
 	since func(time.Time) time.Duration
 }
 
-// New returns metrics whose unsealed gauge and lease count are read through the functions when they are
-// asked for.
-func New(unsealed func() bool, leases func() int) *Metrics {
+// New returns metrics whose gauges are read through the functions when they are asked for: whether the server is
+// unsealed, how many leases are alive, and whether the storage can be written.
+func New(unsealed func() bool, leases func() int, writable func() bool) *Metrics {
 	m := &Metrics{
 		now: time.Now, since: time.Since,
 		registry: prometheus.NewRegistry(),
@@ -43,12 +43,10 @@ func New(unsealed func() bool, leases func() int) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vault_core_unsealed", Help: "1 while the server is unsealed."},
-			func() float64 {
-				if unsealed() {
-					return 1
-				}
-				return 0
-			}),
+			flag(unsealed)),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "coffer_storage_writable", Help: "0 while nothing can be written to the storage."},
+			flag(writable)),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vault_expire_num_leases", Help: "Leases that are alive."},
 			func() float64 { return float64(leases()) }),
@@ -57,6 +55,15 @@ func New(unsealed func() bool, leases func() int) *Metrics {
 }
 
 func (m *Metrics) clock() time.Time { return m.now() }
+
+func flag(set func() bool) func() float64 {
+	return func() float64 {
+		if set() {
+			return 1
+		}
+		return 0
+	}
+}
 
 // Begin counts a request in and returns when that was; End counts it out.
 func (m *Metrics) Begin() (begun time.Time) {

@@ -13,13 +13,14 @@ import (
 )
 
 func TestText(t *testing.T) {
-	m := metrics.New(func() bool { return true }, func() int { return 7 })
+	m := metrics.New(func() bool { return true }, func() int { return 7 }, func() bool { return false })
 	begun := m.Begin()
 	text, contentType, err := m.Text()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"vault_core_unsealed 1\n", "vault_expire_num_leases 7\n", "vault_core_in_flight_requests 1\n"} {
+	for _, want := range []string{"vault_core_unsealed 1\n", "vault_expire_num_leases 7\n", "vault_core_in_flight_requests 1\n",
+		"coffer_storage_writable 0\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing", strings.TrimSpace(want))
 		}
@@ -64,6 +65,9 @@ func TestJSON(t *testing.T) {
 	values := map[string]float64{}
 	for _, g := range got.Gauges {
 		values[g.Name] = g.Value
+	}
+	if writable, ok := values["coffer.storage.writable"]; !ok || writable != 0 {
+		t.Errorf("coffer.storage.writable is %v, %v", writable, ok)
 	}
 	if got.Timestamp != "2026-01-02 03:04:05 +0000 UTC" || values["vault.core.unsealed"] != 1 ||
 		values["vault.expire.num_leases"] != 7 || values["vault.runtime.num_goroutines"] < 1 || got.Points == nil || got.Counters == nil {
@@ -150,7 +154,7 @@ func TestBuckets(t *testing.T) {
 }
 
 func TestManyRequestsAtOnce(t *testing.T) {
-	m := metrics.New(func() bool { return true }, func() int { return 0 })
+	m := metrics.New(func() bool { return true }, func() int { return 0 }, func() bool { return true })
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -167,7 +171,7 @@ func TestManyRequestsAtOnce(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	m := metrics.New(func() bool { return true }, func() int { return 0 })
+	m := metrics.New(func() bool { return true }, func() int { return 0 }, func() bool { return true })
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -156,6 +156,7 @@ const maxPatience = 5 * time.Millisecond
 // writer never waits.
 func (s *Store) commitLoop() {
 	defer close(s.done)
+	debug.SetPanicOnFault(true) // a page that cannot be read is an error, and no end of the process
 	var (
 		group    []*request
 		expected = 1
@@ -220,36 +221,45 @@ func (s *Store) commitGroup(group []*request) {
 // errRefused marks an error that occurred before anything was written.
 var errRefused = errors.New("bolt: batch refused")
 
-func (s *Store) commit(group ...*request) (err error) {
-	if s.failed.Load() {
-		return ErrFailed
+func (s *Store) commit(group ...*request) error {
+	if err := s.watch.begin(); err != nil {
+		return err
 	}
+	txid, err := s.transact(group)
+	return s.watch.end(txid, err)
+}
+
+// transact commits the group in one transaction and returns its number.
+func (s *Store) transact(group []*request) (txid uint64, err error) {
+	defer s.forget(group)
 	defer func() {
 		if p := recover(); p != nil {
-			s.failed.Store(true)
-			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+			err = s.watch.fail(ErrCorrupt, fmt.Errorf("%v", p))
 		}
 	}()
-	defer s.forget(group)
-	tx, err := s.db.Begin(true)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errRefused, err)
+	if err := s.marker.prepare(); err != nil {
+		return 0, unwritten(err)
 	}
+	tx, err := s.begin(true)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	txid = uint64(tx.ID()) //nolint:gosec // It counts from 0.
 	// For errors and panics; after a commit, and after a failed one, this does nothing.
 	defer func() { _ = tx.Rollback() }()
 	b := tx.Bucket(s.bucket)
 	for _, r := range group {
 		if err := put(b, r.batch); err != nil {
-			return fmt.Errorf("%w: %w", errRefused, err)
+			return 0, fmt.Errorf("%w: %w", errRefused, err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
-		if !retryable(err) {
-			s.failed.Store(true)
-		}
-		return fmt.Errorf("bolt: commit: %w", err)
+		return 0, fmt.Errorf("bolt: commit: %w", err)
 	}
-	return nil
+	if err := s.marker.keep(); err != nil {
+		return 0, unwritten(err)
+	}
+	return txid, nil
 }
 
 // forget makes reads look again at what the group may have changed. It comes before the writers are answered.
@@ -275,11 +285,4 @@ func put(b *bbolt.Bucket, batch []storage.Op) error {
 		}
 	}
 	return nil
-}
-
-// retryable tells a failed write (a full disk: bbolt rolled back, and nothing points at what was
-// written) from a failed sync, after which the kernel may have dropped pages it calls clean.
-func retryable(err error) bool {
-	var pathErr *fs.PathError
-	return errors.As(err, &pathErr) && pathErr.Op == "write"
 }

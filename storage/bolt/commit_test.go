@@ -114,25 +114,62 @@ func TestAfterAFailedSyncOnlyReading(t *testing.T) {
 	if err := s.Apply(t.Context(), storage.Put("k", []byte("v"))); err != nil {
 		t.Fatal(err)
 	}
-	s.failed.Store(true)
+	s.watch.committing.Lock()
+	if err := s.watch.classifyLocked(fmt.Errorf("commit: %w", syscall.EIO)); !errors.Is(err, ErrFailed) {
+		t.Errorf("a failed sync is %v", err)
+	}
+	s.watch.committing.Unlock()
 	if err := s.Apply(t.Context(), storage.Delete("k")); !errors.Is(err, ErrFailed) {
 		t.Errorf("Apply: %v; want ErrFailed", err)
 	}
 	if got, err := s.Get(t.Context(), "k"); err != nil || string(got) != "v" {
 		t.Errorf("Get = %q, %v", got, err)
 	}
+}
+
+// TestWhatAFailedCommitMeans: only what proves that nothing was stored lets the next commit try again.
+func TestWhatAFailedCommitMeans(t *testing.T) {
+	grown := func(w *watch) { w.size-- }
 	for _, test := range []struct {
-		err  error
-		want bool
+		err    error
+		before func(*watch)
+		want   error
 	}{
-		{&fs.PathError{Op: "write", Err: syscall.ENOSPC}, true},
-		{fmt.Errorf("wrapped: %w", &fs.PathError{Op: "write", Err: syscall.EIO}), true},
-		{&fs.PathError{Op: "sync", Err: syscall.EIO}, false},
-		{syscall.EIO, false},
-		{syscall.ENOSPC, false},
+		{&fs.PathError{Op: "write", Err: syscall.ENOSPC}, nil, ErrFull},
+		{&fs.PathError{Op: "write", Err: syscall.EDQUOT}, nil, ErrFull},
+		{&fs.PathError{Op: "write", Err: syscall.EFBIG}, grown, ErrFull},
+		{fmt.Errorf("wrapped: %w", &fs.PathError{Op: "write", Err: syscall.EIO}), nil, ErrUnwritten},
+		{&fs.PathError{Op: "sync", Err: syscall.EIO}, nil, ErrFailed},
+		{&fs.PathError{Op: "sync", Err: syscall.ENOSPC}, nil, ErrFailed},
+		{syscall.EIO, nil, ErrFailed},
+		{syscall.ENOSPC, nil, ErrFailed},
+		// bbolt's texts when it could not make the file longer, and when it could not sync the longer file.
+		{errors.New("file resize error: truncate db: file too large"), nil, ErrFull},
+		{errors.New("file sync error: sync db: input/output error"), grown, ErrFailed},
+		{unwritten(&fs.PathError{Op: "open", Err: syscall.ENOSPC}), nil, ErrFull},
 	} {
-		if got := retryable(test.err); got != test.want {
-			t.Errorf("retryable(%v) = %v", test.err, got)
+		s, err := Open(filepath.Join(t.TempDir(), "db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := s.watch
+		w.committing.Lock()
+		if err := w.checkLocked(); err != nil {
+			t.Fatal(err)
+		}
+		if test.before != nil {
+			test.before(w)
+		}
+		got := w.classifyLocked(test.err)
+		w.committing.Unlock()
+		if !errors.Is(got, test.want) || !errors.Is(s.Trouble(), test.want) {
+			t.Errorf("%v: %v, trouble %v; want %v", test.err, got, s.Trouble(), test.want)
+		}
+		if err := s.Apply(t.Context(), storage.Put("k", nil)); errors.Is(err, ErrFailed) != errors.Is(test.want, ErrFailed) {
+			t.Errorf("%v: the next Apply: %v", test.err, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
