@@ -7,6 +7,7 @@ package config
 
 import (
 	"crypto/tls"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -40,6 +41,8 @@ type Config struct {
 	Log       Log
 	Leases    Leases
 	Telemetry Telemetry
+	// Audit are the audit devices that the configuration declares.
+	Audit []AuditDevice
 	// UserLockouts holds the stanzas as written, keyed by auth method type; "all" is the fallback.
 	UserLockouts map[string]LockoutStanza
 	// PIDFile is where the process writes its id, or "".
@@ -62,6 +65,27 @@ type Storage struct {
 	Label string
 	// Path is the data folder; "" for StorageMemory.
 	Path string
+	// Place is where the configuration names the path.
+	Place Place
+}
+
+// Place is where a setting stands, for what turns out to be wrong with it only when it is used.
+type Place struct {
+	Position
+	Key string
+}
+
+// Error is err as a mistake of the configuration at this place. It matches ErrInvalid and err.
+func (p Place) Error(err error) error {
+	return &Error{Position: p.Position, Key: p.Key, Reason: err.Error(), Err: err}
+}
+
+// AuditDevice is an audit device that the configuration declares. It cannot be changed through the API.
+type AuditDevice struct {
+	Place Place
+	// Path names the device, without the "/" at its end.
+	Path, Type, Description string
+	Options                 map[string]string
 }
 
 // StorageKind is an implementation of storage.Storage.
@@ -96,6 +120,8 @@ type Seal struct {
 // SealKey is a key of the static seal: its name, and where it is.
 type SealKey struct {
 	ID string
+	// Place is where the configuration has the key.
+	Place Place
 	// File is the path of a file with the key; Env is the name of a variable with the key; else Inline is the
 	// key itself.
 	File, Env string
@@ -167,10 +193,14 @@ type LockoutStanza struct {
 	Disable                *bool
 }
 
-// Listener is one TCP address that the API is served on.
+// Listener is one address that the API is served on: of TCP, or of a Unix socket.
 type Listener struct {
-	// Address is host:port; port 0 asks the system for a free one.
+	// Address is host:port, of which port 0 asks the system for a free one, or the path of the socket.
 	Address string
+	// Place is where the configuration names the address.
+	Place Place
+	// Socket is nil for a TCP listener.
+	Socket *Socket
 	// ClusterAddress is host:port for traffic between nodes; the address's port + 1 by default.
 	ClusterAddress string
 	// TLS is nil when the listener serves plain HTTP.
@@ -184,6 +214,14 @@ type Listener struct {
 	UnauthenticatedMetrics bool
 	// GenerateRoot and Rekey say who may use sys/generate-root, sys/rekey and sys/rekey-recovery-key without a token.
 	GenerateRoot, Rekey Access
+}
+
+// Socket says who may open a Unix socket.
+type Socket struct {
+	// Mode is the mode of the socket's file; 0 leaves what the umask makes of it.
+	Mode fs.FileMode
+	// User and Group are ids or names of who owns it; "" leaves the process's.
+	User, Group string
 }
 
 // Access says who may use endpoints without a token.
@@ -201,6 +239,8 @@ const (
 
 // TLS is the transport security of a listener.
 type TLS struct {
+	// Place is where the configuration names the certificate.
+	Place    Place
 	CertFile string
 	KeyFile  string
 	// MinVersion and MaxVersion are tls.VersionTLS12 or tls.VersionTLS13.

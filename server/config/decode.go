@@ -27,7 +27,12 @@ func defaults() *Config {
 // decode reads the merged top-level entries of all files.
 func decode(entries []entry, pos Position, rep *report) *Config {
 	c := defaults()
-	top := newScope("", "", pos, entries, rep)
+	decodeTop(newScope("", "", pos, entries, rep), c)
+	return c
+}
+
+// decodeTop reads the top level into c, and with it everything.
+func decodeTop(top *scope, c *Config) {
 	c.Listeners = decodeListeners(top)
 	decodeStorage(top, &c.Storage)
 	decodeSeal(top, &c.Seal)
@@ -36,13 +41,14 @@ func decode(entries []entry, pos Position, rep *report) *Config {
 	decodeLeases(top, &c.Leases)
 	decodeTelemetry(top, &c.Telemetry)
 	decodeLockouts(top, c.UserLockouts)
-	top.str("pid_file", &c.PIDFile)
+	c.Audit = decodeAudit(top)
+	refuseInitialize(top)
+	top.filePath("pid_file", &c.PIDFile)
 	top.boolean("ui", &c.UI)
 	top.boolean("disable_mlock", &c.DisableMlock)
 	top.boolean("raw_storage_endpoint", &c.RawStorageEndpoint)
 	top.ignore(unusedKeys()...)
 	top.finish()
-	return c
 }
 
 // unusedKeys are the top-level keys of Vault that have no meaning here.
@@ -102,7 +108,7 @@ func decodeLog(top *scope, l *Log) {
 	var level, format string
 	top.str("log_level", &level)
 	top.str("log_format", &format)
-	top.str("log_file", &l.File)
+	top.filePath("log_file", &l.File)
 	if level != "" {
 		if parsed, err := ParseLogLevel(level); err != nil {
 			top.fail("log_level", "%v, got %q", err, level)
@@ -149,10 +155,12 @@ func defaultTelemetry() Telemetry {
 func (t Telemetry) IsDefault() bool { return t == defaultTelemetry() }
 
 func decodeTelemetry(top *scope, t *Telemetry) {
-	s := top.block("telemetry")
-	if s == nil {
-		return
+	if s := top.block("telemetry"); s != nil {
+		decodeTelemetryKeys(s, t)
 	}
+}
+
+func decodeTelemetryKeys(s *scope, t *Telemetry) {
 	s.duration("prometheus_retention_time", &t.PrometheusRetention, 0, maxTTL)
 	s.boolean("disable_hostname", &t.DisableHostname)
 	s.str("metrics_prefix", &t.MetricsPrefix)
@@ -176,17 +184,21 @@ func decodeLockouts(top *scope, lockouts map[string]LockoutStanza) {
 			s.report.fail(s.pos, s.path, `expected "all", "approle", "ldap" or "userpass"`)
 			continue
 		}
-		// What a method's stanza leaves out comes from "all", see Lockout.
-		threshold := 0
-		var l LockoutStanza
-		s.integer("lockout_threshold", &threshold, 0, 1_000_000)
-		s.duration("lockout_duration", &l.Duration, 0, maxTTL)
-		s.duration("lockout_counter_reset", &l.CounterReset, 0, maxTTL)
-		l.Disable = s.optional("disable_lockout")
-		s.finish()
-		l.Threshold = uint64(threshold)
-		lockouts[s.label] = l
+		lockouts[s.label] = decodeLockoutKeys(s)
 	}
+}
+
+// decodeLockoutKeys reads one stanza. What a method's leaves out comes from "all", see Lockout.
+func decodeLockoutKeys(s *scope) LockoutStanza {
+	threshold := 0
+	var l LockoutStanza
+	s.integer("lockout_threshold", &threshold, 0, 1_000_000)
+	s.duration("lockout_duration", &l.Duration, 0, maxTTL)
+	s.duration("lockout_counter_reset", &l.CounterReset, 0, maxTTL)
+	l.Disable = s.optional("disable_lockout")
+	s.finish()
+	l.Threshold = uint64(threshold)
+	return l
 }
 
 // Lockout is the policy for an auth method type: its own stanza, completed by the one for "all", completed

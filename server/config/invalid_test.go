@@ -102,7 +102,7 @@ func TestLoadInvalid(t *testing.T) {
 		{`seal "static" { current_keyid = "k1" }`, `:4: seal.static.current_keyid: unknown key`},
 		{"seal \"shamir\" {}\nseal \"static\" {\n current_key_id = \"k1\"\n current_key = \"file:///k\"\n}", `:5: seal.static: only one seal can be enabled`},
 		{`hsm "pkcs11" {}`, `:4: hsm.pkcs11: unsupported seal; coffer supports "shamir" and "static"`},
-		{`listener "unix" { address = "/run/x" }`, `:4: listener.unix: unsupported listener type; coffer supports`},
+		{`listener "udp" { address = "/run/x" }`, `:4: listener.udp: unsupported listener type; coffer supports`},
 		{`user_lockout "kerberos" {}`, `:4: user_lockout.kerberos: expected "all"`},
 		{`log_level = "loud"`, `:4: log_level: expected "trace", "debug", "info", "warn" or "error", got "loud"`},
 		{`log_format = "xml"`, `:4: log_format: expected "standard" or "json", got "xml"`},

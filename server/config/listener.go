@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/tls"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 )
@@ -19,8 +18,8 @@ func decodeListeners(top *scope) []Listener {
 	var listeners []Listener
 	open := decodeUnauthenticated(top)
 	for _, s := range top.labelled("listener") {
-		if s.label != "tcp" {
-			s.report.fail(s.pos, s.path, `unsupported listener type; coffer supports listener "tcp"`)
+		if s.label != "tcp" && s.label != "unix" {
+			s.report.fail(s.pos, s.path, `unsupported listener type; coffer supports listener "tcp" and listener "unix"`)
 			continue
 		}
 		listeners = append(listeners, decodeListener(s, open))
@@ -29,11 +28,17 @@ func decodeListeners(top *scope) []Listener {
 }
 
 func decodeListener(s *scope, open unauthenticated) Listener {
-	l := Listener{Address: DefaultListenAddress}
+	l := Listener{}
 	l.GenerateRoot = decodeAccess(s, "disable_unauthed_generate_root_endpoints", open.generateRoot)
 	l.Rekey = decodeAccess(s, "disable_unauthed_rekey_endpoints", open.rekey)
-	decodeAddresses(s, &l)
-	l.TLS = decodeTLS(s)
+	if s.label == "unix" {
+		decodeSocket(s, &l)
+	} else {
+		decodeAddresses(s, &l)
+		l.TLS = decodeTLS(s)
+		s.ignore("socket_group", "socket_mode", "socket_user")
+	}
+	l.Place = Place{s.place("address"), s.name("address")}
 	l.Timeouts = decodeTimeouts(s)
 	l.Limits = decodeLimits(s)
 	l.ForwardedFor = decodeForwardedFor(s)
@@ -46,13 +51,14 @@ func decodeListener(s *scope, open unauthenticated) Listener {
 		"custom_response_headers", "disable_replication_status_endpoints", "disable_request_limiter",
 		"inflight_requests_logging", "max_request_json_memory", "max_request_json_strings", "profiling", "proxy_api",
 		"proxy_protocol_authorized_addrs", "proxy_protocol_behavior", "purpose", "redact_addresses",
-		"redact_cluster_name", "redact_version", "role", "socket_group", "socket_mode", "socket_user",
+		"redact_cluster_name", "redact_version", "role",
 		"x_forwarded_for_client_cert_header", "x_forwarded_for_client_cert_header_decoders")
 	s.finish()
 	return l
 }
 
 func decodeAddresses(s *scope, l *Listener) {
+	l.Address = DefaultListenAddress
 	s.str("address", &l.Address)
 	s.str("cluster_address", &l.ClusterAddress)
 	var err error
@@ -74,9 +80,9 @@ func decodeTLS(s *scope) *TLS {
 	var lowest, highest, suites string
 	t := &TLS{ClientAuth: tls.RequestClientCert}
 	s.boolean("tls_disable", &disabled)
-	s.str("tls_cert_file", &t.CertFile)
-	s.str("tls_key_file", &t.KeyFile)
-	s.str("tls_client_ca_file", &t.ClientCAFile)
+	s.filePath("tls_cert_file", &t.CertFile)
+	s.filePath("tls_key_file", &t.KeyFile)
+	s.filePath("tls_client_ca_file", &t.ClientCAFile)
 	s.str("tls_min_version", &lowest)
 	s.str("tls_max_version", &highest)
 	s.str("tls_cipher_suites", &suites)
@@ -86,6 +92,7 @@ func decodeTLS(s *scope) *TLS {
 	if disabled {
 		return nil
 	}
+	t.Place = Place{s.place("tls_cert_file"), s.name("tls_cert_file")}
 	requireFile(s, "tls_cert_file", t.CertFile)
 	requireFile(s, "tls_key_file", t.KeyFile)
 	if t.ClientCAFile != "" {
@@ -110,13 +117,13 @@ func decodeTLS(s *scope) *TLS {
 
 func requireFile(s *scope, key, path string) {
 	if path == "" {
-		s.fail(key, "required unless tls_disable is true")
+		if !s.said(key) {
+			s.fail(key, "required unless tls_disable is true")
+		}
 		return
 	}
-	if info, err := os.Stat(path); err != nil {
+	if err := readable(path); err != nil {
 		s.fail(key, "%v", err)
-	} else if info.IsDir() {
-		s.fail(key, "expected a file, %s is a folder", path)
 	}
 }
 

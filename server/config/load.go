@@ -35,10 +35,10 @@ func Load(paths []string, env func(string) string) (*Config, []Warning, error) {
 	if err != nil {
 		return nil, rep.sorted(), err
 	}
-	if len(c.Listeners) == 0 {
+	if len(c.Listeners) == 0 && !rep.about("listener") {
 		rep.fail(pos, "listener", `required, such as: listener "tcp" { address = "127.0.0.1:8200" … }`)
 	}
-	if c.Storage.Kind == "" {
+	if c.Storage.Kind == "" && !rep.about("storage", "backend") {
 		rep.fail(pos, "storage", `required, such as: storage "file" { path = "/vault/data" }`)
 	}
 	if err := rep.err(); err != nil {
@@ -95,7 +95,7 @@ func load(paths []string, env func(string) string, rep *report) (*Config, Positi
 	}
 	c := decode(entries, pos, rep)
 	override(c, env, rep)
-	checkListeners(c, pos, rep)
+	checkListeners(c, rep)
 	return c, pos, nil
 }
 
@@ -105,7 +105,11 @@ func expand(paths []string) ([]string, error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			return nil, err
+			// A path that is there is meant, whatever it looks like.
+			if reason := CheckPath(path); reason != nil {
+				return nil, fmt.Errorf("-config=%s: %w", path, reason)
+			}
+			return nil, Explain(err)
 		}
 		if !info.IsDir() {
 			files = append(files, path)
@@ -156,7 +160,7 @@ func filesIn(folder string) ([]string, error) {
 func readFile(path string) (src []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, Explain(err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	src, err = io.ReadAll(io.LimitReader(f, maxFileSize+1))
@@ -170,14 +174,14 @@ func readFile(path string) (src []byte, err error) {
 }
 
 // checkListeners refuses two listeners on the same address, which would fail later and less clearly.
-func checkListeners(c *Config, pos Position, rep *report) {
+func checkListeners(c *Config, rep *report) {
 	seen := map[string]bool{}
 	for _, l := range c.Listeners {
-		if _, port, err := net.SplitHostPort(l.Address); err != nil || port == "0" {
+		if _, port, err := net.SplitHostPort(l.Address); l.Socket == nil && (err != nil || port == "0") {
 			continue
 		}
 		if seen[l.Address] {
-			rep.fail(pos, "listener.tcp.address", "%s is used by two listeners", l.Address)
+			rep.fail(l.Place.Position, l.Place.Key, "%s is used by two listeners; give each its own port", l.Address)
 		}
 		seen[l.Address] = true
 	}

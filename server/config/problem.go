@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // ErrInvalid is matched by every error that the text of a configuration causes. Errors of reading the
@@ -38,7 +39,12 @@ type Error struct {
 	Key string
 	// Reason says what is wrong and what was expected. It holds no value that may be secret.
 	Reason string
+	// Err is what the reason tells of, where that came from elsewhere; else nil.
+	Err error
 }
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
 
 // Error implements error: "file:line: key: reason".
 func (e *Error) Error() string {
@@ -88,6 +94,14 @@ func (r *report) warn(pos Position, key, format string, args ...any) {
 	if len(r.warnings) < maxProblems {
 		r.warnings = append(r.warnings, Warning{Position: pos, Key: key, Reason: fmt.Sprintf(format, args...)})
 	}
+}
+
+// about reports whether an error about one of the stanzas was found already.
+func (r *report) about(stanzas ...string) bool {
+	return slices.ContainsFunc(r.errs, func(e *Error) bool {
+		name, _, _ := strings.Cut(e.Key, ".")
+		return slices.Contains(stanzas, name)
+	})
 }
 
 // err joins the errors in the order of their places; nil when nothing was wrong.

@@ -23,7 +23,9 @@ type scope struct {
 	// entries holds what has not been read yet, by lower-case key; read holds the places of the rest.
 	entries map[string][]entry
 	read    map[string]Position
-	report  *report
+	// asked are the keys that a reader looked for, there or not.
+	asked  []string
+	report *report
 }
 
 func newScope(path, label string, pos Position, entries []entry, rep *report) *scope {
@@ -61,8 +63,15 @@ func (s *scope) warn(key, format string, args ...any) {
 	s.report.warn(s.place(key), s.name(key), format, args...)
 }
 
+// said reports whether something is known to be wrong with key.
+func (s *scope) said(key string) bool {
+	place, name := s.place(key), s.name(key)
+	return slices.ContainsFunc(s.report.errs, func(e *Error) bool { return e.Key == name && e.Position == place })
+}
+
 // takeAll consumes every entry of key.
 func (s *scope) takeAll(key string) []entry {
+	s.asked = append(s.asked, key)
 	entries := s.entries[key]
 	delete(s.entries, key)
 	if len(entries) > 0 {
@@ -100,7 +109,12 @@ func (s *scope) scalar(key, expected string, kinds ...kind) (value, bool) {
 }
 
 func (s *scope) str(key string, dst *string) {
-	if v, ok := s.scalar(key, "a string", kindString); ok {
+	v, ok := s.scalar(key, "a string", kindString)
+	switch {
+	case !ok:
+	case strings.Contains(v.text, "${"):
+		s.fail(key, "variables are not expanded in a configuration; write the value itself")
+	default:
 		*dst = v.text
 	}
 }
@@ -120,7 +134,14 @@ func (s *scope) optional(key string) *bool {
 	}
 	b, err := parseutil.ParseBool(v.text)
 	if err != nil {
-		s.fail(key, "expected %s, got %q", expected, v.text)
+		hint := ""
+		switch strings.ToLower(v.text) {
+		case "yes", "y", "on", "enable", "enabled":
+			hint = "; write " + key + " = true"
+		case "no", "n", "off", "disable", "disabled":
+			hint = "; write " + key + " = false"
+		}
+		s.fail(key, "expected %s, got %q%s", expected, v.text, hint)
 		return nil
 	}
 	return &b
@@ -317,6 +338,12 @@ func (s *scope) finish() {
 	}
 	slices.SortFunc(left, func(a, b entry) int { return a.pos.Line - b.pos.Line })
 	for _, e := range left {
-		s.report.fail(e.pos, s.name(e.key), "unknown key")
+		key, hint := strings.ToLower(e.key), ""
+		if near := nearest(key, s.asked); near != "" {
+			hint = "; did you mean " + near + "?"
+		} else if place := elsewhere(s.path, key); place != "" {
+			hint = "; " + place
+		}
+		s.report.fail(e.pos, s.name(e.key), "unknown key%s", hint)
 	}
 }

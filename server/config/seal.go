@@ -79,12 +79,16 @@ func (s *scope) sealKey(key string) SealKey {
 	}
 	var text string
 	s.str(key, &text)
+	k.Place = Place{s.place(key), s.name(key)}
 	path, isFile := strings.CutPrefix(text, "file://")
 	name, isEnv := strings.CutPrefix(text, "env://")
 	switch {
 	case text == "":
 	case isFile && path == "":
 		s.fail(key, "expected a path, such as %q", "file:///etc/coffer/seal.key")
+	case isFile && CheckPath(path) != nil:
+		s.fail(key, "%v", CheckPath(path))
+		k.File = path // Not absent: the one message about it is enough.
 	case isFile:
 		k.File = path
 	case isEnv && name == "":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 	"github.com/hashicorp/hcl/hcl/parser"
@@ -52,6 +53,10 @@ var errTooDeep = fmt.Errorf("more than %d blocks and lists inside each other", m
 
 // parse turns the text of one file into its top-level entries. Errors are *Error.
 func parse(file string, src []byte) ([]entry, error) {
+	src, err := plainText(file, src)
+	if err != nil {
+		return nil, err
+	}
 	if trimmed := bytes.TrimSpace(src); len(trimmed) > 0 && trimmed[0] == '{' {
 		return parseJSON(file, src)
 	}
@@ -65,7 +70,7 @@ func parseHCL(file string, src []byte) ([]entry, error) {
 	}
 	tree, err := parseAST(src)
 	if err != nil {
-		return nil, syntaxError(file, err)
+		return nil, syntaxError(file, src, err)
 	}
 	root, ok := tree.Node.(*ast.ObjectList)
 	if !ok {
@@ -119,10 +124,26 @@ func checkEnd(src []byte) error {
 	return nil
 }
 
-func syntaxError(file string, err error) error {
+// noValue is the error for a key without a value.
+const noValue = `expected "=" or "{" after the key`
+
+// syntaxError is the library's error with what was probably meant.
+func syntaxError(file string, src []byte, err error) error {
 	e := &Error{Position: Position{File: file}, Reason: err.Error()}
-	if at := (*parser.PosError)(nil); errors.As(err, &at) {
-		e.Line, e.Reason = at.Pos.Line, at.Err.Error()
+	at := (*parser.PosError)(nil)
+	if !errors.As(err, &at) {
+		return e
+	}
+	e.Line, e.Reason = at.Pos.Line, at.Err.Error()
+	// The library repeats what may be part of a secret.
+	switch {
+	case strings.HasPrefix(e.Reason, "Unknown token"):
+		e.Reason = "expected a value"
+	case strings.HasPrefix(e.Reason, "key '"):
+		e.Reason = noValue
+	}
+	if meant := explain(src, e.Line, e.Reason); meant != "" {
+		e.Reason += ": " + meant
 	}
 	return e
 }
