@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
+	"coffer/server/api"
 	"coffer/server/config"
 )
 
@@ -29,6 +32,31 @@ type endpoint struct {
 // address is where the endpoint listens, the port that the system chose included.
 func (e *endpoint) address() string { return e.listener.Addr().String() }
 
+// url is the address as VAULT_ADDR takes it.
+func (e *endpoint) url() string {
+	network, address := e.listener.Addr().Network(), e.address()
+	switch {
+	case network == "unix":
+		return "unix://" + address
+	case e.cert != nil:
+		return "https://" + reachableAddress(address)
+	default:
+		return "http://" + reachableAddress(address)
+	}
+}
+
+// reachableAddress replaces the address of all interfaces by one that a client of this machine can call.
+func reachableAddress(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // endpoints are all of them; they start and stop together.
 type endpoints []*endpoint
 
@@ -38,7 +66,7 @@ func listen(ctx context.Context, svc service, listeners []config.Listener, log *
 	for _, l := range listeners {
 		e, err := newEndpoint(ctx, svc, l, log)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("listener %s: %w", l.Address, err), open.close())
+			return nil, errors.Join(err, open.close())
 		}
 		open = append(open, e)
 	}
@@ -62,23 +90,50 @@ func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.
 		IdleTimeout:       l.Timeouts.Idle,
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             http2Bounds(),
-		ErrorLog:          slog.NewLogLogger(log.With(moduleKey, "http").Handler(), slog.LevelInfo),
+		ErrorLog:          newHTTPLog(log.With(moduleKey, "http")),
+		ConnContext:       api.ConnContext,
 	}}
+	var err error
 	if l.TLS != nil {
-		conf, cert, err := serverTLS(l.TLS)
-		if err != nil {
+		if e.cert, err = newCertificate(l.TLS, log.With(moduleKey, "tls")); err != nil {
 			return nil, err
 		}
-		e.server.TLSConfig, e.cert = conf, cert
+		e.server.TLSConfig = e.cert.server()
 	}
-	// As in Vault, 0.0.0.0 means IPv4 alone.
-	network := "tcp"
-	if strings.HasPrefix(l.Address, "0.0.0.0:") {
-		network = "tcp4"
+	if l.Socket != nil {
+		e.listener, err = listenSocket(ctx, l.Address, *l.Socket)
+	} else {
+		// As in Vault, 0.0.0.0 means IPv4 alone.
+		network := "tcp"
+		if strings.HasPrefix(l.Address, "0.0.0.0:") {
+			network = "tcp4"
+		}
+		e.listener, err = new(net.ListenConfig).Listen(ctx, network, l.Address)
 	}
-	var err error
-	e.listener, err = new(net.ListenConfig).Listen(ctx, network, l.Address)
-	return e, err
+	if err != nil {
+		return nil, l.Place.Error(explainListen(l, err))
+	}
+	return e, nil
+}
+
+// explainListen adds what to do about an address that cannot be had.
+func explainListen(l config.Listener, err error) error {
+	_, port, _ := net.SplitHostPort(l.Address)
+	switch {
+	case l.Socket != nil:
+		return config.Explain(err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w; another program listens there, maybe another coffer or vault: find it with "+
+			"\"ss -ltnp 'sport = :%s'\" and stop it, or choose another port", err, port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w; no interface of this machine has the address: choose one that \"ip address\" lists, or "+
+			"\"0.0.0.0:%s\" for all", err, port)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w; ports below 1024 need the capability CAP_NET_BIND_SERVICE: choose a higher port, or add "+
+			"AmbientCapabilities=CAP_NET_BIND_SERVICE to the unit", err)
+	default:
+		return err
+	}
 }
 
 // serve answers requests in the background. What ends an endpoint before its time is sent to failed.
@@ -134,8 +189,41 @@ func (es endpoints) reload() error {
 	return errors.Join(errs...)
 }
 
+// follow reads certificates whose files change, until ctx ends.
+func (es endpoints) follow(ctx context.Context) {
+	ticker := time.NewTicker(followEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			for _, e := range es {
+				if e.cert != nil {
+					e.cert.follow()
+				}
+			}
+		}
+	}
+}
+
+// certificateDays is how many days the certificate of each listener is good for, by the listener's address.
+func (es endpoints) certificateDays() map[string]float64 {
+	days := map[string]float64{}
+	for _, e := range es {
+		if e.cert != nil {
+			days[e.address()] = e.cert.left()
+		}
+	}
+	return days
+}
+
 // describe is the endpoint's line in the banner.
 func (e *endpoint) describe(l config.Listener) string {
+	if l.Socket != nil {
+		return fmt.Sprintf("unix (addr: %q, mode: %04o, max_request_duration: %q, max_request_size: \"%d\")",
+			e.address(), l.Socket.Mode, l.Limits.RequestDuration, l.Limits.RequestSize)
+	}
 	security := "disabled"
 	if e.cert != nil {
 		security = "enabled, " + tls.VersionName(l.TLS.MinVersion) + " or later"

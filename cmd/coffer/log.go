@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -27,19 +28,28 @@ type logging struct {
 	*slog.Logger
 	level *slog.LevelVar
 	file  *logFile
+	sinks []*logSink
+	// dropped counts the lines that one of the sinks could not write; told is how many of them the log told of.
+	dropped, told atomic.Int64
 }
 
 // newLogging opens the log file, when there is one, and returns the log that cfg describes.
 func newLogging(cfg config.Log, stderr io.Writer) (*logging, error) {
 	l := &logging{level: &slog.LevelVar{}}
 	l.level.Set(cfg.Level)
-	sinks := tee{stderr}
+	outs := []io.Writer{stderr}
 	if cfg.File != "" {
 		var err error
 		if l.file, err = openLogFile(cfg.File); err != nil {
-			return nil, err
+			return nil, config.Explain(err)
 		}
-		sinks = append(sinks, l.file)
+		outs = append(outs, l.file)
+	}
+	var sinks tee
+	for _, out := range outs {
+		sink := newLogSink(out, &l.dropped)
+		l.sinks = append(l.sinks, sink)
+		sinks = append(sinks, sink)
 	}
 	if cfg.Format == config.LogJSON {
 		l.Logger = slog.New(slog.NewJSONHandler(sinks, &slog.HandlerOptions{Level: l.level, ReplaceAttr: vaultKeys}))
@@ -57,7 +67,21 @@ func (l *logging) reopen() error {
 	return l.file.reopen()
 }
 
+// tellDropped says in the log how many lines were dropped since it was last called, for whoever reads what is left of
+// the log. Its own line is not counted.
+func (l *logging) tellDropped() {
+	total := l.dropped.Load()
+	if fresh := total - l.told.Load(); fresh > 0 {
+		l.Warn("log lines were dropped: who reads the log is gone or does not read, or the disk is full",
+			"lines", fresh, "total", total)
+		l.told.Store(l.dropped.Load())
+	}
+}
+
 func (l *logging) close() error {
+	for _, sink := range l.sinks {
+		sink.close()
+	}
 	if l.file == nil {
 		return nil
 	}

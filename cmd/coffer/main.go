@@ -11,8 +11,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // Policies name time zones, and small images have no files about them.
+
+	"coffer/server/config"
 )
 
 const usage = `Usage: coffer <command> [options]
@@ -22,8 +26,20 @@ Commands:
     status     Ask a server whether it is sealed
     version    Print the version
 
-"coffer <command> -h" lists the options of a command.
+"coffer <command> -h" lists the options of a command. To try it out:
+
+    $ coffer server -dev
+
+Everything else, such as "operator init", "login" and "kv put", is done with HashiCorp's "vault" command, or
+OpenBao's "bao", which talk to the server that VAULT_ADDR names.
 `
+
+// clientCommands are commands of "vault" that act on a server.
+var clientCommands = []string{
+	"agent", "audit", "auth", "debug", "delete", "events", "kv", "lease", "list", "login", "monitor", "namespace",
+	"operator", "patch", "path-help", "pki", "plugin", "policy", "print", "proxy", "read", "secrets", "ssh", "token",
+	"transform", "transit", "unwrap", "version-history", "write",
+}
 
 // Exit codes, as Vault's.
 const (
@@ -41,6 +57,8 @@ func main() {
 func command(exposed error) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// Who reads the output may go away; writing is an error then, not the end of the server.
+	signal.Ignore(syscall.SIGPIPE)
 	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore,
 		exposed: exposed}
 	return p.run(context.Background(), os.Args[1:])
@@ -75,7 +93,25 @@ func (p *process) run(ctx context.Context, args []string) int {
 		fmt.Fprint(p.stdout, usage)
 		return exitOK
 	default:
-		fmt.Fprintf(p.stderr, "unknown command %q\n\n%s", command, usage)
+		command, _, _ = strings.Cut(command, "=")
+		fmt.Fprintf(p.stderr, "unknown command %q%s\n\n%s", command, pointFrom(command), usage)
 		return exitUnknown
 	}
+}
+
+// pointFrom says what was probably meant by a command that there is not. It repeats no arguments: they may be secrets.
+func pointFrom(command string) string {
+	if strings.HasPrefix(command, "-") {
+		return fmt.Sprintf(": a command comes before its options; write: coffer server %s …", command)
+	}
+	if slices.Contains(clientCommands, command) {
+		return fmt.Sprintf(": coffer is the server alone; write: vault %s …", command)
+	}
+	if near := config.Nearest(command, []string{"server", "status", "version", "help"}); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	if near := config.Nearest(command, clientCommands); near != "" {
+		return fmt.Sprintf("; did you mean \"vault %s\"?", near)
+	}
+	return ""
 }

@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"coffer/server/config"
+	"coffer/server/core"
+	"coffer/server/metrics"
 )
 
 // patience is how long a test waits for what should happen at once.
@@ -40,6 +42,7 @@ type fakeService struct {
 	closed   atomic.Bool
 	closeErr error
 	dev      string
+	state    core.State
 }
 
 func (f *fakeService) Handler(config.Listener) http.Handler {
@@ -49,7 +52,13 @@ func (f *fakeService) Handler(config.Listener) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 }
 
-func (f *fakeService) Reload() error {
+func (f *fakeService) State(context.Context) (core.State, error) { return f.state, nil }
+
+func (f *fakeService) Metrics() *metrics.Metrics {
+	return metrics.New(func() bool { return true }, func() int { return 0 }, func() bool { return false })
+}
+
+func (f *fakeService) Reload(*config.Config) error {
 	f.reloads.Add(1)
 	return nil
 }

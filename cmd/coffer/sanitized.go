@@ -49,6 +49,10 @@ func logFormat(f config.LogFormat) string {
 func sanitizedListeners(listeners []config.Listener) []any {
 	list := make([]any, len(listeners))
 	for i, l := range listeners {
+		kind := "tcp"
+		if l.Socket != nil {
+			kind = "unix"
+		}
 		shown := map[string]any{"address": l.Address, "cluster_address": l.ClusterAddress, "tls_disable": l.TLS == nil}
 		if l.TLS != nil {
 			shown["tls_cert_file"], shown["tls_key_file"] = l.TLS.CertFile, l.TLS.KeyFile
@@ -59,7 +63,7 @@ func sanitizedListeners(listeners []config.Listener) []any {
 		if l.UnauthenticatedMetrics {
 			shown["telemetry"] = []any{map[string]any{"unauthenticated_metrics_access": true}}
 		}
-		list[i] = map[string]any{"type": "tcp", "config": shown}
+		list[i] = map[string]any{"type": kind, "config": shown}
 	}
 	return list
 }

@@ -9,11 +9,14 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
 	"coffer/server/config"
+	"coffer/server/core"
 	"coffer/server/loglevel"
+	"coffer/server/metrics"
 )
 
 // gracePeriod is how long requests may still run after the server was told to stop.
@@ -21,15 +24,23 @@ const gracePeriod = 30 * time.Second
 
 // service is the server without its network and its process.
 type service interface {
+	observed
 	// Handler serves the API as the listener's settings ask. It is called once for each listener.
 	Handler(l config.Listener) http.Handler
-	// Reload opens the files of audit devices anew.
-	Reload() error
+	// Reload makes the declared audit devices those of cfg, unless that is nil, and opens the files of all devices anew.
+	Reload(cfg *config.Config) error
 	// InitDev initialises and unseals an empty store with one key, and mounts secret/. The root token is
 	// the one given, or a random one when that is "".
 	InitDev(ctx context.Context, rootToken string) (devSecrets, error)
 	// Close seals the server, syncs what it stores and lets it go. No request is running then.
 	Close() error
+}
+
+// observed is what the process tells its users of the service.
+type observed interface {
+	// State is cheap enough to be asked for every few seconds.
+	State(ctx context.Context) (core.State, error)
+	Metrics() *metrics.Metrics
 }
 
 // devSecrets is what a development server tells its user.
@@ -95,6 +106,7 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	locked := p.lockMemory(cfg, log)
 	p.tuneCollector()
 
+	found := dataFound(cfg.Storage)
 	svc, err := p.start(cfg, log)
 	if err != nil {
 		return err
@@ -110,13 +122,31 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 
-	p.banner(cfg, open, locked)
+	state, err := svc.State(ctx)
+	if err != nil {
+		return errors.Join(err, open.close())
+	}
+	if err := watch(svc.Metrics(), open, log); err != nil {
+		return errors.Join(err, open.close())
+	}
+	p.banner(cfg, open, bannerState{State: state, locked: locked, found: found, dev: opts.dev.enabled})
+	checkKeys(cfg, state, log, p.env)
 	if opts.dev.enabled {
 		if err := p.startDev(ctx, svc, opts, open, log); err != nil {
 			return errors.Join(err, open.close())
 		}
 	}
 	return p.untilStopped(ctx, opts, svc, open, log)
+}
+
+// watch adds what the process itself measures.
+func watch(m *metrics.Metrics, open endpoints, log *logging) error {
+	return errors.Join(
+		m.Watch(metrics.Reading{Name: metrics.CertificateDays, Label: "listener",
+			Help: "Days until the certificate of a listener ends, below zero when it has.", Read: open.certificateDays}),
+		m.Watch(metrics.Reading{Name: "vault_log_lines_dropped_total", Counter: true,
+			Help: "Lines of the log that could not be written.",
+			Read: func() map[string]float64 { return map[string]float64{"": float64(log.dropped.Load())} }}))
 }
 
 func warn(log *logging, opts *serverOptions, warnings []config.Warning) {
@@ -134,15 +164,33 @@ func (p *process) untilStopped(
 ) error {
 	failed := make(chan error, len(open))
 	open.serve(failed)
+	following, stop := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { open.follow(following) })
+	defer func() {
+		stop()
+		done.Wait()
+	}()
+	manager := p.newSupervisor(svc, log)
+	defer manager.close()
+	manager.ready(ctx)
 	for {
 		select {
 		case err := <-failed:
+			manager.stopping()
 			return errors.Join(err, p.drain(ctx, open, log))
+		case <-manager.ticks:
+			manager.tick(ctx)
+		case <-manager.watchdog:
+			manager.alive()
 		case s := <-p.signals:
 			if s == syscall.SIGHUP {
+				manager.reloading()
 				p.reload(opts, svc, open, log)
+				manager.ready(ctx)
 				continue
 			}
+			manager.stopping()
 			fmt.Fprintln(p.stdout, "==> coffer shutdown triggered")
 			log.Info("shutting down", "signal", s.String())
 			return p.drain(ctx, open, log)
@@ -179,13 +227,15 @@ func (p *process) reload(opts *serverOptions, svc service, open endpoints, log *
 	cfg, _, cfgErr := opts.load(p.env)
 	if cfgErr == nil {
 		log.level.Set(cfg.Log.Level)
+	} else {
+		cfg = nil
 	}
-	err := errors.Join(cfgErr, open.reload(), log.reopen(), svc.Reload())
+	err := errors.Join(cfgErr, open.reload(), log.reopen(), svc.Reload(cfg))
 	if err != nil {
 		log.Error("reload failed in part; what failed stays as it was", "error", err)
 		return
 	}
-	log.Info("reloaded log level, log file, certificates and audit devices", "log_level", loglevel.Name(cfg.Log.Level))
+	log.Info("reloaded log level, log file, certificates, client authorities and audit devices", "log_level", loglevel.Name(cfg.Log.Level))
 }
 
 // writePIDFile writes the process id to path, unless that is "", and returns what removes the file.
@@ -195,7 +245,7 @@ func writePIDFile(path string) (remove func() error, err error) {
 	}
 	id := []byte(strconv.Itoa(os.Getpid()) + "\n")
 	if err := os.WriteFile(path, id, 0o644); err != nil { //nolint:gosec // Supervisors of other users read it.
-		return nil, err
+		return nil, config.Explain(err)
 	}
 	return func() error { return os.Remove(path) }, nil
 }

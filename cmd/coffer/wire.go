@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,10 +23,13 @@ import (
 	"coffer/engines"
 	"coffer/engines/kv"
 	"coffer/server/api"
+	"coffer/server/audit"
 	"coffer/server/config"
 	"coffer/server/core"
 	"coffer/server/lockout"
+	"coffer/server/metrics"
 	"coffer/server/mounts"
+	"coffer/server/sys"
 	"coffer/storage"
 	"coffer/storage/bolt"
 	"coffer/storage/memory"
@@ -58,6 +62,10 @@ func (untroubled) Trouble() error { return nil }
 
 // startCore is where the rooms of the server are put together.
 func startCore(cfg *config.Config, log *logging) (service, error) {
+	devices, err := declaredAudit(cfg)
+	if err != nil {
+		return nil, err
+	}
 	s, err := openStorage(cfg.Storage, log.With(moduleKey, "storage"))
 	if err != nil {
 		return nil, err
@@ -91,6 +99,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			LogLevel:        log.level,
 			StorageType:     cfg.Storage.Label,
 			Sanitized:       sanitized(cfg),
+			AuditDevices:    devices,
 			Lockout: func(method string) lockout.Policy {
 				l := cfg.Lockout(method)
 				return lockout.Policy{Disabled: l.Disabled, Forced: l.Forced, Threshold: l.Threshold,
@@ -151,6 +160,8 @@ func openStorage(cfg config.Storage, log *slog.Logger) (store, error) {
 		return nil, damage // it names the file
 	case errors.Is(err, storage.ErrLocked):
 		return nil, fmt.Errorf("storage %s: another server has it open: %w", cfg.File(), err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, cfg.Place.Error(config.Explain(err))
 	case err != nil:
 		return nil, fmt.Errorf("storage %s: %w", cfg.File(), err)
 	}
@@ -160,8 +171,8 @@ func openStorage(cfg config.Storage, log *slog.Logger) (store, error) {
 // Handler implements service.
 func (h *house) Handler(l config.Listener) http.Handler {
 	var forwarded *api.Forwarded
-	if f := l.ForwardedFor; len(f.Authorized) > 0 {
-		forwarded = &api.Forwarded{Authorized: f.Authorized, HopSkips: f.HopSkips,
+	if f := l.ForwardedFor; len(f.Authorized) > 0 || f.Socket {
+		forwarded = &api.Forwarded{Authorized: f.Authorized, Socket: f.Socket, HopSkips: f.HopSkips,
 			RejectNotPresent: f.RejectNotPresent, RejectNotAuthorized: f.RejectNotAuthorized}
 	}
 	return api.New(api.Config{
@@ -192,7 +203,37 @@ func accessOf(a config.Access) api.Access {
 }
 
 // Reload implements service.
-func (h *house) Reload() error { return h.core.ReopenAudit() }
+func (h *house) Reload(cfg *config.Config) error {
+	var declared error
+	if cfg != nil {
+		devices, err := declaredAudit(cfg)
+		if err == nil {
+			err = h.core.DeclareAudit(context.Background(), devices)
+		}
+		declared = err
+	}
+	return errors.Join(declared, h.core.ReopenAudit())
+}
+
+// declaredAudit are the audit devices of the configuration. What is wrong with them names the place.
+func declaredAudit(cfg *config.Config) ([]sys.AuditDevice, error) {
+	devices := make([]sys.AuditDevice, 0, len(cfg.Audit))
+	var errs []error
+	for _, d := range cfg.Audit {
+		device := sys.AuditDevice{Path: d.Path + "/", Type: d.Type, Description: d.Description, Options: d.Options}
+		if err := audit.CheckDevice(device); err != nil {
+			errs = append(errs, d.Place.Error(err))
+		}
+		devices = append(devices, device)
+	}
+	return devices, errors.Join(errs...)
+}
+
+// State implements service.
+func (h *house) State(ctx context.Context) (core.State, error) { return h.core.State(ctx) }
+
+// Metrics implements service.
+func (h *house) Metrics() *metrics.Metrics { return h.core.Metrics() }
 
 // InitDev implements service.
 func (h *house) InitDev(ctx context.Context, rootToken string) (devSecrets, error) {

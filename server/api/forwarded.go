@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -11,6 +10,8 @@ import (
 type Forwarded struct {
 	// Authorized are the networks whose header is believed.
 	Authorized []netip.Prefix
+	// Socket believes whoever opens the Unix socket, who has no address.
+	Socket bool
 	// HopSkips is how many addresses at the end of the header to pass over.
 	HopSkips int
 	// RejectNotPresent refuses authorised peers without the header.
@@ -38,7 +39,7 @@ func (a *api) forwarded(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	case !present:
 		return refuse("missing x-forwarded-for header and configured to reject when not present")
-	case err != nil || !f.trusts(peer.Addr().Unmap()):
+	case err != nil && !f.Socket, err == nil && !f.trusts(peer.Addr().Unmap()):
 		if f.RejectNotAuthorized {
 			return refuse("client address not authorized for x-forwarded-for and configured to reject connection")
 		}
@@ -53,8 +54,8 @@ func (a *api) forwarded(w http.ResponseWriter, r *http.Request) bool {
 	if err != nil {
 		return refuse("malformed x-forwarded-for header")
 	}
-	_, port, _ := net.SplitHostPort(r.RemoteAddr)
-	r.RemoteAddr = net.JoinHostPort(client.String(), port)
+	// Over a socket there is no port, and the zero value says 0.
+	r.RemoteAddr = netip.AddrPortFrom(client, peer.Port()).String()
 	return true
 }
 

@@ -34,14 +34,19 @@ func standing(r *http.Request, access Access) core.Standing {
 	}
 }
 
-// atMachine reports whether a request comes from somebody at the machine: over loopback, to a loopback address, and
-// neither through a proxy nor out of a web browser. A proxy on the machine speaks for strangers, and so does a web
-// page in the operator's browser.
+// atMachine reports whether a request comes from somebody at the machine: over loopback, to a loopback address, or over
+// a Unix socket from root or the server's own user, and neither through a proxy nor out of a web browser. A proxy on the
+// machine speaks for strangers, and so does a web page in the operator's browser.
+//
+// Being able to open the socket is not enough: a socket is what proxies are often given, and nginx from 1.29.7 on sends
+// over it what a command line could have sent. Whom the kernel says to be root or the server's user can read the
+// server's files, so nothing is given to him. Proxies run as users of their own.
 //
 // r.RemoteAddr is that of the TCP connection here: it is replaced for requests with X-Forwarded-For only.
 func atMachine(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !peer.Addr().Unmap().IsLoopback() || !isLoopback(r.Host) {
+	overLoopback := err == nil && peer.Addr().Unmap().IsLoopback()
+	if !overLoopback && !fromTrustedUser(r.Context()) || !isLoopback(r.Host) {
 		return false
 	}
 	// nginx before 1.29.7 speaks HTTP/1.0 to what is behind it unless told otherwise, and adds no header.

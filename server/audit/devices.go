@@ -40,6 +40,8 @@ type device struct {
 	key    []byte
 	hasher *hasher
 	sink   *sink
+	// declared is set when the server's configuration has the device.
+	declared bool
 	// failing is set while the device does not record.
 	failing atomic.Bool
 }
@@ -53,6 +55,8 @@ type record struct {
 	Local       bool              `json:"local,omitempty"`
 	// Key is the key of its HMACs.
 	Key []byte `json:"key"`
+	// Declared is set for a device of the server's configuration.
+	Declared bool `json:"declared,omitempty"`
 }
 
 var _ sys.Audit = (*Broker)(nil)
@@ -110,7 +114,7 @@ func newDevice(r record, opts options, out io.WriteCloser) *device {
 		AuditDevice: sys.AuditDevice{
 			Path: r.Path, Type: r.Type, Description: r.Description, Options: r.Options, Local: r.Local,
 		},
-		opts: opts, key: r.Key, hasher: newHasher(r.Key),
+		opts: opts, key: r.Key, hasher: newHasher(r.Key), declared: r.Declared,
 		sink: newSink(out, func() (io.WriteCloser, error) { return openFile(opts) }),
 	}
 }
@@ -139,6 +143,7 @@ func (b *Broker) saveLocked(ctx context.Context, devices []*device) error {
 	for i, d := range devices {
 		records[i] = record{
 			Path: d.Path, Type: d.Type, Description: d.Description, Options: d.Options, Local: d.Local, Key: d.key,
+			Declared: d.declared,
 		}
 	}
 	text, err := json.Marshal(records)
@@ -248,6 +253,9 @@ func (b *Broker) Disable(ctx context.Context, path string) error {
 	i := slices.IndexFunc(list, func(d *device) bool { return d.Path == path })
 	if i < 0 {
 		return nil
+	}
+	if list[i].declared {
+		return errDeclared
 	}
 	next := slices.Delete(slices.Clone(list), i, i+1)
 	if err := b.saveLocked(ctx, next); err != nil {

@@ -218,7 +218,7 @@ type Listener struct {
 
 // Socket says who may open a Unix socket.
 type Socket struct {
-	// Mode is the mode of the socket's file; 0 leaves what the umask makes of it.
+	// Mode is the mode of the socket's file: 0600 unless the configuration says else, 0660 when it names a group.
 	Mode fs.FileMode
 	// User and Group are ids or names of who owns it; "" leaves the process's.
 	User, Group string
@@ -286,8 +286,10 @@ type JSONLimits struct {
 
 // ForwardedFor says whose X-Forwarded-For header is believed.
 type ForwardedFor struct {
-	// Authorized are the proxies; empty means the header is ignored.
+	// Authorized are the proxies, and Socket says that who opens the Unix socket is one; without either the header is
+	// ignored.
 	Authorized []netip.Prefix
+	Socket     bool
 	// HopSkips is the number of addresses to skip from the right of the header.
 	HopSkips int
 	// RejectNotPresent refuses a proxy's request without the header.

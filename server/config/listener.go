@@ -215,6 +215,13 @@ func decodeForwardedFor(s *scope) ForwardedFor {
 	// Rejecting is Vault's default for both.
 	f := ForwardedFor{RejectNotPresent: true, RejectNotAuthorized: true}
 	for _, text := range s.list("x_forwarded_for_authorized_addrs") {
+		if s.label == "unix" {
+			if f.Socket = text == "unix"; !f.Socket {
+				s.fail("x_forwarded_for_authorized_addrs", `who opens a socket has no address; write ["unix"] to believe all `+
+					`of them, got %q`, text)
+			}
+			continue
+		}
 		prefix, err := parsePrefix(text)
 		if err != nil {
 			s.fail("x_forwarded_for_authorized_addrs", "expected addresses or CIDR blocks, got %q", text)

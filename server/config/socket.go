@@ -12,12 +12,15 @@ const maxSocketPath = 107
 // decodeSocket reads what a listener "unix" has instead of a network address. As in Vault, it has no TLS.
 func decodeSocket(s *scope, l *Listener) {
 	s.filePath("address", &l.Address)
-	l.Socket = &Socket{}
+	l.Socket = &Socket{Mode: 0o600}
 	switch {
 	case l.Address == "" && !s.said("address"):
 		s.fail("address", "required: the path of the socket, such as %q", "/run/coffer/coffer.sock")
 	case len(l.Address) > maxSocketPath:
 		s.fail("address", "at most %d bytes; put the socket into a folder with a shorter path", maxSocketPath)
+	}
+	if _, grouped := s.entries["socket_group"]; grouped {
+		l.Socket.Mode = 0o660
 	}
 	// Vault takes the mode as a text; a number in HCL is the same digits, with or without a leading 0.
 	if v, ok := s.scalar("socket_mode", `an octal mode such as "0660"`, kindString, kindNumber); ok && v.text != "" {

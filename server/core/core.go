@@ -61,6 +61,8 @@ type Settings struct {
 	LogLevel *slog.LevelVar
 	// Lockout says when users of a type of auth method are locked out; nil for never.
 	Lockout func(method string) lockout.Policy
+	// AuditDevices are those that the configuration declares; DeclareAudit changes them.
+	AuditDevices []sys.AuditDevice
 	// Sanitized is the configuration without secrets, for sys/config/state/sanitized.
 	Sanitized map[string]any
 }
@@ -152,6 +154,10 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
 	}
+	if err := s.audit.Declare(ctx, c.cfg.AuditDevices); err != nil {
+		s.stop()
+		return errors.Join(fmt.Errorf("core: unseal: %w", err), b.Close())
+	}
 	c.settle(ctx, s, o.Shares)
 	s.start() // before anybody asks it: what it revokes for others must be at work
 	c.session.Store(s)
@@ -193,6 +199,18 @@ func (c *Core) CORS() sys.CORS {
 		return sys.CORS{}
 	}
 	return s.settings.CORS()
+}
+
+// DeclareAudit makes the audit devices of the configuration these, at once or when the server is unsealed.
+func (c *Core) DeclareAudit(ctx context.Context, devices []sys.AuditDevice) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.cfg.AuditDevices = devices
+	s := c.session.Load()
+	if s == nil {
+		return nil
+	}
+	return s.audit.Declare(ctx, devices)
 }
 
 // ReopenAudit opens the files of the audit devices anew, after their rotation.

@@ -60,3 +60,21 @@ type Leader struct {
 func (c *Core) Leader(context.Context, Call) (any, error) {
 	return Leader{}, nil
 }
+
+// State tells people, and the service manager, how the server is.
+type State struct {
+	Initialized, Sealed bool
+	// Seal is the type of the seal that the data is under, or will be.
+	Seal string
+	// Threshold is how many keys open the server; 0 before it is initialised.
+	Threshold int
+}
+
+// State tells how the server is.
+func (c *Core) State(ctx context.Context) (State, error) {
+	status, err := c.unseal.Status(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	return State{Initialized: status.Initialized, Sealed: c.Sealed(), Seal: status.Type, Threshold: status.T}, nil
+}

@@ -22,7 +22,11 @@ const linesPerMinute = 20
 
 // log writes a line about call.
 func (j *journal) log(call Call, text string, args ...any) {
-	j.logger.Info(text, append([]any{"client", call.Client.Addr.String(), "request_id", call.ID}, args...)...)
+	client := "unix socket"
+	if call.Client.Addr.IsValid() {
+		client = call.Client.Addr.String()
+	}
+	j.logger.Info(text, append([]any{"client", client, "request_id", call.ID}, args...)...)
 }
 
 // limited writes a line, or leaves it out and tells later how many were left out.

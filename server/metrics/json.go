@@ -44,6 +44,16 @@ func (m *Metrics) JSON() ([]byte, error) {
 		return nil, fmt.Errorf("metrics: gather: %w", err)
 	}
 	for _, family := range families {
+		if family.GetName() == CertificateDays {
+			for _, metric := range family.GetMetric() {
+				g := gauge{Name: "vault.tls.certificate_days_left", Value: metric.GetGauge().GetValue(), Labels: map[string]string{}}
+				for _, label := range metric.GetLabel() {
+					g.Labels[label.GetName()] = label.GetValue()
+				}
+				s.Gauges = append(s.Gauges, g)
+			}
+			continue
+		}
 		if len(family.GetMetric()) != 1 {
 			continue // those of Go itself, which are named otherwise below
 		}

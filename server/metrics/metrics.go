@@ -65,6 +65,58 @@ func flag(set func() bool) func() float64 {
 	}
 }
 
+// CertificateDays is the name of the metric of how long listeners' certificates are good for.
+const CertificateDays = "vault_tls_certificate_days_left"
+
+// Reading is a measurement that others make.
+type Reading struct {
+	// Name is that for Prometheus, and what it measures is Help.
+	Name, Help string
+	// Label is the name of the label that tells values apart, "" for one value.
+	Label string
+	// Counter is set for what only grows.
+	Counter bool
+	// Read returns the values by the label's; with an empty label the only one is that of "".
+	Read func() map[string]float64
+}
+
+// Watch adds a measurement, once for each name.
+func (m *Metrics) Watch(r Reading) error {
+	var labels []string
+	if r.Label != "" {
+		labels = []string{r.Label}
+	}
+	c := reader{Reading: r, desc: prometheus.NewDesc(r.Name, r.Help, labels, nil)}
+	if err := m.registry.Register(c); err != nil {
+		return fmt.Errorf("metrics: %s: %w", r.Name, err)
+	}
+	return nil
+}
+
+// reader is a Reading as Prometheus wants it.
+type reader struct {
+	Reading
+	desc *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (r reader) Describe(all chan<- *prometheus.Desc) { all <- r.desc }
+
+// Collect implements prometheus.Collector.
+func (r reader) Collect(all chan<- prometheus.Metric) {
+	kind := prometheus.GaugeValue
+	if r.Counter {
+		kind = prometheus.CounterValue
+	}
+	for label, value := range r.Read() {
+		if r.Label == "" {
+			all <- prometheus.MustNewConstMetric(r.desc, kind, value)
+		} else {
+			all <- prometheus.MustNewConstMetric(r.desc, kind, value, label)
+		}
+	}
+}
+
 // Begin counts a request in and returns when that was; End counts it out.
 func (m *Metrics) Begin() (begun time.Time) {
 	m.inFlight.Inc()
