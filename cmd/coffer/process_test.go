@@ -256,13 +256,19 @@ func TestServerSecondSignal(t *testing.T) {
 // certificateFor writes a self-signed certificate for 127.0.0.1 with the serial number, and its key.
 func certificateFor(t *testing.T, folder string, serial int64) (cert, key string) {
 	t.Helper()
+	return certificateUntil(t, folder, serial, time.Now().Add(time.Hour))
+}
+
+// certificateUntil is certificateFor with the time at which the certificate ends.
+func certificateUntil(t *testing.T, folder string, serial int64, ends time.Time) (cert, key string) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{{127, 0, 0, 1}},
+		NotBefore: ends.Add(-1000 * time.Hour), NotAfter: ends, IPAddresses: []net.IP{{127, 0, 0, 1}},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
