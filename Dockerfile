@@ -26,7 +26,8 @@ RUN ln -s coffer /bin/vault \
 ENV HOME=/home/vault
 VOLUME ["/vault/data", "/vault/file", "/vault/logs"]
 EXPOSE 8200 8201
-USER 100:1000
+# Started as root, as without a user of its own in `docker run`, compose file or pod, the entry point gives the mounted
+# folders to the user vault (100:1000) and becomes it.
 ENTRYPOINT ["/usr/local/bin/docker-entrypoint.sh"]
 # The development server: everything in memory, unsealed, root token in the log.
 CMD ["server", "-dev", "-dev-listen-address=0.0.0.0:8200", "-dev-no-store-token"]

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -193,41 +190,6 @@ func TestStatusTLS(t *testing.T) {
 			r := run(t, nil, test.env, append([]string{"status", "-address=" + server.URL}, test.args...)...)
 			if code := r.wait(t); code != test.code {
 				t.Errorf("exit code %d, want %d: %s", code, test.code, &r.stderr)
-			}
-		})
-	}
-}
-
-// The image's entry point, with a stand-in for the binary that prints how it was called.
-func TestDockerEntrypoint(t *testing.T) {
-	bin, conf := t.TempDir(), t.TempDir()
-	script := "#!/bin/sh\necho \"$(basename \"$0\")\" \"$@\"\n"
-	if err := os.WriteFile(filepath.Join(bin, "vault"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		name, args, local, want string
-	}{
-		{"the Helm chart", "vault server -config=/tmp/storageconfig.hcl", "", "vault server -config=/tmp/storageconfig.hcl"},
-		{"a command", "server -dev", "", "vault server -dev"},
-		{"flags", "-dev", "", "vault server -dev"},
-		{"nothing", "", "", "vault server"},
-		{"a probe", "vault status -tls-skip-verify", "", "vault status -tls-skip-verify"},
-		{"another program", "echo hello", "", "hello"},
-		{"configuration from the environment", "server -log-level=debug", `{"ui": true}`,
-			"vault server -config=" + conf + " -log-level=debug"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), "sh", append([]string{"../../deploy/docker-entrypoint.sh"},
-				strings.Fields(test.args)...)...)
-			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "VAULT_CONFIG_DIR=" + conf, "VAULT_LOCAL_CONFIG=" + test.local}
-			out, err := cmd.CombinedOutput()
-			if err != nil || string(out) != test.want+"\n" {
-				t.Errorf("ran %q, %v, want %q", out, err, test.want)
-			}
-			text, err := os.ReadFile(filepath.Join(conf, "local.json"))
-			if test.local != "" && string(text) != test.local+"\n" {
-				t.Errorf("local.json: %q, %v", text, err)
 			}
 		})
 	}
