@@ -92,3 +92,30 @@ func TestProbesAreQuiet(t *testing.T) {
 		}
 	}
 }
+
+// A body that stops is a line at debug: anybody can cause it.
+func TestBrokenBodiesAreQuiet(t *testing.T) {
+	r := runCore(t, nil, "server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=127.0.0.1:0",
+		"-log-level=debug")
+	address := r.address(t)
+	r.stdout.match(t, "not for production")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = "PUT /v1/secret/data/x HTTP/1.1\r\nHost: a\r\nX-Vault-Token: root\r\nContent-Length: 1000\r\n\r\n{\"data\":"
+	if _, err := conn.Write([]byte(head)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil { //nolint:forcetypeassert // It was dialled as one.
+		t.Fatal(err)
+	}
+	r.stderr.match(t, `\[DEBUG\] api: the body of a request did not arrive: client=127.0.0.1 method=PUT bytes=8 announced=1000`)
+	_ = conn.Close()
+	stop(t, r)
+	for line := range strings.Lines(r.stderr.String()) {
+		if strings.Contains(line, "[ERROR]") || strings.Contains(line, "[WARN]") {
+			t.Error(line)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -120,8 +121,13 @@ func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.
 func explainListen(l config.Listener, err error) error {
 	_, port, _ := net.SplitHostPort(l.Address)
 	switch {
-	case l.Socket != nil:
+	case l.Socket != nil && errors.Is(err, fs.ErrPermission):
+		if at := (*net.OpError)(nil); errors.As(err, &at) {
+			err = &fs.PathError{Op: "bind", Path: l.Address, Err: syscall.EACCES}
+		}
 		return config.Explain(err)
+	case l.Socket != nil:
+		return err
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w; another program listens there, maybe another coffer or vault: find it with "+
 			"\"ss -ltnp 'sport = :%s'\" and stop it, or choose another port", err, port)

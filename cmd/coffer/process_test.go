@@ -471,7 +471,9 @@ func TestServerRefuses(t *testing.T) {
 		{"bad level", []string{"-config=" + good, "-log-level=loud"}, `-log-level: expected "trace"`},
 		{"bad format", []string{"-config=" + good, "-log-format=xml"}, `-log-format: expected "standard"`},
 		{"log file in a file", []string{"-config=" + good, "-log-file=" + good + "/x"}, "log_file: "},
-		{"address in use", []string{"-config=" + taken}, "address already in use"},
+		{"address in use", []string{"-config=" + taken}, "taken.hcl:4: listener.tcp.address: listen tcp " + busy.Addr().String() +
+			": bind: address already in use; another program listens there"},
+		{"a path of the home", []string{"-config=~/a.hcl"}, `-config=~/a.hcl: "~" is expanded by shells alone`},
 		{"bad certificate", []string{"-config=" + badCert}, "cert.pem"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

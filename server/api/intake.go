@@ -50,6 +50,8 @@ type intake struct {
 	cost int64
 	// pace is nil until the body keeps us waiting.
 	pace *pace
+	// broken is why the rest of the body did not come; nil while it does.
+	broken error
 	// secrets are texts to wipe when the request is answered.
 	secrets [][]byte
 }
@@ -61,6 +63,11 @@ func (a *api) receive(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	err := in.read(ctx, a.MaxRequestSize, admit)
 	if err != nil {
 		in.refuse()
+		if in.broken != nil {
+			// Anybody can cause it, and it is nobody's fault but the client's or the network's.
+			a.Logger.Debug("the body of a request did not arrive", "client", clientOf(r), "method", r.Method,
+				"bytes", in.size, "announced", r.ContentLength, "error", cause(in.broken))
+		}
 	} else if in.pace != nil {
 		in.pace.end()
 	}
@@ -159,6 +166,7 @@ func (in *intake) chunk(ctx context.Context, room int64) (ended bool, err error)
 	in.text = append(in.text, b)
 	ended = errors.Is(err, io.EOF)
 	if err != nil && !ended {
+		in.broken, in.size = err, in.size+int64(len(b))
 		return false, wrongBody(err)
 	}
 	if in.size == 0 {

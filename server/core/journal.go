@@ -22,9 +22,12 @@ const linesPerMinute = 20
 
 // log writes a line about call.
 func (j *journal) log(call Call, text string, args ...any) {
-	client := "unix socket"
-	if call.Client.Addr.IsValid() {
+	client := "the server itself"
+	switch {
+	case call.Client.Addr.IsValid():
 		client = call.Client.Addr.String()
+	case call.Client.Header != nil:
+		client = "unix socket"
 	}
 	j.logger.Info(text, append([]any{"client", client, "request_id", call.ID}, args...)...)
 }
