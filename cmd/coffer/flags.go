@@ -39,8 +39,8 @@ Options, with one dash or two:
   -dev-no-store-token
       Keeps -dev from writing the root token to ~/.vault-token.
 
-Signals: SIGTERM and SIGINT stop the server once its requests are answered; SIGHUP reloads TLS
-certificates and the log level, and opens log files anew.
+Signals: SIGTERM and SIGINT stop the server once its requests are answered; SIGHUP reads certificates,
+authorities of clients, declared audit devices and the log level again, and opens log files anew.
 `
 
 // serverOptions are the flags of "coffer server", completed from the environment.
