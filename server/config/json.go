@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 )
 
 // jsonReader builds the same tree from JSON that parseHCL builds from HCL. The HCL library reads JSON
@@ -49,10 +50,36 @@ func (r *jsonReader) token() (json.Token, error) {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, r.fail("unexpected end of the JSON text")
 	case err != nil:
-		return nil, r.fail("malformed JSON: " + err.Error())
+		return nil, r.fail("malformed JSON: " + err.Error() + jsonHint(err.Error()))
 	default:
 		return t, nil
 	}
+}
+
+// jsonHint is what was probably meant by what the library refused.
+func jsonHint(reason string) string {
+	for _, hint := range []struct{ part, say string }{
+		{"in literal", `the values without quotes are numbers, true, false and null; all others stand in double quotes`},
+		{"invalid character '}' looking for beginning of object key", "a comma before the } must go"},
+		{"invalid character '}'", "a comma before the } must go, or a value is missing"},
+		{"invalid character ']' looking for beginning of value", "a comma before the ] must go"},
+		{"after object key:value pair", "a comma is missing before it"},
+		{"after array element", "a comma is missing before it"},
+		{"after object key", `a ":" is missing after the key`},
+		{"invalid character '/'", "JSON has no comments, and texts stand in double quotes"},
+		{"invalid character '#'", "JSON has no comments"},
+		{`invalid character '\''`, `texts stand in double quotes; write " in place of '`},
+		// The first bytes of what is not ASCII, as the library shows them.
+		{"invalid character '\u00e2'", `probably typographic quotes; write straight ones: "`},
+		{"invalid character '\u00c2'", "a space that is none of ASCII; write an ordinary space"},
+		{"looking for beginning of value", `texts stand in double quotes; write "…"`},
+		{"invalid character", `keys stand in double quotes; write "key": …`},
+	} {
+		if strings.Contains(reason, hint.part) {
+			return ": " + hint.say
+		}
+	}
+	return ""
 }
 
 func (r *jsonReader) value(depth int) (value, error) {

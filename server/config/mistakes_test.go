@@ -157,6 +157,32 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// The mistakes that people make in JSON are told in the same way.
+func TestJSONMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n\"ui\": true,\n}":                       ": a comma before the } must go",
+		"{\n\"telemetry\": [{},]\n}":                ": a comma before the ] must go",
+		"{\n\"ui\": true\n\"pid_file\": \"x\"}":     ": a comma is missing before it",
+		"{\n\"ui\" true}":                           `: a ":" is missing after the key`,
+		"{\n// yes\n\"ui\": true}":                  ": JSON has no comments",
+		"{\n# yes\n\"ui\": true}":                   ": JSON has no comments",
+		"{\n'ui': true}":                            `: texts stand in double quotes; write " in place of '`,
+		"{\n\u201cui\u201d: true}":                  ": probably typographic quotes",
+		"{\n\u00a0\"ui\": true}":                    ": a space that is none of ASCII",
+		"{\nui: true}":                              `: keys stand in double quotes; write "key": …`,
+		"{\n\"pid_file\": /x}":                      ": JSON has no comments",
+		"{\n\"ui\": yes}":                           `: texts stand in double quotes; write "…"`,
+		"{\n\"ui\": True}":                          `: texts stand in double quotes; write "…"`,
+		"{\n\"ui\": tru}":                           ": the values without quotes are numbers, true, false and null",
+		"{\n\"storage\": {\"file\": {\"path\": }}}": ": a comma before the } must go, or a value is missing",
+	} {
+		_, _, err := Load([]string{write(t, "a.json", text)}, noEnv)
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "a.json:") {
+			t.Errorf("%s\nis answered by %v, want %s", text, err, want)
+		}
+	}
+}
+
 // No hint repeats a value: it may be a key.
 func TestHintsShowNoValue(t *testing.T) {
 	for _, line := range []string{
