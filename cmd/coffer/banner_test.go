@@ -86,7 +86,7 @@ func runCore(t *testing.T, env map[string]string, args ...string) *running {
 func openFolder(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	if err := os.Chmod(filepath.Dir(folder), 0o755); err != nil { //nolint:gosec // That is what it is for.
+	if err := os.Chmod(filepath.Dir(folder), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return folder

@@ -35,7 +35,7 @@ func newContainer(t *testing.T, uid int, owners string) *container {
 		"chown":     `echo chown "$@"`,
 		"setuidgid": `user=$1; shift; case "$1" in sh | true) exec "$@" ;; esac; echo "as $user:"; exec "$@"`,
 	} {
-		if err := os.WriteFile(filepath.Join(c.bin, name), []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(c.bin, name), []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestDockerEntrypointAsRoot(t *testing.T) {
 	}
 	t.Run("without the capability", func(t *testing.T) {
 		c := newContainer(t, 0, "")
-		if err := os.WriteFile(filepath.Join(c.bin, "setuidgid"), []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(c.bin, "setuidgid"), []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if got := c.run(t, nil, "server"); !strings.Contains(got, "runs as root\nvault server -config=/vault/config\n") {

@@ -36,7 +36,7 @@ var httpLevels = []struct {
 }{
 	{regexp.MustCompile(`^http: panic`), slog.LevelError},
 	// Probes of load balancers, scanners of ports, and clients that hang up.
-	{regexp.MustCompile(`^http: TLS handshake error from \S+: (?:EOF|.*(?:connection reset by peer|broken pipe|i/o timeout))$`),
+	{regexp.MustCompile(`^http: TLS handshake error from \S+: (?:EOF|.*(?:reset by peer|broken pipe|i/o timeout))$`),
 		slog.LevelDebug},
 	{regexp.MustCompile(`^http2: `), slog.LevelDebug},
 	{regexp.MustCompile(`^http: (?:superfluous|response\.)`), slog.LevelWarn},

@@ -24,7 +24,7 @@ func checkKeys(cfg *config.Config, state core.State, log *logging, env func(stri
 }
 
 func checkSealKey(k config.SealKey, state core.State, log *logging, env func(string) string) {
-	where := k.Place.Position.String() + ": " + k.Place.Key
+	where := k.Place.String() + ": " + k.Place.Key
 	// Of a key that does not open data that is there, the core tells, again and again.
 	if !state.Initialized {
 		if key, err := k.Load(env); err != nil {

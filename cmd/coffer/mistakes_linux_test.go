@@ -26,7 +26,7 @@ func TestPermissionMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	of := filepath.Join(folder, "root")
-	if err := os.Mkdir(of, 0o555); err != nil { //nolint:gosec // Everybody may look, nobody may write.
+	if err := os.Mkdir(of, 0o555); err != nil {
 		t.Fatal(err)
 	}
 	for path, mode := range map[string]os.FileMode{cert: 0o644, key: 0} {
@@ -50,7 +50,7 @@ func TestPermissionMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(folder, "a.hcl")
-			if err := os.WriteFile(path, []byte(test.config), 0o644); err != nil { //nolint:gosec // Another user reads it.
+			if err := os.WriteFile(path, []byte(test.config), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "server", "-config="+path)

@@ -235,7 +235,8 @@ func (p *process) reload(opts *serverOptions, svc service, open endpoints, log *
 		log.Error("reload failed in part; what failed stays as it was", "error", err)
 		return
 	}
-	log.Info("reloaded log level, log file, certificates, client authorities and audit devices", "log_level", loglevel.Name(cfg.Log.Level))
+	log.Info("reloaded log level, log file, certificates, client authorities and audit devices",
+		"log_level", loglevel.Name(cfg.Log.Level))
 }
 
 // writePIDFile writes the process id to path, unless that is "", and returns what removes the file.

@@ -120,7 +120,7 @@ func (c *certificate) look() (s stamp) {
 		}
 		s[i].size, s[i].changed = info.Size(), info.ModTime().UnixNano()
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			s[i].device, s[i].inode = uint64(st.Dev), st.Ino //nolint:unconvert,gosec // the type differs between systems
+			s[i].device, s[i].inode = uint64(st.Dev), st.Ino //nolint:unconvert // the type differs between systems
 		}
 	}
 	return s

@@ -17,7 +17,7 @@ func peerUser(c *net.UnixConn) (uid int, err error) {
 	var peer *unix.Ucred
 	var asked error
 	err = raw.Control(func(fd uintptr) {
-		peer, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) //nolint:gosec // a descriptor is small
+		peer, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err = errors.Join(err, asked); err != nil {
 		return -1, err

@@ -35,8 +35,8 @@ func standing(r *http.Request, access Access) core.Standing {
 }
 
 // atMachine reports whether a request comes from somebody at the machine: over loopback, to a loopback address, or over
-// a Unix socket from root or the server's own user, and neither through a proxy nor out of a web browser. A proxy on the
-// machine speaks for strangers, and so does a web page in the operator's browser.
+// a Unix socket from root or the server's own user, and neither through a proxy nor out of a web browser. A proxy on
+// the machine speaks for strangers, and so does a web page in the operator's browser.
 //
 // Being able to open the socket is not enough: a socket is what proxies are often given, and nginx from 1.29.7 on sends
 // over it what a command line could have sent. Whom the kernel says to be root or the server's user can read the

@@ -11,7 +11,8 @@ import (
 	"coffer/server/sys"
 )
 
-// CheckDevice returns an error that matches engines.ErrInvalid for a device that Declare would refuse. It opens no file.
+// CheckDevice returns an error that matches engines.ErrInvalid for a device that Declare would refuse. It opens no
+// file.
 func CheckDevice(d sys.AuditDevice) error {
 	if _, err := parseOptions(d.Type, d.Options, false); err != nil {
 		return err
@@ -23,8 +24,8 @@ func CheckDevice(d sys.AuditDevice) error {
 }
 
 // errDeclared is returned for a change of a declared device through the API.
-var errDeclared = engines.Invalid("the server's configuration declares the audit device; change it there and send SIGHUP, " +
-	"or restart")
+var errDeclared = engines.Invalid("the server's configuration declares the audit device; change it there and send " +
+	"SIGHUP, or restart")
 
 // Declare makes the declared devices be those of the server's configuration. New ones are stored, with a key of their
 // own that they keep from then on; those that are declared no more are disabled. One whose path was enabled by hand is

@@ -14,8 +14,8 @@ import (
 // variable matches what shells and compose files replace, and a configuration does not: $NAME, ${NAME}, %NAME%.
 var variable = regexp.MustCompile(`\$[A-Za-z_]|\$\{|%[A-Za-z_]+%`)
 
-// filePath reads the path of a file or folder. What only a shell understands in it is an error: else a folder of that name
-// would be made.
+// filePath reads the path of a file or folder. What only a shell understands in it is an error: else a folder of that
+// name would be made.
 func (s *scope) filePath(key string, dst *string) {
 	var text string
 	s.str(key, &text)

@@ -50,8 +50,8 @@ func decodeSocket(s *scope, l *Listener) {
 		}
 		return g.Gid, nil
 	})
-	s.ignore("cluster_address", "tls_cert_file", "tls_key_file", "tls_client_ca_file", "tls_min_version", "tls_max_version",
-		"tls_cipher_suites", "tls_require_and_verify_client_cert", "tls_disable_client_certs",
+	s.ignore("cluster_address", "tls_cert_file", "tls_key_file", "tls_client_ca_file", "tls_min_version",
+		"tls_max_version", "tls_cipher_suites", "tls_require_and_verify_client_cert", "tls_disable_client_certs",
 		"tls_prefer_server_cipher_suites")
 	var disabled bool
 	s.boolean("tls_disable", &disabled)

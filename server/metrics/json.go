@@ -46,7 +46,8 @@ func (m *Metrics) JSON() ([]byte, error) {
 	for _, family := range families {
 		if family.GetName() == CertificateDays {
 			for _, metric := range family.GetMetric() {
-				g := gauge{Name: "vault.tls.certificate_days_left", Value: metric.GetGauge().GetValue(), Labels: map[string]string{}}
+				g := gauge{Name: "vault.tls.certificate_days_left", Value: metric.GetGauge().GetValue(),
+					Labels: map[string]string{}}
 				for _, label := range metric.GetLabel() {
 					g.Labels[label.GetName()] = label.GetValue()
 				}
