@@ -55,13 +55,31 @@ func main() {
 
 // command runs the command line of this process and returns its exit code. exposed is process.exposed.
 func command(exposed error) int {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := notifySignals()
 	// Who reads the output may go away; writing is an error then, not the end of the server.
 	signal.Ignore(syscall.SIGPIPE)
 	p := &process{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv, signals: signals, start: startCore,
 		exposed: exposed}
 	return p.run(context.Background(), os.Args[1:])
+}
+
+// notifySignals is the channel of the signals that the server knows. Reloads that wait are one; they never keep out the
+// signal to stop.
+func notifySignals() <-chan os.Signal {
+	reloads, stops, all := make(chan os.Signal, 1), make(chan os.Signal, 2), make(chan os.Signal)
+	signal.Notify(reloads, syscall.SIGHUP)
+	signal.Notify(stops, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for {
+			select {
+			case s := <-reloads:
+				all <- s
+			case s := <-stops:
+				all <- s
+			}
+		}
+	}()
+	return all
 }
 
 // process is what a command sees of the world outside.

@@ -99,6 +99,10 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 		return fmt.Errorf("log_file: %w", err)
 	}
 	defer func() { err = errors.Join(err, log.close()) }()
+	// What the server prints must not hold it up either.
+	stdout := newLogSink(p.stdout, &log.dropped)
+	defer stdout.close()
+	p.stdout = stdout
 	warn(log, opts, warnings)
 	if p.exposed != nil {
 		log.Warn("secrets may reach core dumps, and debuggers of the same user", "error", p.exposed)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // spawn starts the command in a process of its own, with its output where out says.
@@ -100,6 +102,53 @@ func TestServiceManager(t *testing.T) {
 				t.Errorf("the server ended with %v", err)
 			}
 		})
+	}
+}
+
+// When the reader of the server's output does not read, the server serves on and ends when it is told to.
+func TestReaderStalls(t *testing.T) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if _, err := unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	config := writeFile(t, "a.hcl", plainConfig)
+	cmd := spawn(t, in, nil, "server", "-config="+config)
+	_ = in.Close()
+	address := ""
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.Contains(lines.Text(), "Log data will stream in below") {
+		if _, rest, ok := strings.Cut(lines.Text(), `Listener 1: tcp (addr: "`); ok {
+			address, _, _ = strings.Cut(rest, `"`)
+		}
+	}
+	deadline := time.Now().Add(patience)
+	for waiting, after := 0, 0; after < 10; { // until no line fits any more, and then some
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes wait in the pipe", waiting)
+		}
+		if waiting, err = unix.IoctlGetInt(int(out.Fd()), unix.TIOCINQ); err != nil {
+			t.Fatal(err)
+		}
+		if waiting > 4096-150 {
+			after++
+		}
+		// A reload writes a line of about 150 bytes to the log.
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := get(http.DefaultClient, "http://"+address+"/v1/sys/health"); err != nil {
+			t.Fatalf("the server does not answer: %v", err)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := ended(t, cmd); err != nil {
+		t.Errorf("the server ended with %v", err)
 	}
 }
 

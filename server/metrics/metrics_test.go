@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -32,6 +33,38 @@ func TestText(t *testing.T) {
 	if text, _, err = m.Text(); err != nil || !strings.Contains(string(text), "vault_core_in_flight_requests 0\n") ||
 		!strings.Contains(string(text), "vault_core_handle_request_seconds_count 1\n") {
 		t.Errorf("the request was not counted out (%v)", err)
+	}
+}
+
+// What others measure is shown beside the server's own metrics, with a label where there are several.
+func TestWatch(t *testing.T) {
+	m := metrics.New(func() bool { return true }, func() int { return 7 }, func() bool { return false })
+	days := metrics.Reading{Name: metrics.CertificateDays, Help: "Days.", Label: "listener",
+		Read: func() map[string]float64 { return map[string]float64{"a:1": 3.5, "b:1": -1} }}
+	lines := metrics.Reading{Name: "lines_total", Help: "Lines.", Counter: true,
+		Read: func() map[string]float64 { return map[string]float64{"": 9} }}
+	if err := errors.Join(m.Watch(days), m.Watch(lines)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Watch(lines); err == nil {
+		t.Error("a name is taken twice")
+	}
+	text, _, err := m.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"vault_tls_certificate_days_left{listener=\"a:1\"} 3.5\n", "vault_tls_certificate_days_left{listener=\"b:1\"} -1\n",
+		"# TYPE lines_total counter\nlines_total 9\n",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	text, err = m.JSON()
+	if err != nil || strings.Count(string(text), `"vault.tls.certificate_days_left"`) != 2 ||
+		!strings.Contains(string(text), `"Value":-1,"Labels":{"listener":"b:1"}`) {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 
