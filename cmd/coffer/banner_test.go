@@ -67,7 +67,7 @@ func TestBannerSaysWhatWasFound(t *testing.T) {
 	path := writeFile(t, "a.hcl", strings.Replace(plainConfig, `"inmem" {}`, fmt.Sprintf("\"file\" {\npath = %q\n}", folder), 1))
 	for _, want := range []string{"new", "found"} {
 		r := runCore(t, nil, "server", "-config="+path)
-		r.stdout.match(t, `Storage: bolt \(`+regexp.QuoteMeta(filepath.Join(folder, "coffer.db"))+`, `+want+`\)`)
+		r.stdout.match(t, `Storage: file \(`+regexp.QuoteMeta(filepath.Join(folder, "coffer.db"))+`, `+want+`\)`)
 		stop(t, r)
 	}
 }
