@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"coffer/api-tests/servers"
 )
@@ -157,8 +158,16 @@ func readyServer(ctx context.Context, kind servers.Kind) (*servers.Server, error
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	select {
+	case <-time.After(settling):
+	case <-ctx.Done():
+	}
 	return s, nil
 }
+
+// settling is what a server gets to finish what it does once after an unsealing: coffer wipes the memory that the keys
+// went through, which takes a tenth of a second of one processor.
+const settling = 2 * time.Second
 
 // startBare runs this program again as the bare handler, so that it is a process of its own as the servers are. It ends
 // when its standard input does.

@@ -10,6 +10,9 @@ const (
 	smallest = 32
 	// maxFill bounds what Scrub allocates at one time, in bytes.
 	maxFill = 4 << 20
+	// The lengths in bytes of the spans that Go cuts into objects of one size, at most: for small objects and for all.
+	smallSpan, largeSpan = 16 << 10, 80 << 10
+	smallObject          = 1 << 10
 )
 
 // Scrub overwrites what the program once had in memory and has let go of: copies of keys in ciphers and in the text of
@@ -28,7 +31,7 @@ func Scrub() {
 	free := int(min(m.HeapInuse-m.HeapAlloc, maxFill))
 	for _, class := range m.BySize {
 		if size := int(class.Size); size >= smallest {
-			fill(size, free)
+			fill(size, min(free, room(class.Mallocs-class.Frees, size)))
 		}
 	}
 	// The sizes that BySize leaves out. Larger objects have pages of their own, which go back to the system.
@@ -36,6 +39,15 @@ func Scrub() {
 		fill(size, free)
 	}
 	debug.FreeOSMemory()
+}
+
+// room is how much may be free beside live objects of one size, in bytes: a span without any is the system's.
+func room(live uint64, size int) int {
+	span := largeSpan
+	if size <= smallObject {
+		span = smallSpan
+	}
+	return int(min(live, maxFill)) * span //nolint:gosec // At most 4 Mi times 80 KiB.
 }
 
 // fill allocates total bytes in objects of one size, none of which holds pointers, and lets them go.
