@@ -86,6 +86,7 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.mounts = mounts.New(s.ctx, mounts.Config{
 		Storage: s.barrier, Logger: s.logger, Now: s.cfg.Now, Types: s.cfg.Types,
 		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, Unmounted: s.unmounted,
+		Background: s.work,
 	})
 	s.audit = audit.New(audit.Config{Storage: s.barrier, Logger: s.logger, Headers: s.settings})
 	if err = s.audit.Load(ctx); err != nil {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
 
 	"coffer/engines"
-	"coffer/storage"
 )
 
 // Enable mounts a new engine: it fills in UUID and accessor, stores the row and starts the engine.
@@ -72,58 +70,6 @@ func (t *Table) checkFree(path, except string) error {
 			return engines.Invalid("existing mount at %s", taken)
 		}
 	}
-	return nil
-}
-
-// Disable unmounts an engine, revokes what it issued and deletes its storage. It returns ErrNoMount
-// when nothing is mounted at path and an engines.ErrInvalid for a built-in mount. When something cannot
-// be revoked the mount serves nobody any more, and Disable can be called again.
-func (t *Table) Disable(ctx context.Context, path string) error {
-	t.changing.Lock()
-	defer t.changing.Unlock()
-	if m, ok := (*t.leaving.Load())[path]; ok {
-		return t.finishLocked(ctx, m)
-	}
-	m, ok := (*t.rows.Load())[path]
-	if !ok {
-		return ErrNoMount
-	}
-	if m.builtin {
-		return engines.Invalid("cannot unmount %q", path)
-	}
-	// From here on a crash is finished after the next Load.
-	if err := t.store(ctx, row{Entry: m.Entry, Removing: true}); err != nil {
-		return err
-	}
-	replace(&t.leaving, path, m)
-	t.drop(path)
-	return t.finishLocked(ctx, m)
-}
-
-// FinishRemovals removes to the end what Load found half removed. What cannot be removed is logged and
-// waits for the next unseal, or for Disable.
-func (t *Table) FinishRemovals(ctx context.Context) {
-	for path := range *t.leaving.Load() {
-		if err := t.Disable(ctx, path); err != nil && !errors.Is(err, ErrNoMount) && ctx.Err() == nil {
-			t.cfg.Logger.Error("a mount could not be removed to the end", "mount", path, "error", err)
-		}
-	}
-}
-
-// finishLocked ends a mount that is in leaving: first what it issued, then the engine and its storage.
-func (t *Table) finishLocked(ctx context.Context, m *Mounted) error {
-	e := m.Entry
-	if err := t.cfg.Unmounted(ctx, e); err != nil {
-		return fmt.Errorf("mounts: revoke leases of %s: %w", e.Path, err)
-	}
-	m.stop()
-	if err := storage.Clear(ctx, t.cfg.Storage, StoragePrefix(e)); err != nil {
-		return fmt.Errorf("mounts: clear %s: %w", e.Path, err)
-	}
-	if err := t.cfg.Storage.Apply(ctx, storage.Delete(prefix+e.UUID)); err != nil {
-		return err
-	}
-	replace(&t.leaving, e.Path, nil)
 	return nil
 }
 

@@ -33,6 +33,8 @@ type Config struct {
 	// Unmounted is called when a mount is disabled or moved, before its storage is cleared: what was
 	// issued at its old path has to be revoked.
 	Unmounted func(ctx context.Context, old Entry) error
+	// Background runs a function beside the caller until the session ends, and is waited for then.
+	Background func(func(ctx context.Context))
 }
 
 // Table is the mount table. It is safe for concurrent use; routing takes no lock.
@@ -47,6 +49,10 @@ type Table struct {
 	// leaving are the mounts that are being removed or moved, by the path they leave: they serve nobody any
 	// more but still take back what they issued. Replaced, never changed.
 	leaving atomic.Pointer[map[string]*Mounted]
+
+	// removing guards removals: those of leaving that are being removed.
+	removing sync.Mutex
+	removals map[*Mounted]*removal
 }
 
 // Mounted is a mount at work.
@@ -103,7 +109,7 @@ func (l *limits) MaxTTL() time.Duration {
 
 // New returns a table without mounts. Engines made through it end with ctx.
 func New(ctx context.Context, cfg Config) *Table {
-	t := &Table{cfg: cfg, ctx: ctx}
+	t := &Table{cfg: cfg, ctx: ctx, removals: make(map[*Mounted]*removal)}
 	t.rows.Store(&map[string]*Mounted{})
 	t.leaving.Store(&map[string]*Mounted{})
 	return t

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,8 +29,24 @@ type house struct {
 	*mounts.Table
 	store *memory.Store
 	made  []*fake
-	left  []string
-	fail  error
+	hold  chan struct{}
+
+	// Guarded by mu while a removal is under way.
+	mu   sync.Mutex
+	left []string
+	fail error
+}
+
+// background runs what the table does beside its callers, until the test is over.
+func background(t testing.TB) func(func(context.Context)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		all.Wait()
+	})
+	return func(f func(context.Context)) { all.Go(func() { f(ctx) }) }
 }
 
 func newHouse(t *testing.T, store *memory.Store) *house {
@@ -47,9 +64,15 @@ func newHouse(t *testing.T, store *memory.Store) *house {
 			mounts.Secret: {"kv": factory, "transit": factory}, mounts.Auth: {"approle": factory},
 		},
 		Unmounted: func(_ context.Context, e mounts.Entry) error {
+			if h.hold != nil {
+				<-h.hold
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			h.left = append(h.left, e.Path)
 			return h.fail
 		},
+		Background: background(t),
 	})
 	builtin := mounts.Entry{Kind: mounts.Secret, Path: "sys/", Type: "system", UUID: "sys"}
 	err := h.Builtin(builtin, func(engines.Config) (engines.Engine, error) { return &fake{}, nil })
@@ -273,6 +296,7 @@ func TestRemovalOfAMountThatDoesNotStart(t *testing.T) {
 			left = e.Path
 			return nil
 		},
+		Background: background(t),
 	})
 	if err := after.Load(t.Context()); err != nil {
 		t.Fatal(err)
