@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -189,7 +190,12 @@ func (m *Manager) load(ctx context.Context) {
 
 // loadOnce loads the leases of secrets and of tokens. Trouble with the ones does not keep the others away.
 func (m *Manager) loadOnce(ctx context.Context) error {
+	var obsolete []storage.Op
 	secrets := m.walk(ctx, "", func(id string) error {
+		if old, err := m.isObsolete(ctx, id); old || err != nil {
+			obsolete = append(obsolete, storage.Delete(recordFolder+id))
+			return err
+		}
 		l, err := m.read(ctx, id)
 		switch {
 		case err == nil:
@@ -201,7 +207,35 @@ func (m *Manager) loadOnce(ctx context.Context) error {
 		}
 		return nil
 	})
+	if secrets == nil && len(obsolete) > 0 {
+		secrets = m.drop(ctx, obsolete)
+	}
 	return errors.Join(secrets, m.tokens.EachLease(ctx, func(l token.Lease) { m.queue.load(m.leaseOf(l)) }))
+}
+
+// drop removes records of an earlier version, some at a time.
+func (m *Manager) drop(ctx context.Context, obsolete []storage.Op) error {
+	for batch := range slices.Chunk(obsolete, loadPage) {
+		if err := m.store.Apply(ctx, batch...); err != nil {
+			return err
+		}
+	}
+	m.log.Info("records of an earlier version removed: the record of each token holds its lease now",
+		slog.Int("count", len(obsolete)))
+	return nil
+}
+
+// isObsolete reports whether the record of a lease is one of an earlier version that means nothing any more.
+func (m *Manager) isObsolete(ctx context.Context, id string) (bool, error) {
+	value, err := m.store.Get(ctx, recordFolder+id)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
+		return false, nil // whoever reads it next says so
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = decode(id, value)
+	return errors.Is(err, errObsolete), nil
 }
 
 // awaitLoaded returns when all stored leases are known. Only what lists the leases of tokens waits for it. It does

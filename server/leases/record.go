@@ -3,6 +3,7 @@ package leases
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -62,9 +63,18 @@ func (l Lease) TTL(now time.Time) time.Duration {
 
 // The binary form of a secret's record: version, flags, three times in Unix nanoseconds (0 for none), and JSON.
 // The lease of a token has no record but the token's own.
+//
+// Version 1 had two forms, one after the other. In the first one tokens had records as well, without JSON; its flags
+// were others, and a secret's had flagTail among them.
 const (
-	recordVersion = 1
+	recordVersion = 2
+	firstVersion  = 1
 	recordHeader  = 2 + 3*8
+
+	// Flags of the first form of version 1.
+	firstFlagSecret    = 1 << 0
+	firstFlagRenewable = 1 << 1
+	firstFlagTail      = 1 << 2
 
 	flagRenewable = 1 << 0
 )
@@ -90,11 +100,44 @@ func encode(l Lease) ([]byte, error) {
 	return append(b, tail...), nil
 }
 
+// errObsolete is returned for the record of a token's lease, which the token's own record holds now.
+var errObsolete = errors.New("leases: a record of an earlier version, of a token's lease")
+
+// flagsOf returns the flags of a record as they are now, or errObsolete or errCorrupt.
+func flagsOf(b []byte) (flags byte, err error) {
+	flags = b[1]
+	if b[0] == firstVersion && isFirstForm(b) {
+		if flags&firstFlagSecret == 0 {
+			return 0, errObsolete
+		}
+		renewable := flags&firstFlagRenewable != 0
+		if flags = 0; renewable {
+			flags = flagRenewable
+		}
+		return flags, nil
+	}
+	if b[0] != firstVersion && b[0] != recordVersion || flags&^flagRenewable != 0 {
+		return 0, errCorrupt
+	}
+	return flags, nil
+}
+
+// isFirstForm tells the first form of version 1 from the second, all of whose records have JSON, and at most the first
+// flag.
+func isFirstForm(b []byte) bool {
+	known := byte(firstFlagSecret | firstFlagRenewable | firstFlagTail)
+	return b[1]&^known == 0 && (b[1]&firstFlagTail != 0 || len(b) == recordHeader)
+}
+
 func decode(id string, b []byte) (Lease, error) {
-	if len(b) < recordHeader || b[0] != recordVersion || b[1]&^flagRenewable != 0 {
+	if len(b) < recordHeader {
 		return Lease{}, fmt.Errorf("%w: %s", errCorrupt, id)
 	}
-	l := Lease{ID: id, Kind: EngineSecret, Renewable: b[1]&flagRenewable != 0}
+	flags, err := flagsOf(b)
+	if err != nil {
+		return Lease{}, fmt.Errorf("%w: %s", err, id)
+	}
+	l := Lease{ID: id, Kind: EngineSecret, Renewable: flags&flagRenewable != 0}
 	for i, t := range [...]*time.Time{&l.Issued, &l.Expires, &l.Renewed} {
 		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:]))) //nolint:gosec // the bits that encode wrote
 	}

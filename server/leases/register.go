@@ -164,5 +164,9 @@ func (m *Manager) read(ctx context.Context, id string) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	return decode(id, value)
+	l, err := decode(id, value)
+	if errors.Is(err, errObsolete) {
+		return Lease{}, ErrNotFound // there is no such token any more
+	}
+	return l, err
 }
