@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -52,24 +51,6 @@ type devSecrets struct {
 // startFunc opens the storage and builds the service over it, sealed.
 type startFunc func(cfg *config.Config, log *logging) (service, error)
 
-// memoryLimit is where the collector begins to work harder, in bytes: on a small machine a burst of large
-// requests must not leave the heap at twice what they needed. GOMEMLIMIT overrides it.
-const memoryLimit = 96 << 20
-
-// heapGrowth is by how many percent the heap may grow before it is collected. The live heap is a few megabytes,
-// so Go's default of 100 collects many times a second under load for a handful of megabytes saved.
-const heapGrowth = 200
-
-// tuneCollector sets what the environment leaves open.
-func (p *process) tuneCollector() {
-	if p.env("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-	if p.env("GOGC") == "" {
-		debug.SetGCPercent(heapGrowth)
-	}
-}
-
 // server is the command "coffer server".
 func (p *process) server(ctx context.Context, args []string) int {
 	opts, err := parseServerFlags(args, p.env)
@@ -108,7 +89,7 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 		log.Warn("secrets may reach core dumps, and debuggers of the same user", "error", p.exposed)
 	}
 	locked := p.lockMemory(cfg, log)
-	p.tuneCollector()
+	defer p.tuneCollector()()
 
 	found := dataFound(cfg.Storage)
 	svc, err := p.start(cfg, log)

@@ -73,7 +73,8 @@ func (t *Table) FinishRemovals(ctx context.Context) {
 	}
 	for _, outcome := range outcomes {
 		select {
-		case <-outcome: // it is logged
+		case err := <-outcome:
+			_ = err // it is logged
 		case <-ctx.Done():
 			return
 		}
