@@ -12,15 +12,15 @@ const (
 	// memoryLimit is where the collector begins to work harder, in bytes: on a small machine a burst of large
 	// requests must not leave the heap at twice what they needed. GOMEMLIMIT overrides it.
 	memoryLimit = 96 << 20
-	// memoryRoom is what the limit leaves beside a large live heap, and a quarter of it, in bytes. A limit below what is
+	// memoryRoom is what the limit leaves beside a large live heap, and half of it, in bytes. A limit below what is
 	// in use would have the collector run all the time.
-	memoryRoom = 24 << 20
+	memoryRoom = 16 << 20
 	// heapGrowth is by how many percent the heap may grow before it is collected. The live heap is a few megabytes,
 	// so Go's default of 100 collects many times a second under load for a handful of megabytes saved.
 	heapGrowth = 200
 	// A heap counts as large when it was at each of heapSamples looks, which are heapInterval apart: then it holds what
 	// the server keeps, and not a burst of requests.
-	heapSamples  = 10
+	heapSamples  = 3
 	heapInterval = time.Second
 )
 
@@ -63,7 +63,7 @@ func followHeap(done <-chan struct{}, live func() int64, set func(int64)) {
 }
 
 // limitFor is the limit for a live heap, both in bytes.
-func limitFor(live int64) int64 { return max(memoryLimit, live+live/4+memoryRoom) }
+func limitFor(live int64) int64 { return max(memoryLimit, live+live/2+memoryRoom) }
 
 // liveHeap is what the last collection found alive, in bytes.
 func liveHeap() int64 {

@@ -22,14 +22,14 @@ func TestLimitFollowsTheHeap(t *testing.T) {
 			synctest.Wait()
 		}
 		during(8*mib, time.Minute)
-		during(300*mib, 5*time.Second)
+		during(300*mib, 2*time.Second)
 		during(8*mib, time.Minute)
 		if len(limits) > 0 {
 			t.Fatalf("after a burst: %v", limits)
 		}
-		during(300*mib, 12*time.Second)
+		during(300*mib, 4*time.Second)
 		during(8*mib, 2*time.Second)
-		if want := []int64{(300+75)*mib + memoryRoom, memoryLimit}; !slices.Equal(limits, want) {
+		if want := []int64{(300+150)*mib + memoryRoom, memoryLimit}; !slices.Equal(limits, want) {
 			t.Errorf("limits %v, want %v", limits, want)
 		}
 		close(done)
