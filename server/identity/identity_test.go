@@ -167,6 +167,25 @@ func TestExternalGroupsFollowLogins(t *testing.T) {
 	step("no groups", "internal")
 }
 
+// TestMembersOfAGroupWhoseAliasIsGone: nothing would ever take them out again.
+func TestMembersOfAGroupWhoseAliasIsGone(t *testing.T) {
+	f := newFixture(t)
+	id := f.make("group", params{"name": "admins", "type": "external", "policies": []any{"admins"}})
+	alias := f.make("group-alias", params{"name": "admins", "mount_accessor": ldap, "canonical_id": id})
+	login := token.Alias{MountAccessor: ldap, Name: "bob", Groups: []string{"admins"}}
+	e := f.mustLogin(login)
+	f.write("group-alias/id/"+alias, params{"name": "admins", "mount_accessor": jwt, "canonical_id": id})
+	if got := f.policies(e.ID); len(got) > 0 {
+		t.Errorf("the alias has moved to another mount: %v", got)
+	}
+	f.write("group-alias/id/"+alias, params{"name": "admins", "mount_accessor": ldap, "canonical_id": id})
+	f.mustLogin(login)
+	f.do(engines.Delete, "group-alias/id/"+alias, nil)
+	if err := f.store.Regroup(t.Context(), e.ID, ldap, []string{"admins"}); err != nil || len(f.policies(e.ID)) > 0 {
+		t.Errorf("the alias is gone: %v, %v", f.policies(e.ID), err)
+	}
+}
+
 func TestExternalGroupsFollowRenewals(t *testing.T) {
 	base := storagetest.NewFaulty(memory.New())
 	f := openFixture(t, base)
