@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -51,15 +52,23 @@ func (f field) typeName() string {
 	return [...]string{"string", "boolean", "integer", "duration", "array", "array", "object", "object", "any"}[f.kind]
 }
 
+// schemas holds the schema of each type of parameters that was asked for. A schema depends on its type alone and never
+// changes, so all mounts of an engine share it.
+var schemas sync.Map // of reflect.Type to *schema
+
 // schemaOf reads the tags of P; a struct that cannot be decoded is a programming error and panics.
 func schemaOf[P any]() *schema {
 	t := reflect.TypeFor[P]()
+	if s, ok := schemas.Load(t); ok {
+		return s.(*schema) //nolint:forcetypeassert // nothing else is put into it
+	}
 	if t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("engines: parameters %s are not a struct", t))
 	}
 	s := &schema{names: make(map[string]bool)}
 	s.add(t, nil)
-	return s
+	kept, _ := schemas.LoadOrStore(t, s)
+	return kept.(*schema) //nolint:forcetypeassert // nothing else is put into it
 }
 
 func (s *schema) add(t reflect.Type, outer []int) {
