@@ -44,6 +44,8 @@ type Barrier struct {
 	base storage.Storage
 	// guard knows what was stored last.
 	guard guard
+	// now is the clock of the key's age.
+	now func() time.Time
 	// writing is held for reading by who applies a batch, so that Close can wait for what is under way. It is taken
 	// before mu.
 	writing sync.RWMutex
@@ -104,7 +106,7 @@ func Exists(ctx context.Context, s storage.Storage) (bool, error) {
 // Open opens the barrier in s with its root key. It returns ErrNotInitialized, ErrWrongKey or ErrCorrupt.
 // The caller keeps root and may zero it.
 func Open(ctx context.Context, s storage.Storage, root secret.Key) (*Barrier, error) {
-	b := &Barrier{base: s, root: root.Clone()}
+	b := &Barrier{base: s, root: root.Clone(), now: time.Now}
 	if err := b.open(ctx); err != nil {
 		b.root.Zero()
 		return nil, err

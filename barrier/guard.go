@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"coffer/barrier/record"
 	"coffer/storage"
@@ -319,7 +318,7 @@ func (b *Barrier) Guard(ctx context.Context, scope Scope) (upgraded bool, err er
 		}
 		k := s.keyring
 		if upgraded {
-			k = k.withNewTerm(time.Now())
+			k = k.withNewTerm(b.now())
 			k.guarded = true
 		}
 		if err := b.writeWithLocked(ctx, s, k, d); err != nil {

@@ -47,8 +47,10 @@ type Config struct {
 	Mount   Mount
 	Storage storage.Storage
 	Logger  *slog.Logger
-	// Now is the server's clock.
+	// Now is the server's time, which never goes back: what the engine lets end is compared with it.
 	Now func() time.Time
+	// Wall is what the machine's clock says, for times that others have set: in signed tokens and certificates.
+	Wall func() time.Time
 	// TTLs tells the mount's limits as they are now.
 	TTLs TTLs
 }

@@ -39,6 +39,15 @@ var errNoSecretID = errors.New("approle: no such secret id")
 
 func (s *secretID) expired(now time.Time) bool { return !s.Expires.IsZero() && !now.Before(s.Expires) }
 
+// clockSlack is how far the clock may go back between two starts.
+const clockSlack = 5 * time.Minute
+
+// ended reports whether the secret id is of no use at a time: its end has come, or it was made later than that, under
+// a clock that was wrong.
+func (s *secretID) ended(now time.Time) bool {
+	return s.expired(now) || !s.Expires.IsZero() && s.Created.Sub(now) > clockSlack
+}
+
 // place is where a secret id is stored.
 type place struct {
 	// folder is the role's, name the keyed hash of the secret id.
@@ -78,7 +87,7 @@ func decodeSecretID(b []byte) (*secretID, error) {
 // secretID reads a secret id, or errNoSecretID.
 func (e *engine) secretID(ctx context.Context, at place) (*secretID, error) {
 	s, err := e.stored(ctx, at)
-	if err == nil && s.expired(e.now()) {
+	if err == nil && s.ended(e.now()) {
 		return nil, errNoSecretID
 	}
 	return s, err

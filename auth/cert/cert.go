@@ -20,7 +20,7 @@ import (
 // Factory is the engines.Factory of type "cert".
 func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	e := &engine{
-		storage: cfg.Storage, log: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs, locks: keylock.New(),
+		storage: cfg.Storage, log: cfg.Logger, now: cfg.Wall, ttls: cfg.TTLs, locks: keylock.New(),
 		trust: &trustCache{}, statuses: &statusCache{}, lists: &revocations{},
 	}
 	go e.refreshLists(ctx)

@@ -179,7 +179,11 @@ func TestStatesAreOfTheirMount(t *testing.T) {
 		t.Errorf("the state of another mount: %v", err)
 	}
 	state := q.Get("state")
-	for _, bent := range []string{state[:len(state)-1], state + "A", "A" + state[1:], strings.ToUpper(state)} {
+	first := "A"
+	if state[0] == 'A' {
+		first = "B"
+	}
+	for _, bent := range []string{state[:len(state)-1], state + "A", first + state[1:], strings.ToUpper(state)} {
 		if _, ok := v.method.flows.open(bent); ok {
 			t.Errorf("%q opens", bent)
 		}

@@ -68,7 +68,7 @@ func newGoogle(a asker, s *gsuiteSettings, directory string) *google {
 func (g *google) check() error {
 	a, err := g.settings.account()
 	if err == nil {
-		_, err = a.assertion(g.settings.Admin, g.now())
+		_, err = a.assertion(g.settings.Admin, g.wall())
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func (g *google) grant() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	assertion, err := a.assertion(g.settings.Admin, g.now())
+	assertion, err := a.assertion(g.settings.Admin, g.wall())
 	if err != nil {
 		return "", err
 	}

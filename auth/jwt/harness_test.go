@@ -103,7 +103,7 @@ func mount(t testing.TB, s storage.Storage) *mounted {
 	t.Helper()
 	v := &mounted{t: t, store: s, log: &bytes.Buffer{}, from: netip.MustParseAddr("10.0.0.1")}
 	e, err := Factory(t.Context(), engines.Config{
-		Mount: engines.Mount{Path: "auth/oidc/", Type: "oidc"}, Storage: s, Now: v.now, TTLs: fixedTTLs{},
+		Mount: engines.Mount{Path: "auth/oidc/", Type: "oidc"}, Storage: s, Now: v.now, Wall: v.now, TTLs: fixedTTLs{},
 		Logger: slog.New(slog.NewTextHandler(v.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 		return nil, err
 	}
 	return &method{
-		ctx: ctx, storage: cfg.Storage, logger: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs, locks: keylock.New(),
+		ctx: ctx, storage: cfg.Storage, logger: cfg.Logger, now: cfg.Now, wall: cfg.Wall, ttls: cfg.TTLs, locks: keylock.New(),
 		flows: flows, google: defaultGoogle(),
 	}, nil
 }
@@ -33,11 +33,12 @@ type method struct {
 	ctx     context.Context
 	storage storage.Storage
 	logger  *slog.Logger
-	now     func() time.Time
-	ttls    engines.TTLs
-	locks   *keylock.Set
-	flows   *flows
-	google  googleAPI
+	// now is the time of what is kept here, wall that of tokens.
+	now, wall func() time.Time
+	ttls      engines.TTLs
+	locks     *keylock.Set
+	flows     *flows
+	google    googleAPI
 
 	mu sync.Mutex
 	// ready is the stored configuration put to work; nil until it is needed. Guarded by mu.

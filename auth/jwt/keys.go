@@ -72,7 +72,8 @@ type asker struct {
 	ctx    context.Context
 	client *client
 	logger *slog.Logger
-	now    func() time.Time
+	// now is the time of what is kept here, wall that of tokens.
+	now, wall func() time.Time
 }
 
 func newRemoteKeys(a asker, url string) *remoteKeys {

@@ -181,7 +181,7 @@ func (silent) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestProviderThatIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &client{&http.Client{Transport: silent{}, Timeout: askTimeout}}
-		a := asker{ctx: t.Context(), client: c, logger: slog.New(slog.DiscardHandler), now: time.Now}
+		a := asker{ctx: t.Context(), client: c, logger: slog.New(slog.DiscardHandler), now: time.Now, wall: time.Now}
 		keys := newRemoteKeys(a, "https://op.example.org/keys")
 		cfg := &config{OIDC: oidcConfig{Discovery: "https://op.example.org", ClientID: "x", ClientSecret: "y"}}
 		p := newProvider(a, cfg)

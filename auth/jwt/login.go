@@ -42,7 +42,7 @@ func (m *method) login(ctx context.Context, req *engines.Request, p loginParams)
 	}
 	claims, err := validate(ctx, p.JWT, s.keys, &expected{
 		issuer: s.config.Issuer, subject: r.Bounds.Subject, audiences: r.Bounds.Audiences,
-		algorithms: s.config.Algorithms, leeways: r.Leeways, now: m.now(),
+		algorithms: s.config.Algorithms, leeways: r.Leeways, now: m.wall(),
 	})
 	if err != nil {
 		return nil, engines.Invalid("error validating token: %v", err)

@@ -181,7 +181,7 @@ func (p *provider) verifyID(ctx context.Context, f *found, text string, w *flow,
 	}
 	// The audience is looked at below, with more rules than the library has.
 	verifier := oidc.NewVerifier(p.config.OIDC.Discovery, f.keys,
-		&oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: algorithms, Now: p.now})
+		&oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: algorithms, Now: p.wall})
 	id, err := verifier.Verify(ctx, text)
 	if err != nil {
 		return nil, fmt.Errorf("invalid id_token: %w", err)
@@ -194,7 +194,7 @@ func (p *provider) verifyID(ctx context.Context, f *found, text string, w *flow,
 	if err != nil {
 		return nil, fmt.Errorf("invalid id_token: %w", err)
 	}
-	now := p.now()
+	now := p.wall()
 	switch {
 	case w.nonce != "" && id.Nonce != w.nonce:
 		return nil, errors.New("invalid id_token nonce: invalid nonce")

@@ -27,7 +27,7 @@ type setup struct {
 }
 
 func (m *method) asker(c *client) asker {
-	return asker{ctx: m.ctx, client: c, logger: m.logger, now: m.now}
+	return asker{ctx: m.ctx, client: c, logger: m.logger, now: m.now, wall: m.wall}
 }
 
 // newSetup puts a configuration to work without asking anybody. Its errors are texts for the client.

@@ -185,7 +185,7 @@ func newMount(t testing.TB) *mount {
 	log := slog.New(slog.NewTextHandler(m.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m.method = newMethod(t.Context(), engines.Config{
 		Mount: engines.Mount{Path: "auth/kubernetes/", Type: "kubernetes"}, Storage: memory.New(), Logger: log,
-		Now: func() time.Time { return epoch.Add(time.Duration(m.clock.Load())) }, TTLs: fixedTTLs{},
+		Wall: func() time.Time { return epoch.Add(time.Duration(m.clock.Load())) }, TTLs: fixedTTLs{},
 	}, m.pod)
 	router, err := engines.NewRouter(m.Routes())
 	if err != nil {

@@ -52,7 +52,7 @@ func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 // newMethod makes a mount that finds the pod's own token and CA in a folder.
 func newMethod(ctx context.Context, cfg engines.Config, folder string) *method {
 	m := &method{
-		storage: cfg.Storage, log: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs, pod: pod{folder: folder},
+		storage: cfg.Storage, log: cfg.Logger, now: cfg.Wall, ttls: cfg.TTLs, pod: pod{folder: folder},
 		gate: newGate(concurrentReviews, waitingReviews), patience: patience, locks: keylock.New(),
 	}
 	context.AfterFunc(ctx, m.hangUp)

@@ -38,7 +38,10 @@ func (s *Store) find(ctx context.Context, t engines.Token) (*Entry, error) {
 			return nil, err
 		}
 	}
-	if e.expired(s.now()) {
+	if e.ended(s.now()) {
+		if e.Caller.Batch {
+			s.cfg.Ended()
+		}
 		return nil, ErrBadToken
 	}
 	if e.Caller.Batch && e.Parent != "" {
@@ -126,7 +129,7 @@ func (s *Store) Alive(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !e.expired(s.now()), nil
+	return !e.ended(s.now()), nil
 }
 
 // WhileAlive runs f while the token with that Entry.ID lives: its revocation, once begun, waits for f, and
@@ -156,7 +159,7 @@ func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if now.NumUses <= 0 || now.expired(s.now()) {
+	if now.NumUses <= 0 || now.ended(s.now()) {
 		return nil, ErrBadToken
 	}
 	used := *now.withToken(e.Caller.Token)
@@ -216,7 +219,7 @@ func (s *Store) byID(ctx context.Context, id string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.expired(s.now()) || e.NumUses == spent {
+	if e.ended(s.now()) || e.NumUses == spent {
 		return nil, ErrBadToken
 	}
 	return e.withToken(engines.Token{}), nil

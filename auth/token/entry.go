@@ -95,6 +95,15 @@ func (e *Entry) expired(now time.Time) bool {
 	return !e.Life.Expires.IsZero() && !now.Before(e.Life.Expires)
 }
 
+// clockSlack is how far the clock may go back between two starts: to what was stored last.
+const clockSlack = 5 * time.Minute
+
+// ended reports whether the token is of no use at a time: its end has come, or it was made later than that, under a
+// clock that was wrong.
+func (e *Entry) ended(now time.Time) bool {
+	return !e.Life.Expires.IsZero() && (!now.Before(e.Life.Expires) || e.Life.Created.Sub(now) > clockSlack)
+}
+
 // withToken returns the entry for the holder of the token's text.
 func (e *Entry) withToken(t engines.Token) *Entry {
 	entry, caller := *e, *e.Caller

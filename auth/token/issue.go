@@ -45,7 +45,7 @@ func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 		lock.RLock()
 		defer lock.RUnlock()
 		p, err := s.readLocked(ctx, parent)
-		if errors.Is(err, ErrBadToken) || (err == nil && p.expired(s.now())) {
+		if errors.Is(err, ErrBadToken) || (err == nil && p.ended(s.now())) {
 			return nil, errNoParent
 		}
 		if err != nil {

@@ -48,7 +48,7 @@ func (s *Store) renew(
 		return nil, nil, err
 	}
 	now := s.now()
-	if current.expired(now) || current.NumUses == spent {
+	if current.ended(now) || current.NumUses == spent {
 		return nil, nil, errNoToken
 	}
 	g, warnings, err := l.grant(now)

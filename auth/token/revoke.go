@@ -132,7 +132,7 @@ func (r *revocation) take(
 	if err != nil {
 		return err
 	}
-	if e.expired(r.store.now()) {
+	if e.ended(r.store.now()) {
 		return ErrBadToken
 	}
 	ops, done, err := take(ctx, e)

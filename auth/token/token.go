@@ -103,8 +103,11 @@ type Config struct {
 	Identity Identity
 	Methods  Methods
 	Logger   *slog.Logger
-	// Now is the clock; nil for time.Now.
+	// Now is the clock, which never goes back; nil for time.Now.
 	Now func() time.Time
+	// Ended is called when a token is refused because its time is over and nothing is stored of it; it must not wait.
+	// Nil for nobody who wants to know.
+	Ended func()
 	// CubbyholePrefix is the folder, ending in "/", in which each token's cubbyhole is the folder named by
 	// its Caller.CubbyholeID. It is removed with the token.
 	CubbyholePrefix string
@@ -145,6 +148,9 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	if s.cfg.Background == nil {
 		s.cfg.Background = func(work func(context.Context)) { work(context.Background()) }
+	}
+	if s.cfg.Ended == nil {
+		s.cfg.Ended = func() {}
 	}
 	s.cache.init(cacheSize)
 	s.ending.counts = make(map[string]int)

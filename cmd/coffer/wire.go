@@ -94,6 +94,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			DefaultLeaseTTL: cfg.Leases.DefaultTTL,
 			MaxLeaseTTL:     cfg.Leases.MaxTTL,
 			RawStorage:      cfg.RawStorageEndpoint,
+			TrustClock:      os.Getenv("COFFER_TRUST_CLOCK") != "",
 			APIAddress:      cfg.Cluster.APIAddr,
 			ClusterAddress:  cfg.Cluster.ClusterAddr,
 			LogLevel:        log.level,

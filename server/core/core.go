@@ -19,6 +19,7 @@ import (
 	"coffer/barrier/seal"
 	"coffer/engines"
 	"coffer/server/ceremony"
+	"coffer/server/clock"
 	"coffer/server/inflight"
 	"coffer/server/lockout"
 	"coffer/server/metrics"
@@ -37,12 +38,15 @@ type Config struct {
 	// Seal opens the server by itself; nil for Shamir's, which operators open.
 	Seal   seal.Auto
 	Logger *slog.Logger
-	// Now is the clock; time.Now but for tests.
+	// Now is the machine's clock; time.Now but for tests.
 	Now func() time.Time
 	// Types are the engines that can be mounted.
 	Types map[mounts.Kind]map[string]engines.Factory
 	Settings
 	Build Build
+
+	// clock is the server's time, which follows Now.
+	clock *clock.Clock
 }
 
 // Settings are the parts of the configuration that the core itself obeys or shows.
@@ -53,6 +57,8 @@ type Settings struct {
 	DefaultLeaseTTL, MaxLeaseTTL time.Duration
 	// RawStorage serves sys/raw.
 	RawStorage bool
+	// TrustClock tells that the machine's clock is right where the data says that it is later.
+	TrustClock bool
 	// StorageType is the name shown in seal-status: "bolt", "inmem".
 	StorageType string
 	// APIAddress and ClusterAddress are the URLs of this node, shown to clients.
@@ -95,8 +101,9 @@ type Core struct {
 
 // New returns a sealed server over cfg.Storage.
 func New(cfg Config) *Core {
+	cfg.clock = clock.New(cfg.Now, cfg.Logger)
 	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal),
-		journal: &journal{logger: cfg.Logger, now: cfg.Now}}
+		journal: &journal{logger: cfg.Logger, now: cfg.clock.Now}}
 	c.unseal.Expired = expired(cfg.Logger, "unseal")
 	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount,
 		func() bool { return c.storageError() == "" })
@@ -128,8 +135,8 @@ func (c *Core) leaseCount() int {
 	return s.leases.Count()
 }
 
-// Now is the server's clock.
-func (c *Core) Now() time.Time { return c.cfg.Now() }
+// Now is what the machine's clock says.
+func (c *Core) Now() time.Time { return c.cfg.clock.Wall() }
 
 // Sealed reports whether the server is sealed.
 func (c *Core) Sealed() bool { return c.session.Load() == nil }

@@ -252,7 +252,7 @@ func (r *run) permit(acl *policy.ACL, sudo bool) error {
 		Path:       r.call.Path,
 		Params:     r.call.Params,
 		WrapTTL:    r.call.WrapTTL,
-		Now:        r.session.now(),
+		Now:        r.session.wall(),
 	}
 	if r.found {
 		asked.Spellings = spellings(r.match.Spellings, r.mount.Entry.Path)
@@ -329,7 +329,7 @@ func quiet(resp *engines.Response) bool {
 
 func (r *run) auditEntry() *audit.Entry {
 	e := &audit.Entry{Request: &r.request, Path: r.call.Path, Token: r.call.Token, Mount: r.mountEntry(),
-		Time: r.session.now(), Decision: r.decision}
+		Time: r.session.wall(), Decision: r.decision}
 	if r.holder != nil {
 		e.IdentityPolicies = r.holder.Policies()
 	}

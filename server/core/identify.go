@@ -14,7 +14,7 @@ import (
 func (s *session) buildIdentity(ctx context.Context) (err error) {
 	s.identity, err = identity.New(ctx, identity.Config{
 		Storage: s.barrier, Prefix: s.builtinFolder(identityPath), Mounts: s.mounts,
-		Logger: s.logger, Now: s.cfg.Now,
+		Logger: s.logger, Now: s.now,
 	})
 	return err
 }
@@ -22,13 +22,15 @@ func (s *session) buildIdentity(ctx context.Context) (err error) {
 // newIdentity makes the engine at identity/ with what signs identity tokens.
 func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	signer, err := oidc.New(ctx, oidc.Config{
-		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Logger: cfg.Logger, Now: cfg.Now,
+		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Logger: cfg.Logger,
+		Now: cfg.Now, Wall: cfg.Wall,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.mfa, err = mfa.New(ctx, mfa.Config{
-		Storage: cfg.Storage, Identities: s.identity, Mounts: authMounts{s.mounts}, Now: cfg.Now,
+		Storage: cfg.Storage, Identities: s.identity, Mounts: authMounts{s.mounts},
+		Now: cfg.Now, Wall: cfg.Wall, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

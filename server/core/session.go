@@ -56,7 +56,9 @@ type session struct {
 	workers sync.WaitGroup
 }
 
-func (s *session) now() time.Time { return s.cfg.Now() }
+// now is the server's time, by which tokens and leases end; wall is what the machine's clock says.
+func (s *session) now() time.Time  { return s.cfg.clock.Now() }
+func (s *session) wall() time.Time { return s.cfg.clock.Wall() }
 
 // newSession builds the session over an open barrier, which stays the caller's. Nothing runs until start.
 func newSession(ctx context.Context, cfg Config, flights *inflight.Board, b *barrier.Barrier) (*session, error) {
@@ -70,21 +72,25 @@ func newSession(ctx context.Context, cfg Config, flights *inflight.Board, b *bar
 }
 
 func (s *session) build(ctx context.Context) (err error) {
+	if err = s.cfg.clock.Load(ctx, s.barrier, s.cfg.TrustClock); err != nil {
+		return err
+	}
+	s.barrier.UseClock(s.now)
 	if err = s.loadCluster(ctx); err != nil {
 		return err
 	}
 	if err = s.guard(ctx); err != nil {
 		return err
 	}
-	if s.policies, err = policies.New(ctx, s.barrier, s.cfg.Now); err != nil {
+	if s.policies, err = policies.New(ctx, s.barrier, s.wall); err != nil {
 		return fmt.Errorf("policies: %w", err)
 	}
-	running := sys.VersionRecord{Version: s.cfg.Build.Version, BuildDate: s.cfg.Build.Date, Installed: s.now()}
+	running := sys.VersionRecord{Version: s.cfg.Build.Version, BuildDate: s.cfg.Build.Date, Installed: s.wall()}
 	if s.settings, err = sys.OpenSettings(ctx, s.barrier, running); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
 	s.mounts = mounts.New(s.ctx, mounts.Config{
-		Storage: s.barrier, Logger: s.logger, Now: s.cfg.Now, Types: s.cfg.Types,
+		Storage: s.barrier, Logger: s.logger, Now: s.now, Wall: s.wall, Types: s.cfg.Types,
 		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, Unmounted: s.unmounted,
 		Background: s.work,
 	})
@@ -92,17 +98,19 @@ func (s *session) build(ctx context.Context) (err error) {
 	if err = s.audit.Load(ctx); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	s.leases = leases.New(leases.Config{Storage: s.barrier, Now: s.cfg.Now, Logger: s.logger})
+	s.leases = leases.New(leases.Config{
+		Storage: s.cfg.clock.Storage(s.barrier), Now: s.now, Logger: s.logger, TrustClock: s.cfg.TrustClock,
+	})
 	if err = s.buildIdentity(ctx); err != nil {
 		return err
 	}
 	if err = s.buildTokens(ctx); err != nil {
 		return fmt.Errorf("tokens: %w", err)
 	}
-	if s.lockouts, err = lockout.New(ctx, s.barrier, s.cfg.Now); err != nil {
+	if s.lockouts, err = lockout.New(ctx, s.barrier, s.now); err != nil {
 		return err
 	}
-	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.cfg.Now})
+	s.wrapping = wrapping.New(wrapping.Config{Tokens: s.tokens, Now: s.now})
 	s.rekey = ceremony.NewRekey(s.barrier.Below(), s.barrier, s.cfg.Seal)
 	s.rekeyRecovery = s.rekey.Recovery()
 	s.generateRoot = ceremony.NewGenerateRoot(s.barrier.Below(), s.barrier, s.tokens.MintRoot)
@@ -126,7 +134,7 @@ func (s *session) newSys() engines.Engine {
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
 			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),
 		},
-		LogLevel: s.cfg.LogLevel, Now: s.cfg.Now, Session: s.ctx,
+		LogLevel: s.cfg.LogLevel, Now: s.now, Wall: s.wall, Session: s.ctx,
 	}
 	if s.cfg.RawStorage {
 		cfg.Raw = s.barrier
@@ -136,8 +144,8 @@ func (s *session) newSys() engines.Engine {
 
 func (s *session) buildTokens(ctx context.Context) (err error) {
 	s.tokens, err = token.NewStore(ctx, token.Config{
-		Storage: s.barrier, Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger,
-		Now: s.cfg.Now, CubbyholePrefix: s.builtinFolder(cubbyholePath), Background: s.work, Identity: s.identity,
+		Storage: s.cfg.clock.Storage(s.barrier), Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger,
+		Now: s.now, Ended: s.cfg.clock.Acted, CubbyholePrefix: s.builtinFolder(cubbyholePath), Background: s.work, Identity: s.identity,
 	})
 	return err
 }
@@ -149,9 +157,11 @@ func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
 
 // start begins the work in the background.
 func (s *session) start() {
+	s.cfg.clock.OnJump(s.leases.Wake)
 	s.leases.Start(s.ctx, s.tokens, leased{s.mounts})
 	s.work(s.mounts.FinishRemovals)
 	s.work(s.rotateKeys)
+	s.work(s.keepTime)
 }
 
 // work runs f until it returns or the session ends.

@@ -91,6 +91,6 @@ func (a acls) Sudo(ctx context.Context, caller *engines.Caller, path string) (bo
 	if err != nil {
 		return false, err
 	}
-	decision := acl.Decide(policy.Request{Capability: policy.Update, Path: path, Now: a.now()})
+	decision := acl.Decide(policy.Request{Capability: policy.Update, Path: path, Now: a.wall()})
 	return decision.Root || decision.Sudo, nil
 }

@@ -18,6 +18,10 @@ const (
 	// maxAttempts is how often the revocation of an expired lease is tried before an operator has to look.
 	maxAttempts = 6
 	firstRetry  = 10 * time.Second
+	// lookEvery is how long the worker sleeps at most.
+	lookEvery = time.Minute
+	// clockSlack is how far the clock may go back between two starts.
+	clockSlack = 5 * time.Minute
 	// loadPage is how many names one step of loading and walking lists.
 	loadPage = 512
 )
@@ -33,11 +37,11 @@ func (m *Manager) expireLoop(ctx context.Context) {
 	for {
 		id, wait := m.queue.next(m.now())
 		if id == "" {
-			if wait >= 0 {
-				timer.Reset(wait)
-			} else {
-				timer.Stop()
+			// The timer does not know when the clock is set or the machine sleeps.
+			if wait < 0 || wait > lookEvery {
+				wait = lookEvery
 			}
+			timer.Reset(wait)
 			select {
 			case <-ctx.Done():
 				return
@@ -59,10 +63,25 @@ func (m *Manager) expireLoop(ctx context.Context) {
 	}
 }
 
+// over reports whether the lease's time is over. One that was issued later than now was so under a clock that was
+// wrong: it ends when the clock is known to be right.
+func (m *Manager) over(l Lease) bool {
+	now := m.now()
+	return !l.Expires.After(now) || m.trustClock && l.Issued.Sub(now) > clockSlack
+}
+
+// watch puts a stored lease into the queue.
+func (m *Manager) watch(l Lease) {
+	if now := m.now(); l.Expires.After(now) && m.over(l) {
+		l.Expires = now
+	}
+	m.queue.load(l)
+}
+
 // expire ends a claimed lease that seems to be due, and puts it off when that fails.
 func (m *Manager) expire(ctx context.Context, id string) {
 	defer m.queue.release(id)
-	err := m.end(ctx, id, func(l Lease) bool { return l.Failure == "" && !l.Expires.After(m.now()) })
+	err := m.end(ctx, id, func(l Lease) bool { return l.Failure == "" && m.over(l) })
 	if err == nil || ctx.Err() != nil {
 		return
 	}
@@ -199,7 +218,7 @@ func (m *Manager) loadOnce(ctx context.Context) error {
 		l, err := m.read(ctx, id)
 		switch {
 		case err == nil:
-			m.queue.load(l)
+			m.watch(l)
 		case errors.Is(err, errCorrupt):
 			m.log.Error("lease is unreadable", slog.String("lease_id", id), slog.Any("error", err))
 		case !errors.Is(err, ErrNotFound):
@@ -210,7 +229,7 @@ func (m *Manager) loadOnce(ctx context.Context) error {
 	if secrets == nil && len(obsolete) > 0 {
 		secrets = m.drop(ctx, obsolete)
 	}
-	return errors.Join(secrets, m.tokens.EachLease(ctx, func(l token.Lease) { m.queue.load(m.leaseOf(l)) }))
+	return errors.Join(secrets, m.tokens.EachLease(ctx, func(l token.Lease) { m.watch(m.leaseOf(l)) }))
 }
 
 // drop removes records of an earlier version, some at a time.

@@ -84,8 +84,11 @@ type Config struct {
 	// Storage is the barrier's root; the manager's keys live below "sys/expire/".
 	Storage storage.Storage
 	Logger  *slog.Logger
-	// Now is the clock; nil for time.Now. It must agree with the timers of package time.
+	// Now is the clock, which never goes back; nil for time.Now. Where it jumps ahead of the timers of package time,
+	// Wake tells the manager; without that it looks every minute.
 	Now func() time.Time
+	// TrustClock ends the leases that were issued later than now, when they are loaded.
+	TrustClock bool
 	// Concurrency bounds the revocations of expired leases that run at once; 0 for 32. Storage gathers
 	// their commits, so more of them at once costs little.
 	Concurrency int
@@ -96,6 +99,7 @@ type Manager struct {
 	store       storage.Storage
 	log         *slog.Logger
 	now         func() time.Time
+	trustClock  bool
 	concurrency int
 
 	// tokens and secrets are set by Start, before anything expires.
@@ -114,8 +118,9 @@ type Manager struct {
 // New returns a Manager that can take leases in but knows no tokens' leases and ends none before Start.
 func New(cfg Config) *Manager {
 	m := &Manager{
-		store: cfg.Storage, log: cfg.Logger, now: cfg.Now, concurrency: cfg.Concurrency,
-		loaded: make(chan struct{}), tried: make(chan struct{}),
+		store: cfg.Storage, log: cfg.Logger, now: cfg.Now, trustClock: cfg.TrustClock,
+		concurrency: cfg.Concurrency,
+		loaded:      make(chan struct{}), tried: make(chan struct{}),
 	}
 	if m.now == nil {
 		m.now = time.Now
@@ -137,6 +142,9 @@ func (m *Manager) Start(ctx context.Context, tokens Tokens, secrets Secrets) {
 	m.workers.Go(func() { m.load(ctx) })
 	m.workers.Go(func() { m.expireLoop(ctx) })
 }
+
+// Wake has the manager look at its leases again, since the clock has jumped. It does not wait.
+func (m *Manager) Wake() { m.queue.wakeUp() }
 
 // Wait returns when everything that Start began has ended; its context must be done.
 func (m *Manager) Wait() { m.workers.Wait() }

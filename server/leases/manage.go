@@ -326,7 +326,7 @@ func (m *Manager) tidy(ctx context.Context) (s tidyStats, err error) {
 	defer m.queue.loadingDone()
 	err = m.tokens.EachLease(ctx, func(l token.Lease) {
 		s.checked++
-		m.queue.load(m.leaseOf(l))
+		m.watch(m.leaseOf(l))
 	})
 	if err != nil {
 		return s, err
@@ -344,7 +344,7 @@ func (m *Manager) tidy(ctx context.Context) (s tidyStats, err error) {
 		if err != nil {
 			return err
 		}
-		m.queue.load(l)
+		m.watch(l)
 		if l.Secret == nil || l.Secret.Token == "" || l.Failure != "" {
 			return nil
 		}

@@ -142,10 +142,14 @@ func (q *queue) placeLocked(it *item) {
 		heap.Remove(&q.heap, int(it.index))
 	}
 	if inHeap && it.index == 0 {
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
+		q.wakeUp()
+	}
+}
+
+func (q *queue) wakeUp() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -126,6 +126,10 @@ func (k *Keeper) load(ctx context.Context, accessor, encoded string) error {
 		return fmt.Errorf("lockout: %s/%s: %w", accessor, encoded, err)
 	}
 	u := User{Accessor: accessor, Name: name}
+	if now := k.now().UTC(); r.Failed.After(now) {
+		// No login fails later than now: the clock was wrong, and the lock counts from now.
+		r = record{Failed: now, Until: now.Add(r.Until.Sub(r.Failed))}
+	}
 	k.stored[u] = r.Until
 	c := k.known.make(u)
 	c.last, c.locked = r.Failed, true

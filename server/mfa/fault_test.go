@@ -2,6 +2,7 @@ package mfa
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +41,8 @@ func TestFaults(t *testing.T) {
 }
 
 func config(store storage.Storage) Config {
-	return Config{Storage: store, Identities: everybody{}, Mounts: everybody{}, Now: time.Now}
+	return Config{Storage: store, Identities: everybody{}, Mounts: everybody{}, Now: time.Now, Wall: time.Now,
+		Logger: slog.New(slog.DiscardHandler)}
 }
 
 type faultRun struct {

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"coffer/engines"
@@ -36,8 +37,9 @@ type Config struct {
 	Storage    storage.Storage
 	Identities Identities
 	Mounts     Mounts
-	// Now is the clock.
-	Now func() time.Time
+	// Now is the time of what waits and is counted, Wall that of codes.
+	Now, Wall func() time.Time
+	Logger    *slog.Logger
 }
 
 // Store keeps methods, enforcements and waiting logins. It is safe for concurrent use.

@@ -3,6 +3,7 @@ package mfa
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,7 +26,8 @@ func (everybody) AuthMounts() []engines.Mount                     { return nil }
 
 func open(t *testing.T, store *memory.Store) *Store {
 	t.Helper()
-	s, err := New(t.Context(), Config{Storage: store, Identities: everybody{}, Mounts: everybody{}, Now: time.Now})
+	s, err := New(t.Context(), Config{Storage: store, Identities: everybody{}, Mounts: everybody{}, Now: time.Now, Wall: time.Now,
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,6 +308,39 @@ func FuzzParsePayload(f *testing.F) {
 		}
 		if factors, err := ParsePayload(map[string]any{name: value}); err == nil {
 			_, _ = passcode(factors[name])
+		}
+	})
+}
+
+// TestCodeOfALaterTimeIsTold uses a code while the clock is a day ahead: the log says why later ones are refused.
+func TestCodeOfALaterTimeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ahead time.Duration
+		var log strings.Builder
+		s, err := New(t.Context(), Config{Storage: memory.New(), Identities: everybody{}, Mounts: everybody{}, Now: time.Now,
+			Wall:   func() time.Time { return time.Now().Add(ahead) },
+			Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, method, keys := enrol(t, s, standard(), "ann", "bob")
+		refusedWith(t, "a wrong code", s.try(t, d, "ann", code(t, keys[0], time.Now().Add(time.Hour))), wrongCode)
+		refusedWith(t, "a code used again", s.try(t, d, "bob", code(t, keys[1], time.Now())), "")
+		refusedWith(t, "a code used again", s.try(t, d, "bob", code(t, keys[1], time.Now())), wrongCode)
+		ahead = 24 * time.Hour
+		refusedWith(t, "ahead", s.try(t, d, "ann", code(t, keys[0], time.Now().Add(ahead))), "")
+		if log.Len() > 0 {
+			t.Errorf("log %q", log.String())
+		}
+		ahead = 0
+		right := code(t, keys[0], time.Now())
+		refusedWith(t, "set right", s.try(t, d, "ann", right), wrongCode)
+		text := log.String()
+		if !strings.Contains(text, method) || !strings.Contains(text, "ann") || !strings.Contains(text, "later time") {
+			t.Errorf("log %q", text)
+		}
+		if strings.Contains(text, right) || strings.Contains(text, keys[0].Secret()) {
+			t.Errorf("the log tells secrets: %q", text)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -176,8 +177,10 @@ func (s *Store) check(ctx context.Context, m *method, entity string, shown []str
 		return refusal(fmt.Sprintf("maximum TOTP validation attempts %d exceeded the allowed attempts %d. "+
 			"Please try again in %v seconds", m.MaxAttempts+1, m.MaxAttempts, period))
 	}
-	step, err := mine.step(code, s.cfg.Now())
+	now := s.cfg.Wall()
+	step, err := mine.step(code, now)
 	if err != nil {
+		s.warnAhead(m, entity, mine, now)
 		return err
 	}
 	used := *mine
@@ -191,6 +194,19 @@ func (s *Store) check(ctx context.Context, m *method, entity string, shown []str
 	}
 	s.attempts.clear(key)
 	return nil
+}
+
+// warnAhead tells in the log why codes are refused that are right now: a later one was used while the clock was ahead.
+// It does not look at the code, so that who tries codes learns nothing from the time it takes.
+func (s *Store) warnAhead(m *method, entity string, mine *secret, now time.Time) {
+	period := int64(mine.Codes.Period)
+	if mine.Used <= now.Unix()/period+int64(mine.Codes.Skew) {
+		return
+	}
+	s.cfg.Logger.Warn("a TOTP code is refused: the last one that was used is of a later time, when the clock was ahead; "+
+		"until then all are refused, or until the secret is destroyed and made anew",
+		slog.String("method_id", m.ID), slog.String("entity_id", entity),
+		slog.Time("used", time.Unix(mine.Used*period, 0)), slog.Time("clock", now))
 }
 
 // passcode is the one code among what was shown; "" for none.

@@ -25,7 +25,8 @@ type Config struct {
 	// Storage is the barrier, from its root.
 	Storage storage.Storage
 	Logger  *slog.Logger
-	Now     func() time.Time
+	// Now and Wall are the clocks of the engines.
+	Now, Wall func() time.Time
 	// DefaultTTL and MaxTTL are the server's own limits, both above zero.
 	DefaultTTL, MaxTTL time.Duration
 	// Types are the engines that can be mounted, by kind and type.
@@ -214,6 +215,7 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 		Storage: storage.NewView(t.cfg.Storage, StoragePrefix(e)),
 		Logger:  t.cfg.Logger.With("mount", e.Path),
 		Now:     t.cfg.Now,
+		Wall:    t.cfg.Wall,
 		TTLs:    m.ttls,
 	})
 	if err != nil {

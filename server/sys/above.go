@@ -37,7 +37,7 @@ func (e *engine) above(
 	if err != nil {
 		return mounts.Entry{}, false, err
 	}
-	decision := acl.Decide(policy.Request{Capability: policy.Read, Path: canonical, Spellings: spellings, Now: e.Now()})
+	decision := acl.Decide(policy.Request{Capability: policy.Read, Path: canonical, Spellings: spellings, Now: e.Wall()})
 	if !decision.Allowed || kind == mounts.Auth && !decision.Sudo {
 		return mounts.Entry{}, false, engines.Denied("%s", numbered(engines.ErrDenied.Error()))
 	}

@@ -106,7 +106,7 @@ func (e *engine) tell(
 		return nil, err
 	}
 	data := make(map[string]any, len(paths)+1)
-	now := e.Now()
+	now := e.Wall()
 	for _, path := range paths {
 		if path == "" {
 			return nil, engines.Invalid("%s", numbered("missing path"))

@@ -20,7 +20,7 @@ func (e *engine) hostRoutes() []engines.Route {
 
 // hostInfo answers with what can be found out; the rest is a warning each.
 func (e *engine) hostInfo(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
-	resp := &engines.Response{Data: map[string]any{"timestamp": timestamp(e.Now())}}
+	resp := &engines.Response{Data: map[string]any{"timestamp": timestamp(e.Wall())}}
 	collect(resp, "cpu", func() (any, error) { return cpu.InfoWithContext(ctx) })
 	collect(resp, "cpu_times", func() (any, error) { return cpu.TimesWithContext(ctx, true) })
 	collect(resp, "disk", func() (any, error) { return disks(ctx) })

@@ -35,7 +35,8 @@ type Config struct {
 	Node Node
 	// LogLevel is the level of the server's one logger.
 	LogLevel *slog.LevelVar
-	Now      func() time.Time
+	// Now is the server's time, by which leases end; Wall is that of policies.
+	Now, Wall func() time.Time
 	// Session ends when the server seals; work that outlives its request lives in it.
 	Session context.Context //nolint:containedctx // it is not the context of a call
 }

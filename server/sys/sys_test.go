@@ -58,7 +58,8 @@ func newBench(t *testing.T) *bench {
 		Keys:  &fakeKeys{config: barrier.DefaultRotationConfig(), info: barrier.KeyInfo{Term: 1, InstallTime: now, Encryptions: 7}},
 		Audit: &fakeAudit{}, Settings: settings, InFlight: fakeInFlight{}, Raw: base,
 		Node:     sys.Node{Version: "1.21.2", APIAddress: "http://127.0.0.1:8200", LogLevel: slog.LevelInfo},
-		LogLevel: &slog.LevelVar{}, Now: func() time.Time { return now }, Session: t.Context(),
+		LogLevel: &slog.LevelVar{}, Now: func() time.Time { return now }, Wall: func() time.Time { return now },
+		Session: t.Context(),
 	}
 	b.open()
 	return b

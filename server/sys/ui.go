@@ -69,7 +69,7 @@ func (e *engine) visibleMounts(ctx context.Context, r *engines.Request, _ engine
 				visible[entry.Name()] = map[string]any{
 					"type": entry.Type, "description": entry.Description, "options": mountOptions(entry),
 				}
-			case acl != nil && (public || acl.Visible(entry.Path, e.Now())):
+			case acl != nil && (public || acl.Visible(entry.Path, e.Wall())):
 				visible[entry.Name()] = e.resolvedInfo(entry)
 			}
 		}
@@ -95,7 +95,7 @@ func (e *engine) mountOf(ctx context.Context, r *engines.Request, p pathParams) 
 	}
 	path := strings.Trim(p.Path, "/") + "/"
 	entry, ok := e.mountServing(path)
-	if !ok || !acl.Visible(entry.Path, e.Now()) {
+	if !ok || !acl.Visible(entry.Path, e.Wall()) {
 		return nil, engines.Denied(
 			"preflight capability check returned 403, please ensure client's policies grant access to path %q", path)
 	}
@@ -122,7 +122,7 @@ func (e *engine) resultantACL(ctx context.Context, r *engines.Request, _ engines
 	if err := storage.Spend(ctx, acl.SummarySize()); err != nil {
 		return nil, err
 	}
-	return read(acl.Summary(e.Now()))
+	return read(acl.Summary(e.Wall()))
 }
 
 func (e *engine) namespaces(_ context.Context, r *engines.Request, _ engines.NoParams) (*engines.Response, error) {

@@ -153,7 +153,7 @@ func (e *engine) authorize(ctx context.Context, r *engines.Request) (end func(),
 		return nil, err
 	}
 	decision := acl.Decide(policy.Request{
-		Capability: r.Operation.Capability(), Path: r.FullPath(), Params: r.Params, WrapTTL: r.WrapTTL, Now: e.Now(),
+		Capability: r.Operation.Capability(), Path: r.FullPath(), Params: r.Params, WrapTTL: r.WrapTTL, Now: e.Wall(),
 	})
 	if !decision.Allowed {
 		end()

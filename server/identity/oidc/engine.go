@@ -291,7 +291,7 @@ func (s *Store) signToken(ctx context.Context, r *engines.Request, p nameParams)
 		return nil, refusal(err)
 	}
 	s.warnRelative(issuer)
-	text, err := sign(k, found, who, issuer, s.cfg.Now())
+	text, err := sign(k, found, who, issuer, s.cfg.Wall())
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,9 @@ import (
 // defaultKey is there from the beginning. It is made when it is needed first: an RSA key takes a while.
 const defaultKey = "default"
 
+// clockSlack is how far the clock may go back between two starts.
+const clockSlack = 5 * time.Minute
+
 // anyClient in a key's list of clients stands for all.
 const anyClient = "*"
 
@@ -115,7 +118,10 @@ func (k *namedKey) rotated(now time.Time, verification time.Duration) (*namedKey
 // they are used, so there is nothing to do for those that nobody uses.
 func (s *Store) current(ctx context.Context, name string) (*namedKey, error) {
 	now := s.cfg.Now()
-	ready := func(k *namedKey) bool { return k == nil || (k.Signing != nil && now.Before(k.Due)) }
+	// A key that is due later than a whole rotation from now was made under a clock that was wrong.
+	ready := func(k *namedKey) bool {
+		return k == nil || (k.Signing != nil && now.Before(k.Due) && !k.Due.After(now.Add(k.Rotation+clockSlack)))
+	}
 	var k *namedKey
 	if err := s.view(ctx, func() { k = s.keys[name] }); err != nil || ready(k) {
 		return k, err

@@ -34,8 +34,8 @@ type Config struct {
 	// Address is the URL at which clients reach the server: the issuer, unless one is configured.
 	Address string
 	Logger  *slog.Logger
-	// Now is the clock.
-	Now func() time.Time
+	// Now is the time of keys, Wall that of tokens.
+	Now, Wall func() time.Time
 }
 
 // Store keeps keys and roles. It is safe for concurrent use.

@@ -46,7 +46,7 @@ const address = "https://coffer.example:8200"
 
 func openFixture(t *testing.T, base storage.Storage) *fixture {
 	t.Helper()
-	s, err := New(t.Context(), Config{Storage: base, Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	s, err := New(t.Context(), Config{Storage: base, Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Wall: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +384,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzIntrospect(f *testing.F) {
-	s, err := New(f.Context(), Config{Storage: memory.New(), Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	s, err := New(f.Context(), Config{Storage: memory.New(), Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Wall: time.Now})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -402,7 +402,7 @@ func FuzzIntrospect(f *testing.F) {
 func TestFaults(t *testing.T) {
 	open := func(*testing.T) storage.Storage { return memory.New() }
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, faulty *storagetest.Faulty) {
-		s, err := New(t.Context(), Config{Storage: faulty, Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+		s, err := New(t.Context(), Config{Storage: faulty, Holders: entities{}, Address: address, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Wall: time.Now})
 		if err != nil {
 			return // it does not open, and says so
 		}

@@ -66,7 +66,7 @@ func (s *Store) introspect(ctx context.Context, text, client string) (why, err e
 	if !verified(token, keys, &claims) {
 		return errSignature, nil
 	}
-	expected := jwt.Expected{Issuer: issuer, Time: now}
+	expected := jwt.Expected{Issuer: issuer, Time: s.cfg.Wall()}
 	if client != "" {
 		expected.AnyAudience = []string{client}
 	}

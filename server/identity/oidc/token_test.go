@@ -34,7 +34,7 @@ func TestRelativeIssuersAreWarnedOfOnce(t *testing.T) {
 	for address, want := range map[string]int{"": 1, address: 0} {
 		var log strings.Builder
 		s, err := New(t.Context(), Config{Storage: memory.New(), Holders: anybody{}, Address: address,
-			Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now})
+			Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now, Wall: time.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
