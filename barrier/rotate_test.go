@@ -150,6 +150,28 @@ func TestRotationConfig(t *testing.T) {
 	}
 }
 
+// TestKeyFromLaterIsRotated begins a term while the clock is years ahead: its age would not be reached for as long.
+func TestKeyFromLaterIsRotated(t *testing.T) {
+	b := create(t, memory.New())
+	now := time.Now().Add(30 * 365 * 24 * time.Hour)
+	b.UseClock(func() time.Time { return now })
+	config := barrier.RotationConfig{Enabled: true, MaxOperations: barrier.MaxOperations, Interval: 24 * time.Hour}
+	if err := b.SetRotationConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} { // the first term is years old
+		if got, err := b.MaybeRotate(t.Context()); got != want || err != nil {
+			t.Fatalf("ahead: %v, %v; want %v", got, err, want)
+		}
+	}
+	now = time.Now()
+	for _, want := range []bool{true, false} {
+		if got, err := b.MaybeRotate(t.Context()); got != want || err != nil {
+			t.Errorf("set right: %v, %v; want %v", got, err, want)
+		}
+	}
+}
+
 func TestRotationByInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := create(t, memory.New())

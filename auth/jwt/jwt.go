@@ -22,8 +22,8 @@ func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 		return nil, err
 	}
 	return &method{
-		ctx: ctx, storage: cfg.Storage, logger: cfg.Logger, now: cfg.Now, wall: cfg.Wall, ttls: cfg.TTLs, locks: keylock.New(),
-		flows: flows, google: defaultGoogle(),
+		ctx: ctx, storage: cfg.Storage, logger: cfg.Logger, now: cfg.Now, wall: cfg.Wall, ttls: cfg.TTLs,
+		locks: keylock.New(), flows: flows, google: defaultGoogle(),
 	}, nil
 }
 

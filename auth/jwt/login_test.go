@@ -100,6 +100,20 @@ func TestAudiences(t *testing.T) {
 }
 
 // TestTimes has the rules at their very edges, which recordings cannot hit.
+// TestTokensAreOfTheWallClock lets the server's time be years ahead of that of the machine, and of who signs tokens.
+func TestTokensAreOfTheWallClock(t *testing.T) {
+	v := withKeys(t, "rsa")
+	v.must("role/r", map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_subject": "me"})
+	v.method.now = func() time.Time { return v.now().Add(30 * 365 * 24 * time.Hour) }
+	if _, err := v.login("r", "rsa", claims{"sub": "me"}); err != nil {
+		t.Errorf("a token of now: %v", err)
+	}
+	later := v.method.now().Unix()
+	if _, err := v.login("r", "rsa", claims{"sub": "me", "iat": later, "exp": later + 60}); err == nil {
+		t.Error("a token of then is good")
+	}
+}
+
 func TestTimes(t *testing.T) {
 	const skew, usual = 60, 150
 	now := epoch.Unix()

@@ -194,8 +194,10 @@ func TestMarkGoesWithCommitsOnceAMinute(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s.err = errors.New("no")
-		if write() == nil || write() == nil || s.marks != 12 {
-			t.Errorf("%d marks, want one with each failure", s.marks-10)
+		for n := range 2 {
+			if write() == nil || s.marks != 11+n {
+				t.Errorf("%d marks, want one with each failure", s.marks-10)
+			}
 		}
 		s.err = nil
 		if err := write(); err != nil || s.marks != 13 {

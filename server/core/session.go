@@ -144,8 +144,9 @@ func (s *session) newSys() engines.Engine {
 
 func (s *session) buildTokens(ctx context.Context) (err error) {
 	s.tokens, err = token.NewStore(ctx, token.Config{
-		Storage: s.cfg.clock.Storage(s.barrier), Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s}, Logger: s.logger,
-		Now: s.now, Ended: s.cfg.clock.Acted, CubbyholePrefix: s.builtinFolder(cubbyholePath), Background: s.work, Identity: s.identity,
+		Storage: s.cfg.clock.Storage(s.barrier), Leases: s.leases, Policies: s.policies, Sudo: acls{s}, Methods: methods{s},
+		Logger: s.logger, Now: s.now, Ended: s.cfg.clock.Acted, CubbyholePrefix: s.builtinFolder(cubbyholePath),
+		Background: s.work, Identity: s.identity,
 	})
 	return err
 }

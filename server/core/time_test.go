@@ -123,7 +123,7 @@ func (s *timed) want(when string, want bool, tokens ...string) {
 // stored counts the tokens that are stored, besides the root token.
 func (s *timed) stored() int {
 	s.Helper()
-	return len(must(s.T, s.c, s.root, engines.List, "auth/token/accessors/", nil).Data["keys"].([]string)) - 1 //nolint:forcetypeassert // a test
+	return len(must(s.T, s.c, s.root, engines.List, "auth/token/accessors/", nil).Data["keys"].([]string)) - 1
 }
 
 // TestWhatEndedStaysEnded lets tokens of both types end by a clock that is a day ahead, and sets it right again.
@@ -222,19 +222,25 @@ func TestTrustedClockEndsWhatWasIssuedLater(t *testing.T) {
 	})
 }
 
+// secretID makes a secret id for an hour and returns a login with it.
+func (s *timed) secretID() (login func() error) {
+	s.Helper()
+	role := must(s.T, s.c, s.root, engines.Read, "auth/approle/role/r/role-id", nil).Data["role_id"]
+	secret := must(s.T, s.c, s.root, engines.Update, "auth/approle/role/r/secret-id", nil).Data["secret_id"]
+	return func() error {
+		_, err := do(s.Context(), s.c, "", engines.Update, "auth/approle/login",
+			map[string]any{"role_id": role, "secret_id": secret})
+		return err
+	}
+}
+
 // TestSecretIDsStayEnded is the same for the secret ids of AppRole.
 func TestSecretIDsStayEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTimed(t)
 		must(t, s.c, s.root, engines.Update, "sys/auth/approle", map[string]any{"type": "approle"})
 		must(t, s.c, s.root, engines.Update, "auth/approle/role/r", map[string]any{"secret_id_ttl": "1h"})
-		role := must(t, s.c, s.root, engines.Read, "auth/approle/role/r/role-id", nil).Data["role_id"]
-		secret := must(t, s.c, s.root, engines.Update, "auth/approle/role/r/secret-id", nil).Data["secret_id"]
-		login := func() error {
-			_, err := do(t.Context(), s.c, "", engines.Update, "auth/approle/login",
-				map[string]any{"role_id": role, "secret_id": secret})
-			return err
-		}
+		login := s.secretID()
 		if err := login(); err != nil {
 			t.Fatal(err)
 		}
@@ -242,9 +248,17 @@ func TestSecretIDsStayEnded(t *testing.T) {
 		if login() == nil {
 			t.Error("it is good after its time")
 		}
+		later := s.secretID()
 		s.set(-2 * time.Hour)
 		if login() == nil {
 			t.Error("it is good again")
+		}
+		if err := later(); err != nil {
+			t.Errorf("one that was made meanwhile: %v", err)
+		}
+		s.restart(true)
+		if later() == nil {
+			t.Error("it is good although the clock was wrong")
 		}
 	})
 }

@@ -50,6 +50,23 @@ func (b *bench) fail(t *testing.T, u lockout.User, n int, how lockout.Outcome) {
 	}
 }
 
+// TestLockFromLaterLastsItsTime locks a user while the clock is years ahead.
+func TestLockFromLaterLastsItsTime(t *testing.T) {
+	b := newBench(t)
+	right := b.now
+	b.now = b.now.Add(30 * 365 * 24 * time.Hour)
+	b.fail(t, me, 3, lockout.Failed)
+	b.now = right
+	b.reopen(t)
+	if !b.Locked(me, policy) {
+		t.Error("the lock is lost")
+	}
+	b.now = right.Add(policy.Duration)
+	if b.Locked(me, policy) || len(b.Users("")) > 0 {
+		t.Error("the lock lasts longer than its time")
+	}
+}
+
 func TestThresholdLocksForItsTime(t *testing.T) {
 	for name, how := range map[string]lockout.Outcome{"known": lockout.Failed, "unknown": lockout.FailedUnknown} {
 		t.Run(name, func(t *testing.T) {

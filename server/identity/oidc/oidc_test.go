@@ -498,3 +498,27 @@ func TestSettingsOfKeysAndRoles(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyFromLaterRotates makes a key while the clock is years ahead: it would not be due for as long.
+func TestKeyFromLaterRotates(t *testing.T) {
+	now := time.Now().Add(30 * 365 * 24 * time.Hour)
+	s, err := New(t.Context(), Config{Storage: memory.New(), Holders: entities{}, Address: address,
+		Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }, Wall: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fixtureOf(t, s)
+	f.do(engines.Update, "key/k", params{"algorithm": "EdDSA", "rotation_period": "1h", "verification_ttl": "1h"})
+	ahead, err := s.current(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = time.Now()
+	rotated, err := s.current(t.Context(), "k")
+	if err != nil || rotated.Signing.KeyID != ahead.Next.KeyID {
+		t.Errorf("the key did not rotate: %v", err)
+	}
+	if again, err := s.current(t.Context(), "k"); err != nil || again != rotated {
+		t.Errorf("it rotated again: %v", err)
+	}
+}
