@@ -47,7 +47,7 @@ func room(live uint64, size int) int {
 	if size <= smallObject {
 		span = smallSpan
 	}
-	return int(min(live, maxFill)) * span //nolint:gosec // At most 4 Mi times 80 KiB.
+	return int(min(live, maxFill)) * span // at most 4 Mi times 80 KiB
 }
 
 // fill allocates total bytes in objects of one size, none of which holds pointers, and lets them go.
