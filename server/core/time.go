@@ -19,6 +19,7 @@ func (s *session) keepTime(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+			s.cfg.clock.OnJump(func() {}) // nothing keeps what the session was
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMark)
 			defer cancel()
 			s.markLogged(s.cfg.clock.Flush(last, s.barrier))
