@@ -53,6 +53,15 @@ type Config struct {
 	Wall func() time.Time
 	// TTLs tells the mount's limits as they are now.
 	TTLs TTLs
+	// Passwords makes passwords by the password policies of the server.
+	Passwords Passwords
+}
+
+// Passwords makes passwords by the password policies of the server (sys/policies/password).
+type Passwords interface {
+	// Password returns a new password by the policy of that name as it is now. The error tells the client which policy
+	// is meant when there is none (ErrInvalid), or when none of its passwords is found (ErrFailed).
+	Password(ctx context.Context, policy string) (string, error)
 }
 
 // TTLs tells how long the tokens and leases that a mount issues may live.

@@ -83,6 +83,50 @@ func parseSyntax(text string) (list *ast.ObjectList, err error) {
 	return list, nil
 }
 
+// Values reads a text in HCL or JSON that is no ACL policy, within the bounds of Parse: blocks become lists of maps, so
+// that both notations have one form. A value that is there twice is refused. The error has the parser's text.
+func Values(text string) (values map[string]any, err error) {
+	list, err := parseSyntax(text)
+	if err != nil {
+		return nil, err
+	}
+	if key := doubled(list); key != "" {
+		return nil, fmt.Errorf("%q is there twice", key)
+	}
+	defer func() {
+		if recover() != nil {
+			values, err = nil, errors.New("malformed text")
+		}
+	}()
+	if err := hcl.DecodeObject(&values, list); err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
+// doubled is a key that has two values in one object, "" if there is none: HCL's own parser refuses it, the one of JSON
+// does not. Objects under one key are a list.
+func doubled(list *ast.ObjectList) string {
+	seen := make(map[string]bool) // whether the value was a plain one
+	for _, item := range list.Items {
+		object, isObject := item.Val.(*ast.ObjectType)
+		if isObject {
+			if key := doubled(object.List); key != "" {
+				return key
+			}
+		}
+		if len(item.Keys) == 0 {
+			continue
+		}
+		key := keyText(item.Keys[0])
+		if plain, again := seen[key]; again && (plain || !isObject) {
+			return key
+		}
+		seen[key] = !isObject
+	}
+	return ""
+}
+
 // rawRule is a path rule as HCL decodes it. Field names show in the texts of HCL's errors, therefore
 // Policy and Capabilities have no tag: that is what clients of Vault see.
 type rawRule struct {

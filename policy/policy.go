@@ -91,30 +91,37 @@ func (r *Rule) activeAt(now time.Time) bool {
 }
 
 // Canonicalize returns the one form of a policy name: ASCII in lower case, without surrounding white space. It
-// returns ErrName for names that are empty, longer than 512 bytes, not UTF-8 or hold control characters,
-// "..", or an empty or "." path segment: such names could be spelled in two ways or leave their folder
-// in storage. A "/" inside a name is accepted, as in Vault.
+// returns ErrName for what CheckName refuses. A "/" inside a name is accepted, as in Vault.
 func Canonicalize(name string) (string, error) {
-	if !utf8.ValidString(name) {
-		return "", nameError("not valid UTF-8")
-	}
 	name = strings.TrimSpace(FoldASCII(name))
+	if err := CheckName(name); err != nil {
+		return "", err
+	}
+	return name, nil
+}
+
+// CheckName returns ErrName for names that are empty, longer than 512 bytes, not UTF-8 or hold control characters,
+// "..", an empty or "." path segment, or white space around a segment: such names could be spelled in two ways or leave
+// their folder in storage.
+func CheckName(name string) error {
 	switch {
+	case !utf8.ValidString(name):
+		return nameError("not valid UTF-8")
 	case name == "":
-		return "", nameError("empty")
+		return nameError("empty")
 	case len(name) > maxNameLength:
-		return "", nameError(fmt.Sprintf("longer than %d bytes", maxNameLength))
+		return nameError(fmt.Sprintf("longer than %d bytes", maxNameLength))
 	case strings.Contains(name, ".."):
-		return "", &textError{kind: ErrName, text: "relative paths not supported"}
+		return &textError{kind: ErrName, text: "relative paths not supported"}
 	case strings.ContainsFunc(name, isUnprintable):
-		return "", nameError("unprintable character")
+		return nameError("unprintable character")
 	}
 	for segment := range strings.SplitSeq(name, "/") {
 		if segment == "" || segment == "." || segment != strings.TrimSpace(segment) {
-			return "", nameError("not a clean path")
+			return nameError("not a clean path")
 		}
 	}
-	return name, nil
+	return nil
 }
 
 // isUnprintable finds control, format and other invisible characters, which make two names look alike.

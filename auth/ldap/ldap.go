@@ -23,13 +23,15 @@ import (
 
 // Factory is the engines.Factory of type "ldap".
 func Factory(_ context.Context, cfg engines.Config) (engines.Engine, error) {
-	return &engine{storage: cfg.Storage, log: cfg.Logger, locks: keylock.New()}, nil
+	return &engine{storage: cfg.Storage, log: cfg.Logger, locks: keylock.New(), passwords: cfg.Passwords}, nil
 }
 
 type engine struct {
 	storage storage.Storage
 	log     *slog.Logger
 	locks   *keylock.Set
+	// passwords makes the bind password where password_policy names a policy.
+	passwords engines.Passwords
 }
 
 // Where the engine keeps what it stores. Names are escaped into one component.

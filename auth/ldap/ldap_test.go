@@ -22,6 +22,16 @@ func (fixedTTLs) DefaultTTL() time.Duration { return 768 * time.Hour }
 func (fixedTTLs) MaxTTL() time.Duration     { return 768 * time.Hour }
 
 // mount is the engine with what a server has around it.
+// passwordPolicies has the one password that each policy makes.
+type passwordPolicies map[string]string
+
+func (p passwordPolicies) Password(_ context.Context, policy string) (string, error) {
+	if password, ok := p[policy]; ok {
+		return password, nil
+	}
+	return "", engines.Invalid("there is no password policy %q", policy)
+}
+
 type mount struct {
 	engine engines.Engine
 	router *engines.Router
@@ -38,7 +48,7 @@ func newMount(t testing.TB, s storage.Storage) *mount {
 	m.engine, err = ldap.Factory(t.Context(), engines.Config{
 		Mount: engines.Mount{Path: "auth/ldap/", Type: "ldap"}, Storage: s,
 		Logger: slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now:    time.Now, TTLs: fixedTTLs{},
+		Now:    time.Now, TTLs: fixedTTLs{}, Passwords: passwordPolicies{"strong": "made-by-policy"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"coffer/engines"
 )
 
-// Refusals in Vault's words, but for those of the last two.
+// Refusals in Vault's words, but for the last one.
 var (
 	errNoAccount    = engines.Invalid("auth is not using authenticated search, no root to rotate")
 	errBothRotation = rotationError("mutually exclusive fields rotation_schedule and rotation_period were both " +
@@ -26,7 +26,6 @@ var (
 	errWindowAlone  = rotationError("cannot use rotation_window without rotation_schedule")
 	errAutomated    = engines.Invalid("error registering rotation job: rotation manager capabilities not supported in " +
 		"Vault community edition")
-	errPolicy  = engines.Invalid("there are no password policies: set password_policy to nothing")
 	errUnknown = engines.Failed("the directory did not say whether it has the new password: both are kept, and logins " +
 		"use the one that is right; rotate again when the directory answers")
 )
@@ -72,8 +71,10 @@ func (e *engine) rotateRoot(ctx context.Context, _ *engines.Request, _ engines.N
 		return nil, err
 	case !c.service():
 		return nil, errNoAccount
-	case c.Rotation.PasswordPolicy != "":
-		return nil, errPolicy
+	}
+	password, err := e.nextPassword(ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	// From here on a client that goes away leaves nothing half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.requestTimeout())
@@ -82,7 +83,7 @@ func (e *engine) rotateRoot(ctx context.Context, _ *engines.Request, _ engines.N
 		return nil, err
 	}
 	next := *c
-	next.Account.Next = engines.Bind(newPassword(), next.servers())
+	next.Account.Next = engines.Bind(password, next.servers())
 	if err := e.put(ctx, configKey, &next); err != nil {
 		return nil, err
 	}
@@ -246,6 +247,14 @@ const (
 	passwordLength   = 64
 	passwordAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 )
+
+// nextPassword is a new one by the mount's password policy, or without one by newPassword.
+func (e *engine) nextPassword(ctx context.Context, c *config) (string, error) {
+	if c.Rotation.PasswordPolicy == "" {
+		return newPassword(), nil
+	}
+	return e.passwords.Password(ctx, c.Rotation.PasswordPolicy)
+}
 
 // newPassword is a random one, of 384 bits, with characters of each kind that directories ask for.
 func newPassword() string {

@@ -96,6 +96,38 @@ func testRotation(t *testing.T, d *directory) {
 	}
 }
 
+func TestRotateRootByAPasswordPolicy(t *testing.T) {
+	eachDirectory(t, testPasswordPolicy)
+}
+
+func TestRotateRootByAPasswordPolicyInActiveDirectory(t *testing.T) {
+	testPasswordPolicy(t, newDirectory(t, func(d *directory) { d.active = true }))
+}
+
+// A policy that is not there changes nothing; one that is makes the password.
+func testPasswordPolicy(t *testing.T, d *directory) {
+	s := memory.New()
+	m := newMount(t, s)
+	m.write(t, "config", searching(d, map[string]any{"password_policy": "none"}))
+	before := stored(t, s)
+	if got := m.rotate(t); got != `there is no password policy "none"` {
+		t.Errorf("by a policy that is not there: %q", got)
+	}
+	if stored(t, s) != before || !d.bindsAs(t, readerPass) {
+		t.Error("something was changed")
+	}
+	m.write(t, "config", map[string]any{"password_policy": "strong"})
+	if got := m.rotate(t); got != "" {
+		t.Fatal(got)
+	}
+	if d.bindsAs(t, readerPass) || !d.bindsAs(t, "made-by-policy") {
+		t.Error("the password is not the policy's")
+	}
+	if got := outcome(m.login(t.Context(), "alice", "wonderland")); got != alicesLogin {
+		t.Errorf("login afterwards: %s", got)
+	}
+}
+
 // TestRotationAtAnotherAddress: where passwords are changed need not be where people log in.
 func TestRotationAtAnotherAddress(t *testing.T) {
 	d := newDirectory(t, nil)

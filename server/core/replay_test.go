@@ -89,6 +89,9 @@ func TestReplayedRecordsAreRefused(t *testing.T) {
 		{"a user who was deleted", engines.Delete, "auth/userpass/users/ann", nil, login, "/user/ann"},
 		{"a role of tokens", engines.Update, "auth/token/roles/r", map[string]any{"allowed_policies": "none"}, readPath("auth/token/roles/r"), "roles/r"},
 		{"a role of AppRole", engines.Delete, "auth/approle/role/r", nil, readPath("auth/approle/role/r"), "/role/r"},
+		{"a password policy that asked for less", engines.Update, "sys/policies/password/p",
+			map[string]any{"policy": "length = 20\nrule \"charset\" { charset = \"abc\" }"},
+			readPath("sys/policies/password/p/generate"), "core/password-policy/p"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			store := memory.New()
@@ -96,6 +99,7 @@ func TestReplayedRecordsAreRefused(t *testing.T) {
 			must(t, c, root, engines.Update, "secret/data/x", map[string]any{"data": map[string]any{"k": "v"}})
 			must(t, c, root, engines.Update, "sys/policy/app", map[string]any{"policy": `path "secret/*" { capabilities = ["read"] }`})
 			must(t, c, root, engines.Update, "auth/userpass/users/ann", map[string]any{"password": "old"})
+			must(t, c, root, engines.Update, "sys/policies/password/p", map[string]any{"policy": onlyAs})
 			must(t, c, root, engines.Update, "auth/token/roles/r", map[string]any{"allowed_policies": "app"})
 			must(t, c, root, engines.Update, "auth/approle/role/r", map[string]any{"token_policies": "app"})
 			weak := newToken(t, c, root, map[string]any{"policies": []any{"app"}})

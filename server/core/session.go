@@ -19,6 +19,7 @@ import (
 	"coffer/server/lockout"
 	"coffer/server/mfa"
 	"coffer/server/mounts"
+	"coffer/server/passwords"
 	"coffer/server/policies"
 	"coffer/server/sys"
 	"coffer/server/wrapping"
@@ -31,17 +32,18 @@ type session struct {
 	barrier *barrier.Barrier
 	cluster cluster
 
-	mounts   *mounts.Table
-	tokens   *token.Store
-	leases   *leases.Manager
-	lockouts *lockout.Keeper
-	policies *policies.Store
-	identity *identity.Store
-	mfa      *mfa.Store
-	wrapping *wrapping.Service
-	audit    *audit.Broker
-	settings *sys.Settings
-	flights  *inflight.Board
+	mounts    *mounts.Table
+	tokens    *token.Store
+	leases    *leases.Manager
+	lockouts  *lockout.Keeper
+	policies  *policies.Store
+	passwords *passwords.Store
+	identity  *identity.Store
+	mfa       *mfa.Store
+	wrapping  *wrapping.Service
+	audit     *audit.Broker
+	settings  *sys.Settings
+	flights   *inflight.Board
 
 	rekey         *ceremony.Rekey
 	rekeyRecovery *ceremony.Rekey
@@ -86,6 +88,7 @@ func (s *session) build(ctx context.Context) (err error) {
 		return fmt.Errorf("policies: %w", err)
 	}
 	running := sys.VersionRecord{Version: s.cfg.Build.Version, BuildDate: s.cfg.Build.Date, Installed: s.wall()}
+	s.passwords = passwords.New(s.barrier)
 	if s.settings, err = sys.OpenSettings(ctx, s.barrier, running); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
@@ -93,6 +96,7 @@ func (s *session) build(ctx context.Context) (err error) {
 		Storage: s.barrier, Logger: s.logger, Now: s.now, Wall: s.wall, Types: s.cfg.Types,
 		DefaultTTL: s.cfg.DefaultLeaseTTL, MaxTTL: s.cfg.MaxLeaseTTL, Unmounted: s.unmounted,
 		Background: s.work,
+		Passwords:  s.passwords,
 	})
 	s.audit = audit.New(audit.Config{Storage: s.barrier, Logger: s.logger, Headers: s.settings})
 	if err = s.audit.Load(ctx); err != nil {
@@ -126,7 +130,7 @@ func (s *session) build(ctx context.Context) (err error) {
 
 func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
-		Mounts: s.mounts, Policies: s.policies, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
+		Mounts: s.mounts, Policies: s.policies, Passwords: s.passwords, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
 		Lockouts: s.lockouts, SecondFactors: secondFactors{s},
 		Keys: s.barrier, Audit: s.audit, Settings: s.settings, InFlight: flying{s},
 		Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,

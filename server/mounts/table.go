@@ -29,6 +29,8 @@ type Config struct {
 	Now, Wall func() time.Time
 	// DefaultTTL and MaxTTL are the server's own limits, both above zero.
 	DefaultTTL, MaxTTL time.Duration
+	// Passwords is handed to the engines.
+	Passwords engines.Passwords
 	// Types are the engines that can be mounted, by kind and type.
 	Types map[Kind]map[string]engines.Factory
 	// Unmounted is called when a mount is disabled or moved, before its storage is cleared: what was
@@ -217,6 +219,8 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 		Now:     t.cfg.Now,
 		Wall:    t.cfg.Wall,
 		TTLs:    m.ttls,
+
+		Passwords: t.cfg.Passwords,
 	})
 	if err != nil {
 		stop()

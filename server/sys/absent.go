@@ -16,7 +16,6 @@ func absentRoutes() []engines.Route {
 			engines.OnRead(enterpriseOnly)),
 		engines.Path("replication/performance/status", "Nothing is replicated.", engines.Unauthenticated(),
 			engines.OnRead(enterpriseOnly)),
-		engines.Path("policies/password", "There are no password policies.", engines.OnList(none)),
 		engines.Path("quotas/rate-limit", "There are no quotas.", engines.OnList(none)),
 	)
 }

@@ -112,9 +112,7 @@ func (e *engine) setPolicy(ctx context.Context, name, text string, warnings []st
 	if text == "" {
 		return nil, engines.Invalid("'policy' parameter not supplied or empty")
 	}
-	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
-		text = string(decoded)
-	}
+	text = decodePolicy(text)
 	if err := e.Policies.Set(ctx, name, text); err != nil {
 		return nil, e.policyError(err, "update", name)
 	}
@@ -122,6 +120,14 @@ func (e *engine) setPolicy(ctx context.Context, name, text string, warnings []st
 		warnings = append(warnings, "policy name was converted to "+lower)
 	}
 	return &engines.Response{Warnings: warnings}, nil
+}
+
+// decodePolicy is the text of a policy, which may be sent as base64 of it.
+func decodePolicy(text string) string {
+	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
+		return string(decoded)
+	}
+	return text
 }
 
 func (e *engine) deletePolicy(ctx context.Context, _ *engines.Request, p policyParams) (*engines.Response, error) {

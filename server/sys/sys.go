@@ -17,14 +17,15 @@ import (
 
 // Config is what the engine needs of the server. All fields are needed but those that say so.
 type Config struct {
-	Mounts   Mounts
-	Policies Policies
-	ACLs     ACLs
-	Leases   Leases
-	Wrapping Wrapping
-	Keys     Keys
-	Audit    Audit
-	Settings *Settings
+	Mounts    Mounts
+	Policies  Policies
+	Passwords Passwords
+	ACLs      ACLs
+	Leases    Leases
+	Wrapping  Wrapping
+	Keys      Keys
+	Audit     Audit
+	Settings  *Settings
 	// Backups and RecoveryBackups are those of unseal keys and of recovery keys.
 	Backups, RecoveryBackups Backups
 	Lockouts                 Lockouts
@@ -65,7 +66,7 @@ func New(cfg Config) engines.Engine { return &engine{Config: cfg} }
 // Routes implements engines.Engine.
 func (e *engine) Routes() []engines.Route {
 	return slices.Concat(
-		e.mountRoutes(), e.authRoutes(), e.remountRoutes(), e.policyRoutes(), e.capabilityRoutes(),
+		e.mountRoutes(), e.authRoutes(), e.remountRoutes(), e.policyRoutes(), e.passwordRoutes(), e.capabilityRoutes(),
 		e.uiRoutes(), e.catalogRoutes(), e.keyRoutes(), e.leaseRoutes(), e.wrappingRoutes(), e.auditRoutes(),
 		e.corsRoutes(), e.headerRoutes(), e.toolRoutes(), e.hostRoutes(), e.loggerRoutes(), e.nodeRoutes(),
 		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), e.featureRoutes(),

@@ -17,6 +17,7 @@ import (
 	"coffer/policy"
 	"coffer/server/leases"
 	"coffer/server/mounts"
+	"coffer/server/passwords"
 	"coffer/server/policies"
 	"coffer/server/sys"
 	"coffer/storage/memory"
@@ -54,7 +55,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.acls = &fakeACLs{store: store, tokens: map[string][]string{"t-root": {"root"}, "t-default": {"default"}}}
 	b.cfg = sys.Config{
-		Mounts: b.mounts, Policies: store, ACLs: b.acls, Leases: b.leases, Wrapping: b.wrapping,
+		Mounts: b.mounts, Policies: store, Passwords: passwords.New(base), ACLs: b.acls, Leases: b.leases, Wrapping: b.wrapping,
 		Keys:  &fakeKeys{config: barrier.DefaultRotationConfig(), info: barrier.KeyInfo{Term: 1, InstallTime: now, Encryptions: 7}},
 		Audit: &fakeAudit{}, Settings: settings, InFlight: fakeInFlight{}, Raw: base,
 		Node:     sys.Node{Version: "1.21.2", APIAddress: "http://127.0.0.1:8200", LogLevel: slog.LevelInfo},

@@ -399,7 +399,6 @@ func TestWhatIsNotThere(t *testing.T) {
 		{`LIST namespaces`, `404 enterprise-only feature`},
 		{`LIST policies/rgp`, `404 enterprise-only feature`},
 		{`LIST policies/egp`, `404 enterprise-only feature`},
-		{`LIST policies/password`, `404`},
 		{`LIST quotas/rate-limit`, `404`},
 	})
 }
