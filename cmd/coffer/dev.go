@@ -10,7 +10,23 @@ import (
 
 // startDev makes the development server usable and tells the user how to use it.
 func (p *process) startDev(ctx context.Context, svc service, opts *serverOptions, open endpoints, log *logging) error {
-	secrets, err := svc.InitDev(ctx, opts.dev.rootToken)
+	scheme, authority := "http", ""
+	if opts.dev.tls.enabled {
+		scheme, authority = "https", fmt.Sprintf("    $ export VAULT_CACERT='%s'\n", opts.dev.tls.caFile())
+	}
+	if opts.dev.skipInit {
+		fmt.Fprintf(p.stdout, `WARNING! dev mode is enabled! The server has no keys yet, and what it stores in memory is
+lost when it stops.
+
+To initialise it from a shell:
+
+    $ export VAULT_ADDR='%s://%s'
+%s    $ vault operator init
+
+`, scheme, open[0].address(), authority)
+		return nil
+	}
+	secrets, err := svc.InitDev(ctx, opts.dev.rootToken, opts.dev.kv)
 	if err != nil {
 		return fmt.Errorf("development server: %w", err)
 	}
@@ -27,8 +43,8 @@ lost when it stops.
 %s
 To use it from a shell:
 
-    $ export VAULT_ADDR='http://%s'
-
+    $ export VAULT_ADDR='%s://%s'
+%s
 To unseal it again, or to log in elsewhere:
 
 Unseal Key: %s
@@ -36,7 +52,7 @@ Root Token: %s
 
 Development mode is not for production!
 
-`, stored, open[0].address(), secrets.unsealKey, secrets.rootToken)
+`, stored, scheme, open[0].address(), authority, secrets.unsealKey, secrets.rootToken)
 	return nil
 }
 

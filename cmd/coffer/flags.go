@@ -39,6 +39,25 @@ Options, with one dash or two:
   -dev-no-store-token
       Keeps -dev from writing the root token to ~/.vault-token.
 
+  -dev-kv-v1, -dev-no-kv
+      -dev with KV version 1 at secret/, or without it.
+
+  -dev-skip-init
+      Leaves the server of -dev as "vault operator init" expects it.
+
+  -dev-tls, -dev-tls-cert-dir=<path>, -dev-tls-san=<name>
+      -dev with TLS. The certificate, its key and its authority are made at the start, as vault-cert.pem,
+      vault-key.pem and vault-ca.pem in a folder that exists or in one of their own, and are removed at
+      the end. The name, or IP address, is one more that the certificate is good for.
+
+  -combine-logs
+      Writes the log to standard output.
+
+  -test-verify-only
+      Checks the configuration and ends.
+
+Other flags of Vault's server are taken, and the log says what is the case instead.
+
 Signals: SIGTERM and SIGINT stop the server once its requests are answered; SIGHUP reads certificates,
 authorities of clients, declared audit devices and the log level again, and opens log files anew.
 `
@@ -46,10 +65,16 @@ authorities of clients, declared audit devices and the log level again, and open
 // serverOptions are the flags of "coffer server", completed from the environment.
 type serverOptions struct {
 	configs []string
-	log     struct{ level, format, file string }
-	dev     devOptions
-	// ignored are flags of Vault that were given and do nothing here.
-	ignored []string
+	log     struct {
+		level, format, file string
+		// combined sends the log to standard output.
+		combined bool
+	}
+	dev devOptions
+	// verifyOnly checks the configuration and starts nothing.
+	verifyOnly bool
+	// ignored are flags that were given and do nothing.
+	ignored []ignoredUse
 }
 
 type devOptions struct {
@@ -57,6 +82,11 @@ type devOptions struct {
 	rootToken string
 	address   string
 	noStore   bool
+	// skipInit leaves the server without keys and tokens.
+	skipInit bool
+	// kv is the version of KV at secret/; 0 for none.
+	kv  int
+	tls devTLS
 }
 
 var (
@@ -67,7 +97,7 @@ var (
 
 // parseServerFlags reads the command line; flag.ErrHelp when help was asked for.
 func parseServerFlags(args []string, env func(string) string) (*serverOptions, error) {
-	o := &serverOptions{}
+	o := &serverOptions{dev: devOptions{kv: 2}}
 	f := flag.NewFlagSet("server", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Func("config", "", func(path string) error {
@@ -77,25 +107,10 @@ func parseServerFlags(args []string, env func(string) string) (*serverOptions, e
 	f.StringVar(&o.log.level, "log-level", "", "")
 	f.StringVar(&o.log.format, "log-format", "", "")
 	f.StringVar(&o.log.file, "log-file", "", "")
-	f.BoolVar(&o.dev.enabled, "dev", false, "")
-	f.StringVar(&o.dev.rootToken, "dev-root-token-id", "", "")
-	f.StringVar(&o.dev.address, "dev-listen-address", "", "")
-	f.BoolVar(&o.dev.noStore, "dev-no-store-token", false, "")
-	for name, isBool := range map[string]bool{
-		"exit-on-core-shutdown": true, "dev-plugin-init": true, "dev-transactional": true, "dev-plugin-dir": false,
-		"experiment": false, "log-rotate-bytes": false, "log-rotate-duration": false, "log-rotate-max-files": false,
-		"pprof-dump-dir": false,
-	} {
-		ignore := func(string) error {
-			o.ignored = append(o.ignored, "-"+name)
-			return nil
-		}
-		if isBool {
-			f.BoolFunc(name, "", ignore)
-		} else {
-			f.Func(name, "", ignore)
-		}
-	}
+	f.BoolVar(&o.log.combined, "combine-logs", false, "")
+	f.BoolVar(&o.verifyOnly, "test-verify-only", false, "")
+	o.devFlags(f)
+	o.ignoreFlags(f)
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -107,8 +122,17 @@ func parseServerFlags(args []string, env func(string) string) (*serverOptions, e
 
 // complete adds the environment and checks that the options fit together.
 func (o *serverOptions) complete(env func(string) string) error {
+	const without = "-dev-tls was not given"
+	if !o.dev.tls.enabled && o.dev.tls.dir != "" {
+		o.ignore("dev-tls-cert-dir", without)
+	}
+	if !o.dev.tls.enabled && o.dev.tls.names != nil {
+		o.ignore("dev-tls-san", without)
+	}
 	if !o.dev.enabled {
 		switch {
+		case o.dev.skipInit:
+			return fmt.Errorf("-dev-skip-init %w", errOnlyDev)
 		case o.dev.rootToken != "":
 			return fmt.Errorf("-dev-root-token-id %w", errOnlyDev)
 		case o.dev.address != "":
@@ -136,7 +160,11 @@ func (o *serverOptions) load(env func(string) string) (*config.Config, []config.
 	var warnings []config.Warning
 	var err error
 	if o.dev.enabled {
-		cfg, warnings, err = config.LoadDev(o.configs, o.dev.address, env)
+		dev := config.Dev{Address: o.dev.address}
+		if o.dev.tls.enabled {
+			dev.CertFile, dev.KeyFile = o.dev.tls.certFile(), o.dev.tls.keyFile()
+		}
+		cfg, warnings, err = config.LoadDev(o.configs, dev, env)
 	} else {
 		cfg, warnings, err = config.Load(o.configs, env)
 	}

@@ -35,6 +35,7 @@ type fakeService struct {
 	closed   atomic.Bool
 	closeErr error
 	dev      string
+	kv       int
 	state    core.State
 }
 
@@ -56,8 +57,8 @@ func (f *fakeService) Reload(*config.Config) error {
 	return nil
 }
 
-func (f *fakeService) InitDev(_ context.Context, rootToken string) (devSecrets, error) {
-	f.dev = rootToken
+func (f *fakeService) InitDev(_ context.Context, rootToken string, kv int) (devSecrets, error) {
+	f.dev, f.kv = rootToken, kv
 	return devSecrets{unsealKey: "the-key", rootToken: rootToken}, nil
 }
 

@@ -28,9 +28,9 @@ type service interface {
 	Handler(l config.Listener) http.Handler
 	// Reload makes the declared audit devices those of cfg, unless that is nil, and opens the files of all devices anew.
 	Reload(cfg *config.Config) error
-	// InitDev initialises and unseals an empty store with one key, and mounts secret/. The root token is
-	// the one given, or a random one when that is "".
-	InitDev(ctx context.Context, rootToken string) (devSecrets, error)
+	// InitDev initialises and unseals an empty store with one key, and mounts KV at secret/ in version kv, unless that
+	// is 0. The root token is the one given, or a random one when that is "".
+	InitDev(ctx context.Context, rootToken string, kv int) (devSecrets, error)
 	// Close seals the server, syncs what it stores and lets it go. No request is running then.
 	Close() error
 }
@@ -59,7 +59,7 @@ func (p *process) server(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	if err == nil {
-		err = p.serve(ctx, opts)
+		err = opts.dev.tls.during(opts.dev.address, func() error { return p.serve(ctx, opts) })
 	}
 	if err != nil {
 		fmt.Fprintf(p.stderr, "%v\n", err)
@@ -75,7 +75,11 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	log, err := newLogging(cfg.Log, p.stderr)
+	logged := p.stderr
+	if opts.log.combined {
+		logged = p.stdout
+	}
+	log, err := newLogging(cfg.Log, logged)
 	if err != nil {
 		return fmt.Errorf("log_file: %w", err)
 	}
@@ -85,6 +89,10 @@ func (p *process) serve(ctx context.Context, opts *serverOptions) (err error) {
 	defer stdout.close()
 	p.stdout = stdout
 	warn(log, opts, warnings)
+	if opts.verifyOnly {
+		fmt.Fprintln(p.stdout, "The configuration is valid.")
+		return nil
+	}
 	if p.exposed != nil {
 		log.Warn("secrets may reach core dumps, and debuggers of the same user", "error", p.exposed)
 	}
@@ -135,8 +143,8 @@ func watch(m *metrics.Metrics, open endpoints, log *logging) error {
 }
 
 func warn(log *logging, opts *serverOptions, warnings []config.Warning) {
-	for _, name := range opts.ignored {
-		log.Warn("flag has no effect in coffer and is ignored", "flag", name)
+	for _, use := range opts.ignored {
+		log.Warn("flag has no effect in coffer and is ignored", "flag", use.flag, "why", use.why)
 	}
 	for _, w := range warnings {
 		log.Warn(w.String())

@@ -237,8 +237,8 @@ func (h *house) State(ctx context.Context) (core.State, error) { return h.core.S
 func (h *house) Metrics() *metrics.Metrics { return h.core.Metrics() }
 
 // InitDev implements service.
-func (h *house) InitDev(ctx context.Context, rootToken string) (devSecrets, error) {
-	key, token, err := h.core.InitDev(ctx, engines.NewToken(rootToken))
+func (h *house) InitDev(ctx context.Context, rootToken string, kv int) (devSecrets, error) {
+	key, token, err := h.core.InitDev(ctx, engines.NewToken(rootToken), kv)
 	if err != nil {
 		return devSecrets{}, err
 	}

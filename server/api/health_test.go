@@ -30,7 +30,7 @@ func TestAStoreThatDoesNotWriteIsTold(t *testing.T) {
 		Types:    map[mounts.Kind]map[string]engines.Factory{mounts.Secret: {"kv": kv.Factory}},
 		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: time.Hour, LogLevel: new(slog.LevelVar)},
 	})
-	if _, _, err := c.InitDev(t.Context(), engines.Token{}); err != nil {
+	if _, _, err := c.InitDev(t.Context(), engines.Token{}, 2); err != nil {
 		t.Fatal(err)
 	}
 	handler := api.New(api.Config{Core: c, Logger: slog.New(slog.DiscardHandler), MaxRequestDuration: time.Minute})

@@ -52,7 +52,7 @@ func newHouseOf(t *testing.T, types map[mounts.Kind]map[string]engines.Factory) 
 			LogLevel: new(slog.LevelVar)},
 		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
 	})
-	_, root, err := h.core.InitDev(t.Context(), engines.Token{})
+	_, root, err := h.core.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

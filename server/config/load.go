@@ -47,25 +47,40 @@ func Load(paths []string, env func(string) string) (*Config, []Warning, error) {
 	return c, rep.sorted(), nil
 }
 
+// Dev is the listener of a development server.
+type Dev struct {
+	// Address is host:port.
+	Address string
+	// CertFile and KeyFile are in PEM; "" for plain HTTP.
+	CertFile, KeyFile string
+}
+
 // LoadDev is Load for the development server: paths may be empty, a listener for plain HTTP at address
 // comes first, and the storage is memory unless the files name another.
-func LoadDev(paths []string, address string, env func(string) string) (*Config, []Warning, error) {
+func LoadDev(paths []string, dev Dev, env func(string) string) (*Config, []Warning, error) {
 	rep := &report{}
 	c, pos, err := load(paths, env, rep)
 	if err != nil {
 		return nil, rep.sorted(), err
 	}
-	dev := newScope("listener.tcp", "tcp", pos, []entry{
-		{key: "address", pos: pos, value: value{pos: pos, kind: kindString, text: address}},
-		{key: "tls_disable", pos: pos, value: value{pos: pos, kind: kindBool, text: "true"}},
-	}, rep)
-	c.Listeners = append([]Listener{decodeListener(dev, unauthenticated{})}, c.Listeners...)
+	scheme := "https://"
+	entries := []entry{{key: "address", pos: pos, value: value{pos: pos, kind: kindString, text: dev.Address}}}
+	if dev.CertFile == "" {
+		scheme = "http://"
+		entries = append(entries, entry{key: "tls_disable", pos: pos, value: value{pos: pos, kind: kindBool, text: "true"}})
+	} else {
+		entries = append(entries,
+			entry{key: "tls_cert_file", pos: pos, value: value{pos: pos, kind: kindString, text: dev.CertFile}},
+			entry{key: "tls_key_file", pos: pos, value: value{pos: pos, kind: kindString, text: dev.KeyFile}})
+	}
+	listener := decodeListener(newScope("listener.tcp", "tcp", pos, entries, rep), unauthenticated{})
+	c.Listeners = append([]Listener{listener}, c.Listeners...)
 	if c.Storage.Kind == "" {
 		c.Storage = Storage{Kind: StorageMemory, Label: string(StorageMemory)}
 	}
 	c.RawStorageEndpoint = true
 	if c.Cluster.APIAddr == "" {
-		c.Cluster.APIAddr = "http://" + c.Listeners[0].Address
+		c.Cluster.APIAddr = scheme + c.Listeners[0].Address
 	}
 	if err := rep.err(); err != nil {
 		return nil, rep.sorted(), err

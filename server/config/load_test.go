@@ -310,7 +310,7 @@ func TestLoadEnvironmentErrors(t *testing.T) {
 }
 
 func TestLoadDev(t *testing.T) {
-	got, _, err := LoadDev(nil, "127.0.0.1:8300", noEnv)
+	got, _, err := LoadDev(nil, Dev{Address: "127.0.0.1:8300"}, noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,11 +321,11 @@ func TestLoadDev(t *testing.T) {
 	compare(t, got.Cluster, Cluster{APIAddr: "http://127.0.0.1:8300"})
 
 	path := write(t, "a.hcl", `storage "file" { path = "testdata/empty" }`+"\n"+`ui = true`)
-	got, _, err = LoadDev([]string{path}, "127.0.0.1:8300", noEnv)
+	got, _, err = LoadDev([]string{path}, Dev{Address: "127.0.0.1:8300"}, noEnv)
 	if err != nil || got.Storage.Kind != StorageBolt || got.Storage.Label != "file" || !got.UI || !got.RawStorageEndpoint || len(got.Listeners) != 1 {
 		t.Errorf("with a file: %+v, %v", got, err)
 	}
-	if _, _, err = LoadDev(nil, "nonsense", noEnv); !errors.Is(err, ErrInvalid) {
+	if _, _, err = LoadDev(nil, Dev{Address: "nonsense"}, noEnv); !errors.Is(err, ErrInvalid) {
 		t.Errorf("bad address: %v", err)
 	}
 }

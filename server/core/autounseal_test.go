@@ -386,7 +386,7 @@ func TestKeepUnsealingMindsTheOperators(t *testing.T) {
 
 func TestDevServerWithASealThatOpensByItself(t *testing.T) {
 	c, _ := sealedCore(t, memory.New(), newKeyFiles("one").seal("one"))
-	_, _, err := c.InitDev(t.Context(), engines.Token{})
+	_, _, err := c.InitDev(t.Context(), engines.Token{}, 2)
 	// The core of this test has no KV engine to mount at secret/.
 	if c.Sealed() {
 		t.Errorf("sealed; %v", err)

@@ -34,7 +34,7 @@ func newCore(store storage.Storage) *core.Core {
 func server(t *testing.T, store storage.Storage) (c *core.Core, key, root string) {
 	t.Helper()
 	c = newCore(store)
-	key, token, err := c.InitDev(t.Context(), engines.Token{})
+	key, token, err := c.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func leaseServer(t *testing.T, store storage.Storage, db *issued) (c *core.Core,
 			LogLevel: new(slog.LevelVar)},
 		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
 	})
-	key, token, err := c.InitDev(t.Context(), engines.Token{})
+	key, token, err := c.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func loginServerAndKey(t *testing.T, store *memory.Store) (c *core.Core, key, ro
 			}},
 		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
 	})
-	key, token, err := c.InitDev(t.Context(), engines.Token{})
+	key, token, err := c.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestLoginAtAMountThatGoes(t *testing.T) {
 					LogLevel: new(slog.LevelVar)},
 				Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
 			})
-			_, token, err := c.InitDev(t.Context(), engines.Token{})
+			_, token, err := c.InitDev(t.Context(), engines.Token{}, 2)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,7 +40,7 @@ func TestPasswordsOfEngines(t *testing.T) {
 		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: time.Hour, StorageType: "inmem",
 			LogLevel: new(slog.LevelVar)},
 	})
-	_, token, err := c.InitDev(t.Context(), engines.Token{})
+	_, token, err := c.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

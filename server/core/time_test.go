@@ -36,7 +36,7 @@ func newTimed(t *testing.T) *timed {
 	s := &timed{T: t, store: memory.New()}
 	s.set(27 * 366 * day)
 	s.c = s.core(false)
-	key, token, err := s.c.InitDev(t.Context(), engines.Token{})
+	key, token, err := s.c.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
