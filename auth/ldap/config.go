@@ -205,7 +205,7 @@ type groupSearchParams struct {
 }
 
 type rotationParams struct {
-	PasswordPolicy *string        `param:"password_policy" help:"Password policy for rotate-root; empty for 384 random bits."`
+	PasswordPolicy *string        `param:"password_policy" help:"Policy of new passwords; empty for 384 random bits."`
 	URL            *string        `param:"rotation_url" help:"Address for changing the bind password, if it is another."`
 	Disabled       *bool          `param:"disable_automated_rotation" help:"Rotation by itself is not there anyway."`
 	Period         *time.Duration `param:"rotation_period" help:"Kept while automated rotation is disabled."`

@@ -10,8 +10,8 @@ import (
 	"coffer/server/mounts"
 )
 
-// InitDev makes an empty server usable at once, as `vault server -dev` does: one unseal key, the root token
-// that is wanted (a new one when it is zero), and KV at secret/ in that version, 1 or 2, or not at all for 0. It returns the
+// InitDev makes an empty server usable at once, as `vault server -dev` does: one unseal key, the root token that is
+// wanted (a new one when it is zero), and KV at secret/ in that version, 1 or 2, or not at all for 0. It returns the
 // unseal key in base64.
 func (c *Core) InitDev(
 	ctx context.Context, wanted engines.Token, kv int,
