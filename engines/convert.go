@@ -155,9 +155,11 @@ func malformed(place, want string, err error) error {
 const maxEchoed = 12
 
 func unconvertible(place, want string, raw any) error {
-	value := fmt.Sprint(raw)
-	if len(value) > maxEchoed {
-		value = "..."
+	value := "..."
+	if JSONSize(raw) <= 16*maxEchoed { // in another form it is shorter, but not so much
+		if short := fmt.Sprint(raw); len(short) <= maxEchoed {
+			value = short
+		}
 	}
 	return fmt.Errorf("'%s' expected type '%s', got unconvertible type '%T', value: '%s'", place, want, raw, value)
 }

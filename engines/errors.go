@@ -42,7 +42,7 @@ var (
 type Error struct {
 	// Kind is one of the sentinel errors of this package.
 	Kind error
-	// Message is sent to the client; it must not hold a secret.
+	// Message is sent to the client, up to MaxMessage bytes of it; it must not hold a secret.
 	Message string
 	// Data is sent beside it, for the few refusals that tell more; nor must this.
 	Data map[string]any
@@ -84,5 +84,5 @@ func NotFound() error { return &Error{Kind: ErrNotFound} }
 func NotFoundf(format string, args ...any) error { return newError(ErrNotFound, format, args) }
 
 func newError(kind error, format string, args []any) error {
-	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
+	return &Error{Kind: kind, Message: Cut(fmt.Sprintf(format, args...), MaxMessage)}
 }

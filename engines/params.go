@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 	"time"
 )
@@ -193,13 +192,13 @@ func (s *schema) unused(req *Request, v *vars) []string {
 	if len(ignored) > 0 {
 		sort.Strings(ignored)
 		warnings = append(warnings,
-			fmt.Sprintf("Endpoint ignored these unrecognized parameters: [%s]", strings.Join(ignored, " ")))
+			fmt.Sprintf("Endpoint ignored these unrecognized parameters: [%s]", BriefList(ignored)))
 	}
 	if len(replaced) > 0 {
 		sort.Strings(replaced)
 		warnings = append(warnings, fmt.Sprintf(
 			"Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [%s]",
-			strings.Join(replaced, " ")))
+			BriefList(replaced)))
 	}
 	return warnings
 }

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"coffer/server/api"
 	"coffer/server/config"
 )
 
@@ -92,7 +91,7 @@ func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             http2Bounds(),
 		ErrorLog:          newHTTPLog(log.With(moduleKey, "http")),
-		ConnContext:       api.ConnContext,
+		ConnContext:       connContext,
 	}}
 	var err error
 	if l.TLS != nil {
@@ -113,6 +112,11 @@ func newEndpoint(ctx context.Context, svc service, l config.Listener, log *slog.
 	}
 	if err != nil {
 		return nil, l.Place.Error(explainListen(l, err))
+	}
+	clients := newCrowd(e.listener, maxConnections)
+	e.listener = clients
+	if e.cert != nil {
+		e.listener = newHandshakes(clients, e.server.TLSConfig, l.Timeouts.ReadHeader, log)
 	}
 	return e, nil
 }
@@ -146,13 +150,7 @@ func explainListen(l config.Listener, err error) error {
 func (es endpoints) serve(failed chan<- error) {
 	for _, e := range es {
 		go func() {
-			var err error
-			if e.cert != nil {
-				// The files are read by GetCertificate.
-				err = e.server.ServeTLS(e.listener, "", "")
-			} else {
-				err = e.server.Serve(e.listener)
-			}
+			err := e.server.Serve(e.listener)
 			if !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("listener %s: %w", e.address(), err)
 			}

@@ -73,11 +73,15 @@ func newCertificate(cfg *config.TLS, log *slog.Logger) (*certificate, error) {
 func (c *certificate) server() *tls.Config {
 	return &tls.Config{
 		MinVersion: max(c.cfg.MinVersion, tls.VersionTLS12),
+		NextProtos: protocols(), // net/http looks here whether HTTP/2 is spoken
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			return c.current.Load().config, nil
 		},
 	}
 }
+
+// protocols are what is spoken over TLS (RFC 7301).
+func protocols() []string { return []string{"h2", "http/1.1"} }
 
 // reload reads the files. When they do not serve, what is in use stays.
 func (c *certificate) reload() error {
@@ -142,7 +146,9 @@ func (c *certificate) loadLocked() error {
 		MaxVersion:   c.cfg.MaxVersion,
 		CipherSuites: c.cfg.CipherSuites,
 		ClientAuth:   c.cfg.ClientAuth,
-		NextProtos:   []string{"h2", "http/1.1"},
+		NextProtos:   protocols(),
+
+		VerifyConnection: checkChain,
 	}}
 	if c.cfg.ClientCAFile != "" {
 		text, err := os.ReadFile(c.cfg.ClientCAFile)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"coffer/engines"
 )
 
 // appendCanonical appends value as encoding/json would write it after reading it into a map: sorted keys,
@@ -18,7 +20,7 @@ func appendCanonical(b []byte, value any) ([]byte, error) {
 	case bool:
 		return strconv.AppendBool(b, v), nil
 	case string:
-		return appendString(b, v), nil
+		return engines.AppendText(b, v), nil
 	case json.Number:
 		return appendNumber(b, string(v)), nil
 	case []any:
@@ -53,27 +55,13 @@ func appendObject(b []byte, object map[string]any) ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendString(b, key), ':')
+		b = append(engines.AppendText(b, key), ':')
 		var err error
 		if b, err = appendCanonical(b, object[key]); err != nil {
 			return nil, err
 		}
 	}
 	return append(b, '}'), nil
-}
-
-// appendString leaves what needs escapes to encoding/json.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			text, err := json.Marshal(s)
-			if err != nil { // a string always has JSON
-				text = []byte(`""`)
-			}
-			return append(b, text...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
 }
 
 // appendTimeText appends a time as a JSON string, "" for none.
@@ -126,13 +114,13 @@ func appendAttribution(b []byte, a attribution) []byte {
 	if a.Operation == opNone {
 		return append(b, "null"...)
 	}
-	b = appendString(append(b, `{"actor":`...), a.Name)
-	b = appendString(append(b, `,"operation":`...), a.Operation.String())
+	b = engines.AppendText(append(b, `{"actor":`...), a.Name)
+	b = engines.AppendText(append(b, `,"operation":`...), a.Operation.String())
 	if a.EntityID != "" {
-		b = appendString(append(b, `,"entity_id":`...), a.EntityID)
+		b = engines.AppendText(append(b, `,"entity_id":`...), a.EntityID)
 	}
 	if a.ClientID != "" {
-		b = appendString(append(b, `,"client_id":`...), a.ClientID)
+		b = engines.AppendText(append(b, `,"client_id":`...), a.ClientID)
 	}
 	return append(b, '}')
 }
@@ -154,7 +142,7 @@ func appendVersions(b []byte, e *entry) []byte {
 			continue
 		}
 		v := e.version(n)
-		b = append(appendString(b, number), ':')
+		b = append(engines.AppendText(b, number), ':')
 		b = appendAttribution(append(b, `{"created_by":`...), v.CreatedBy)
 		b = appendTimeText(append(b, `,"created_time":`...), v.Created)
 		b = appendAttribution(append(b, `,"deleted_by":`...), v.DeletedBy)

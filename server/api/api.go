@@ -71,9 +71,12 @@ func (a *api) front(next http.Handler) http.Handler {
 		h := w.Header()
 		h["Cache-Control"] = noStore
 		h["Strict-Transport-Security"] = strictTransport
+		if !a.bounded(w, r) {
+			return
+		}
 		if a.RequireHeader && r.Header.Get("X-Vault-Request") != "true" {
 			h["Content-Type"] = contentJSON
-			writeErrors(w, http.StatusPreconditionFailed, "missing 'X-Vault-Request' header")
+			writeErrors(w, r, http.StatusPreconditionFailed, "missing 'X-Vault-Request' header")
 			return
 		}
 		if !a.canonical(w, r) || !a.forwarded(w, r) || !a.cors(w, r) {

@@ -25,7 +25,7 @@ func (a *api) cors(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	if !slices.Contains(settings.Origins, "*") && !slices.Contains(settings.Origins, origin) {
 		h["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusForbidden, "origin not allowed")
+		writeErrors(w, r, http.StatusForbidden, "origin not allowed")
 		return false
 	}
 	wanted := r.Header.Get("Access-Control-Request-Method")

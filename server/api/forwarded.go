@@ -31,7 +31,7 @@ func (a *api) forwarded(w http.ResponseWriter, r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	refuse := func(message string) bool {
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusBadRequest, message)
+		writeErrors(w, r, http.StatusBadRequest, message)
 		return false
 	}
 	switch {

@@ -9,29 +9,35 @@ import (
 	"coffer/server/core"
 )
 
-// writeJSON writes a bare answer; nil is a 204.
-func writeJSON(w http.ResponseWriter, status int, answer any) {
+// writeJSON writes a bare answer; nil is a 204. Once the answer is text it calls encoded, if that is not nil: from then
+// on the request waits for its client alone.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, answer any, encoded func()) {
+	var body []byte
+	var err error
+	if answer != nil {
+		body, err = json.Marshal(answer)
+	}
+	if encoded != nil {
+		encoded()
+	}
 	w.Header()["Content-Type"] = contentJSON
-	if answer == nil {
+	switch {
+	case err != nil:
+		writeErrors(w, r, http.StatusInternalServerError)
+	case body == nil:
 		w.WriteHeader(http.StatusNoContent)
-		return
+	default:
+		body = append(body, '\n')
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+		write(w, r, status, body)
 	}
-	body, err := json.Marshal(answer)
-	if err != nil {
-		writeErrors(w, http.StatusInternalServerError)
-		return
-	}
-	body = append(body, '\n')
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone needs no answer
 }
 
 // health serves `sys/health`: the state of the server as a status code, for probes and balancers.
 func (a *api) health(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusMethodNotAllowed)
+		writeErrors(w, r, http.StatusMethodNotAllowed)
 		return
 	}
 	health, err := a.Core.Health(r.Context())
@@ -39,14 +45,14 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) {
 		a.respondError(w, r, "", err)
 		return
 	}
-	status, ok := healthStatus(health, r.URL.Query())
+	status, ok := healthStatus(health, query(r))
 	switch {
 	case !ok && r.Method == http.MethodHead:
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	case !ok:
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusBadRequest)
+		writeErrors(w, r, http.StatusBadRequest)
 		return
 	}
 	if r.Method == http.MethodHead || status == http.StatusNoContent {
@@ -54,7 +60,7 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	writeJSON(w, status, health)
+	writeJSON(w, r, status, health, nil)
 }
 
 // healthStatus picks the status code. A query parameter replaces the code of one state; one that is not
@@ -110,8 +116,8 @@ func flagged(query url.Values, name string) (set, ok bool) {
 func featureFlags(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, http.StatusMethodNotAllowed)
+		writeErrors(w, r, http.StatusMethodNotAllowed)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"feature_flags": nil})
+	writeJSON(w, r, http.StatusOK, map[string]any{"feature_flags": nil}, nil)
 }

@@ -5,11 +5,17 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"coffer/engines"
+	"coffer/storage"
 )
 
 // readRoom is what a large value takes, in multiples of its stored size, from when it is read until its answer is
 // written: encrypted, in clear, in the answer's data, and in the answer.
 const readRoom = 4
+
+// answerRoom is what of that must be there: the value or the list, and the answer.
+const answerRoom = 2
 
 // ledger pays for the large values that one request reads, and for its answer as long as the client takes to read that.
 // It is the storage.Budget of the request's context. Its zero value pays for nothing.
@@ -30,33 +36,55 @@ func (l *ledger) adopt(s *share) {
 	}
 }
 
-// Spend implements storage.Budget.
+// errAnswerTooLarge is returned for an answer that no request may have (413).
+var errAnswerTooLarge = &engines.Error{Kind: engines.ErrTooLarge,
+	Message: "the answer is larger than one request may have, ask for less at one time"}
+
+// Spend implements storage.Budget. A list and the answer made of it must fit together into what one request may have;
+// for the rest that reading takes the request gets what there is.
 func (l *ledger) Spend(ctx context.Context, n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.takeLocked(ctx, readRoom*int64(n))
+	share := l.openLocked()
+	if n > storage.MaxValueSize && answerRoom*int64(n) > share.pool.largest {
+		return errAnswerTooLarge
+	}
+	return share.take(ctx, share.most(readRoom*int64(n)))
 }
 
-func (l *ledger) takeLocked(ctx context.Context, n int64) error {
+func (l *ledger) openLocked() *share {
 	if l.share == nil {
 		l.share = l.gate.large.open(clientOf(l.r))
 	}
-	return l.share.take(ctx, l.share.most(n))
+	return l.share
+}
+
+// cover makes the ledger pay for n bytes at least.
+func (l *ledger) cover(ctx context.Context, n int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.coverLocked(ctx, n)
+}
+
+func (l *ledger) coverLocked(ctx context.Context, n int64) error {
+	share := l.openLocked()
+	if n > share.pool.largest {
+		return errAnswerTooLarge
+	}
+	return share.take(ctx, n-share.held())
 }
 
 // keep makes the ledger pay for n bytes from now on and nothing else.
 func (l *ledger) keep(ctx context.Context, n int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.share != nil {
-		held := l.share.held()
-		if held >= n {
-			l.share.giveBack(held - n)
-			return nil
-		}
-		n -= held
+	if err := l.coverLocked(ctx, n); err != nil {
+		return err
 	}
-	return l.takeLocked(ctx, n)
+	if more := l.share.held() - n; more > 0 {
+		l.share.giveBack(more)
+	}
+	return nil
 }
 
 // write writes a large answer that the ledger pays for. The client must read it at a minimum rate, which is higher when

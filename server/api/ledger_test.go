@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -68,5 +69,29 @@ func TestLedgerPaysWithTheShareOfTheBody(t *testing.T) {
 	}
 	if err := l.Spend(t.Context(), storage.MaxValueSize); err != nil {
 		t.Errorf("more than one request may have: %v", err) // it gets what there is
+	}
+}
+
+// TestAnswersArePaidInFull holds that an answer is charged for all that it takes, or refused, and so is a list that
+// leaves no room for its answer.
+func TestAnswersArePaidInFull(t *testing.T) {
+	gate := NewBodyGate(16 << 20) // 20 MiB for one request
+	l := ledger{gate: gate, r: httptest.NewRequest(http.MethodGet, "/", nil)}
+	defer l.release()
+	for _, n := range []int64{1 << 20, 20 << 20, 3 << 20} {
+		if err := l.cover(t.Context(), n); err != nil || l.share.held() < n {
+			t.Errorf("%d are held for an answer of %d, %v", l.share.held(), n, err)
+		}
+		if err := l.keep(t.Context(), n); err != nil || l.share.held() != n {
+			t.Errorf("%d are kept for an answer of %d, %v", l.share.held(), n, err)
+		}
+	}
+	const tooLarge = 20<<20 + 1
+	for name, err := range map[string]error{
+		"cover": l.cover(t.Context(), tooLarge), "keep": l.keep(t.Context(), tooLarge), "a list": l.Spend(t.Context(), 11<<20),
+	} {
+		if !errors.Is(err, engines.ErrTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"coffer/engines"
 	"coffer/server/core"
@@ -30,19 +31,24 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 			status, err = http.StatusNotFound, engines.ErrUnsupportedPath
 		}
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, status, core.Numbered(err.Error()))
+		writeErrors(w, r, status, core.Numbered(err.Error()))
 		return
 	}
+	ctx := withDeadline(r.Context(), time.Now().Add(a.MaxRequestDuration))
+	defer ctx.close()
+	ctx.ledger.gate, ctx.ledger.r = a.Bodies, r
+	defer ctx.ledger.release()
 	text, contentType, err := a.metricsText(r)
 	if err != nil {
 		a.respondError(w, r, call.ID, err)
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
+	status := http.StatusOK
 	if contentType == plainText {
-		w.WriteHeader(http.StatusBadRequest)
+		status = http.StatusBadRequest
 	}
-	_, _ = w.Write(text) // a client that is gone needs no answer
+	a.send(ctx, w, r, call.ID, status, text)
 }
 
 // plainText is the type of the answer to a format that is not known.
@@ -51,7 +57,7 @@ const plainText = "text/plain"
 // metricsText returns the metrics as the client wants them: Prometheus' text for format=prometheus and for
 // its scraper, Vault's JSON without a format.
 func (a *api) metricsText(r *http.Request) (text []byte, contentType string, err error) {
-	format := r.URL.Query().Get("format")
+	format := query(r).Get("format")
 	switch {
 	case format == "prometheus", format == "" && strings.HasPrefix(r.Header.Get("Accept"), "application/openmetrics-text"):
 		return a.Core.Metrics().Text()
@@ -59,6 +65,6 @@ func (a *api) metricsText(r *http.Request) (text []byte, contentType string, err
 		text, err = a.Core.Metrics().JSON()
 		return text, contentJSON[0], err
 	default:
-		return fmt.Appendf(nil, "metric response format %q unknown", format), plainText, nil
+		return fmt.Appendf(nil, "metric response format %q unknown", engines.Brief(format)), plainText, nil
 	}
 }

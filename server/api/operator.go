@@ -70,30 +70,34 @@ func (a *api) operator(route operatorRoute) http.HandlerFunc {
 		serve, ok := route.methods[r.Method]
 		if !ok {
 			w.Header()["Content-Type"] = contentJSON
-			writeErrors(w, http.StatusMethodNotAllowed)
+			writeErrors(w, r, http.StatusMethodNotAllowed)
 			return
 		}
 		call := core.Call{ID: newRequestID(), Path: r.URL.Path[len("/v1/"):], Operation: methods[r.Method],
 			Token: clientToken(r), Client: client(r), Standing: standing(r, route.access)}
+		done := func() {}
 		if r.Method != http.MethodGet && hasBody(r) {
 			in, err := a.receive(ctx, w, r, func(context.Context) (*pool, int64, error) {
 				return a.Bodies.open, operatorText, nil
 			})
-			defer in.release()
+			defer in.release() // of what panics; the rest is given back before the answer is written
 			if err == nil {
 				call.Params, err = in.params(parser{limits: a.JSON, secret: "key"})
 			}
+			done = func() { call.Params = nil; in.release() }
 			if err != nil {
+				done()
 				a.respondError(w, r, call.ID, err)
 				return
 			}
 		}
 		answer, err := serve(ctx, call)
 		if err != nil {
+			done()
 			a.respondError(w, r, call.ID, err)
 			return
 		}
-		writeJSON(w, http.StatusOK, answer)
+		writeJSON(w, r, http.StatusOK, answer, done)
 		if route.sent != nil && r.Method != http.MethodGet && reached(w, r) {
 			route.sent(context.WithoutCancel(ctx))
 		}

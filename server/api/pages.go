@@ -1,15 +1,14 @@
 package api
 
 import (
-	"io"
 	"net/http"
 )
 
 // noUI answers where Vault's web interface would be.
-func noUI(w http.ResponseWriter, _ *http.Request) {
+func noUI(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", pagePolicy)
-	_, _ = io.WriteString(w, noUIPage) // a client that is gone needs no answer
+	write(w, r, http.StatusOK, []byte(noUIPage))
 }
 
 const noUIPage = `<!DOCTYPE html>
@@ -20,21 +19,22 @@ const noUIPage = `<!DOCTYPE html>
 `
 
 // wellKnown answers below /.well-known/ (RFC 8615), where Vault's plugins register their paths: there are none.
-func (a *api) wellKnown(w http.ResponseWriter, _ *http.Request) {
+func (a *api) wellKnown(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Content-Type"] = contentJSON
 	if a.Core.Sealed() {
 		w.Header().Del("Strict-Transport-Security")
-		writeErrors(w, http.StatusServiceUnavailable, "node is not active")
+		writeErrors(w, r, http.StatusServiceUnavailable, "node is not active")
 		return
 	}
-	writeErrors(w, http.StatusNotFound)
+	writeErrors(w, r, http.StatusNotFound)
 }
 
 // notFound answers for a path outside the API. With `ui = true` it leads to the page, as in Vault.
 func (a *api) notFound(w http.ResponseWriter, r *http.Request) {
 	if a.UI {
-		http.Redirect(w, r, "/ui/", http.StatusTemporaryRedirect)
+		redirect(w, r, "/ui/")
 		return
 	}
+	endBy(w, r, patientGrace)
 	http.NotFound(w, r)
 }

@@ -143,7 +143,7 @@ func (p *parser) object(depth int) (any, error) {
 			return nil, engines.Failed("JSON object exceeds allowed entry count")
 		}
 		if _, twice := m[key]; twice {
-			return nil, engines.Failed("duplicate key '%s' in object", key)
+			return nil, engines.Failed("duplicate key '%s' in object", engines.Brief(key))
 		}
 		if c, ok = p.peek(); !ok || c != ':' {
 			return nil, errSyntax

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -117,5 +118,14 @@ func TestFormsThatAreNotUnicodeAreRefused(t *testing.T) {
 		if got, err := in.fields(DefaultJSONLimits()); !errors.Is(err, want) {
 			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
 		}
+	}
+}
+
+// TestDuplicateKeysAreRepeatedInPart holds that an error does not send a key of megabytes back.
+func TestDuplicateKeysAreRepeatedInPart(t *testing.T) {
+	key := strings.Repeat("é", 1<<18)
+	_, err := decodeText(fmt.Sprintf(`{"%[1]s":1,"%[1]s":2}`, key), DefaultJSONLimits())
+	if want := "duplicate key '" + key[:100] + "...' in object"; err == nil || err.Error() != want {
+		t.Errorf("%.200v", err)
 	}
 }

@@ -19,12 +19,12 @@ func (a *api) canonical(w http.ResponseWriter, r *http.Request) bool {
 		w.WriteHeader(http.StatusBadRequest)
 		return false
 	case p == "/v1", p == "/v1/sys", p == "/v1/sys/pprof":
-		if p != "/v1" && wantsHelp(r) {
+		if p != "/v1" && wantsHelp(query(r)) {
 			r.URL.Path += "/"
 			return true
 		}
 		target := url.URL{Path: p + "/", RawQuery: r.URL.RawQuery}
-		http.Redirect(w, r, target.String(), http.StatusTemporaryRedirect)
+		redirect(w, r, target.String())
 		return false
 	case isClean(p):
 		return true
@@ -35,7 +35,7 @@ func (a *api) canonical(w http.ResponseWriter, r *http.Request) bool {
 		clean += "/"
 	}
 	target := url.URL{Path: clean, RawQuery: r.URL.RawQuery}
-	http.Redirect(w, r, target.String(), http.StatusTemporaryRedirect)
+	redirect(w, r, target.String())
 	return false
 }
 

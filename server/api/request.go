@@ -52,31 +52,31 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	}
 	call, in, err := a.call(ctx, w, r, op)
 	if in != nil {
-		defer in.release()
+		defer in.release() // of what panics; the rest is given back before
 	}
-	if err != nil {
-		a.respondError(w, r, call.ID, err)
-		return
+	var reply core.Reply
+	if err == nil {
+		if in != nil {
+			ctx.ledger.adopt(in.share)
+		}
+		reply, err = a.Core.Handle(ctx, call)
 	}
-	if in != nil {
-		ctx.ledger.adopt(in.share)
-	}
-	reply, err := a.Core.Handle(ctx, call)
 	if in != nil {
 		// The answer may take its time to be read; what was asked is needed no more.
 		call.Params = nil
 		in.release()
 	}
 	if err != nil {
+		ctx.ledger.release()
 		a.respondError(w, r, call.ID, err)
 		return
 	}
 	a.respond(ctx, w, r, &call, reply)
 }
 
-func (a *api) refuseMethod(w http.ResponseWriter, _ *http.Request) {
+func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Content-Type"] = contentJSON
-	writeErrors(w, http.StatusMethodNotAllowed)
+	writeErrors(w, r, http.StatusMethodNotAllowed)
 }
 
 // call decodes an HTTP request. On an error the call has its ID and no more. The body's intake is nil for a request
@@ -91,7 +91,7 @@ func (a *api) call(
 	}
 	switch op {
 	case engines.Update, engines.Patch:
-		if wantsHelp(r) {
+		if wantsHelp(query(r)) {
 			call.Operation = engines.Help
 			break
 		}
@@ -99,7 +99,7 @@ func (a *api) call(
 	default:
 		// A body has no meaning here, but a bad one is refused all the same.
 		if _, in, err = a.readBody(ctx, w, r, &call); err == nil && op != engines.Delete {
-			err = decodeQuery(r, &call)
+			err = decodeQuery(query(r), &call)
 		}
 	}
 	if err == nil {
@@ -115,20 +115,17 @@ func (a *api) call(
 }
 
 // wantsHelp reports whether the request asks what the path is for, which any method may.
-func wantsHelp(r *http.Request) bool {
-	return strings.Contains(r.URL.RawQuery, "help=") && r.URL.Query().Get("help") != ""
-}
+func wantsHelp(query url.Values) bool { return query.Get("help") != "" }
 
-func decodeQuery(r *http.Request, call *core.Call) error {
-	if r.URL.RawQuery != "" {
-		query := r.URL.Query()
+func decodeQuery(query url.Values, call *core.Call) error {
+	if query != nil {
 		switch call.Operation {
 		case engines.Header, engines.Options:
-			if wantsHelp(r) {
+			if wantsHelp(query) {
 				call.Operation = engines.Help
 			}
 		case engines.Read:
-			if wantsHelp(r) {
+			if wantsHelp(query) {
 				call.Operation = engines.Help
 			} else if list := query.Get("list"); list != "" {
 				asked, err := strconv.ParseBool(list)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/bits"
 	"net/http"
 	"strconv"
 	"strings"
@@ -55,28 +56,32 @@ func (a *api) respondError(w http.ResponseWriter, r *http.Request, id string, er
 	case known && errors.As(err, &public):
 		switch {
 		case public.Message == "":
-			writeErrors(w, status)
+			writeErrors(w, r, status)
 		case public.Data != nil:
-			writeErrorBody(w, status, errorBody{[]string{public.Message}, public.Data})
+			writeErrorBody(w, r, status, errorBody{[]string{message(public)}, public.Data})
 		default:
-			writeErrors(w, status, public.Message)
+			writeErrors(w, r, status, message(public))
 		}
 	case known:
-		writeErrors(w, status, err.Error())
+		writeErrors(w, r, status, message(err))
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 		// The client is gone; nobody reads the answer.
 		w.WriteHeader(http.StatusInternalServerError)
 	default:
-		a.Logger.Error("request failed", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
-		writeErrors(w, status, "internal error, see the server's log for request "+id)
+		a.Logger.Error("request failed", "request_id", id, "method", r.Method,
+			"path", engines.Cut(r.URL.Path, engines.MaxMessage), "error", message(err))
+		writeErrors(w, r, status, "internal error, see the server's log for request "+id)
 	}
 }
 
-func writeErrors(w http.ResponseWriter, status int, texts ...string) {
+// message is what of an error is sent, or logged. Its text may repeat what the client sent.
+func message(err error) string { return engines.Cut(err.Error(), engines.MaxMessage) }
+
+func writeErrors(w http.ResponseWriter, r *http.Request, status int, texts ...string) {
 	if texts == nil {
 		texts = []string{}
 	}
-	writeErrorBody(w, status, errorBody{Errors: texts})
+	writeErrorBody(w, r, status, errorBody{Errors: texts})
 }
 
 // errorBody is what an error looks like to a client.
@@ -85,19 +90,34 @@ type errorBody struct {
 	Data   map[string]any `json:"data,omitempty"`
 }
 
-func writeErrorBody(w http.ResponseWriter, status int, e errorBody) {
+func writeErrorBody(w http.ResponseWriter, r *http.Request, status int, e errorBody) {
 	body, err := json.Marshal(e)
 	if err != nil {
 		body = []byte(`{"errors":[]}`)
 	}
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+	write(w, r, status, append(body, '\n'))
 }
 
 // buffers are reused for answers; one that grew large is left to the collector.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-const largeBuffer = 64 << 10
+// largeAnswer is the size in bytes above which an answer is paid for, until its client has read it. A crowd of 200
+// clients with eight streams each can make the server hold 1600 of them.
+const largeAnswer = 16 << 10
+
+// newBuffer returns an empty buffer with room for size bytes: an old one, or one that can be put back unless it is
+// large.
+func newBuffer(size int) *bytes.Buffer {
+	if size > largeAnswer {
+		return bytes.NewBuffer(make([]byte, 0, size))
+	}
+	b, ok := buffers.Get().(*bytes.Buffer)
+	if !ok || b.Cap() < size {
+		return bytes.NewBuffer(make([]byte, 0, 1<<bits.Len(uint(size-1)))) // a power of two, and so is largeAnswer
+	}
+	b.Reset()
+	return b
+}
 
 func (a *api) respond(ctx *deadline, w http.ResponseWriter, r *http.Request, call *core.Call, reply core.Reply) {
 	resp := reply.Response
@@ -115,34 +135,40 @@ func (a *api) respond(ctx *deadline, w http.ResponseWriter, r *http.Request, cal
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	b, ok := buffers.Get().(*bytes.Buffer)
-	if !ok {
-		b = new(bytes.Buffer)
+	size := wire.Size(resp)
+	if size > largeAnswer {
+		if err := ctx.ledger.cover(ctx, int64(size)); err != nil {
+			ctx.ledger.release()
+			a.respondError(w, r, call.ID, err)
+			return
+		}
 	}
-	b.Reset()
+	b := newBuffer(size)
 	if err := wire.Append(b, call.ID, reply.MountType, resp); err != nil {
+		ctx.ledger.release()
 		a.respondError(w, r, call.ID, err)
 		return
 	}
-	if b.Cap() > largeBuffer {
+	if b.Cap() > largeAnswer {
 		a.send(ctx, w, r, call.ID, status, b.Bytes())
 		return
 	}
+	ctx.ledger.release()
 	w.Header()["Content-Length"] = []string{strconv.Itoa(b.Len())}
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
+	write(w, r, status, b.Bytes())
 	clear(b.Bytes())
 	buffers.Put(b)
 }
 
 // send writes an answer of any size. A large one is paid for until the client has read it.
 func (a *api) send(ctx *deadline, w http.ResponseWriter, r *http.Request, id string, status int, body []byte) {
-	if len(body) <= largeBuffer {
-		w.WriteHeader(status)
-		_, _ = w.Write(body) // a client that is gone needs no answer
+	if cap(body) <= largeAnswer {
+		ctx.ledger.release()
+		write(w, r, status, body)
 		return
 	}
 	if err := ctx.ledger.keep(ctx, int64(cap(body))); err != nil {
+		ctx.ledger.release()
 		a.respondError(w, r, id, err)
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"coffer/engines"
 	"coffer/server/wire"
 	"coffer/server/wrapping"
+	"coffer/storage"
 )
 
 // finish does what follows from the handler's answer: it issues the token of a login, gives a secret its
@@ -53,8 +54,17 @@ func (r *run) wrapTTL(resp *engines.Response) time.Duration {
 }
 
 // wrap stores the answer under a single-use token and answers with that. Warnings are about what is inside, and there.
+// It returns wrapping.ErrTooLarge before it encodes what cannot be stored.
 func (r *run) wrap(ctx context.Context, resp *engines.Response, ttl time.Duration) (*engines.Response, error) {
+	size := wire.Size(resp)
+	if size > storage.MaxValueSize {
+		return nil, wrapping.ErrTooLarge
+	}
+	if err := storage.Spend(ctx, size); err != nil {
+		return nil, err
+	}
 	var body bytes.Buffer
+	body.Grow(size)
 	if resp.Raw != nil {
 		body.Write(resp.Raw.Body)
 	} else if err := wire.Append(&body, r.call.ID, r.mountType(resp), resp); err != nil {

@@ -91,6 +91,26 @@ func (e *engine) capabilitiesAccessor(
 	})
 }
 
+// Bounds of what is asked about at one time: the answer repeats the paths, and a text can become six times as long in
+// it.
+const (
+	maxPaths     = 1000
+	maxPathsText = 64 << 10 // bytes of all of them together
+)
+
+func checkPaths(paths []string) error {
+	if len(paths) > maxPaths {
+		return engines.Invalid("too many paths: %d at one time are allowed", maxPaths)
+	}
+	total := 0
+	for _, path := range paths {
+		if total += len(path); total > maxPathsText {
+			return engines.Invalid("paths are too long: %d bytes of them at one time are allowed", maxPathsText)
+		}
+	}
+	return nil
+}
+
 // tell answers with the capabilities at each path; those of a single path are repeated as "capabilities".
 func (e *engine) tell(
 	ctx context.Context, paths, old []string, find func() (*policy.ACL, error),
@@ -100,6 +120,9 @@ func (e *engine) tell(
 	}
 	if len(paths) == 0 {
 		return nil, engines.Invalid("paths must be supplied")
+	}
+	if err := checkPaths(paths); err != nil {
+		return nil, err
 	}
 	acl, err := find()
 	if err != nil {

@@ -157,6 +157,10 @@ func (w *writer) value(v any) {
 		} else {
 			w.object(v)
 		}
+	case []any:
+		list(w, v, w.value)
+	case []string:
+		list(w, v, w.text)
 	default:
 		w.marshal(v)
 	}
@@ -170,11 +174,28 @@ func (w *writer) marshal(v any) {
 	w.Write(text)
 }
 
-// text writes a string; only one that needs escapes costs an encoder.
+// list writes a list, whose elements each writes.
+func list[T any](w *writer, items []T, each func(T)) {
+	if items == nil {
+		w.WriteString("null")
+		return
+	}
+	w.WriteByte('[')
+	for i, item := range items {
+		if i > 0 {
+			w.WriteByte(',')
+		}
+		each(item)
+	}
+	w.WriteByte(']')
+}
+
+// text writes a string.
 func (w *writer) text(s string) {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			w.marshal(s)
+			w.Grow(engines.TextSize(s))
+			w.Write(engines.AppendText(w.AvailableBuffer(), s))
 			return
 		}
 	}

@@ -6,17 +6,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"coffer/auth/token"
 	"coffer/engines"
+	"coffer/storage"
 )
 
 // ErrNotWrapping is returned for a token that is no wrapping token, is used up or has expired (400).
 var ErrNotWrapping error = &engines.Error{
 	Kind: engines.ErrInvalid, Message: "wrapping token is not valid or does not exist",
 }
+
+// ErrTooLarge is returned for an answer that is too large to be stored (413).
+var ErrTooLarge error = &engines.Error{Kind: engines.ErrTooLarge, Message: "the answer is too large to be wrapped"}
 
 // Tokens keeps the wrapping tokens with what they hold; *token.Store is one. For a token that is not (or
 // no longer) a wrapping token its methods return token.ErrBadToken.
@@ -62,13 +65,19 @@ type payload struct {
 	Response string `json:"response"`
 }
 
-// Wrap holds an answer back and returns the token that it waits under. Token and answer are one commit.
+// Wrap holds an answer back and returns the token that it waits under. Token and answer are one commit. It returns
+// ErrTooLarge for what would take more than storage.MaxValueSize bytes.
 func (s *Service) Wrap(ctx context.Context, r Request) (*engines.WrapInfo, error) {
-	held, err := json.Marshal(payload{Response: string(r.Body)})
-	if err != nil {
-		return nil, fmt.Errorf("wrapping: %w", err)
+	const head, tail = `{"response":`, `}` // the form of payload, whose text is escaped into the place where it stays
+	size := len(head) + engines.TextSize(r.Body) + len(tail)
+	if size > storage.MaxValueSize {
+		return nil, ErrTooLarge
 	}
+	held := append(engines.AppendText(append(make([]byte, 0, size), head...), r.Body), tail...)
 	e, err := s.tokens.AddWrapping(ctx, r.CreationPath, r.TTL, held)
+	if errors.Is(err, storage.ErrValueTooLarge) {
+		return nil, ErrTooLarge
+	}
 	if err != nil {
 		return nil, err
 	}
