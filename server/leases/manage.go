@@ -171,7 +171,7 @@ func (m *Manager) Revoke(ctx context.Context, id string) error {
 // RevokeLater makes a lease due now and returns when that is durable; the worker revokes it, and tries
 // again as for any expired lease. A lease that does not exist is not an error.
 func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
-	for part := range slices.Chunk(ids, loadPage) {
+	for part := range slices.Chunk(ids, batchSize) {
 		tokens, err := m.expireSecrets(ctx, part)
 		if err != nil {
 			return err
