@@ -27,8 +27,10 @@ func (s slowSeal) Wrap(context.Context, secret.Key) ([]byte, error) {
 	return make([]byte, record.KeySize), nil
 }
 
-func (slowSeal) Unwrap(context.Context, []byte) (secret.Key, error) { return secret.Key{}, seal.ErrNoKey }
-func (slowSeal) Stale([]byte) bool                                  { return false }
+func (slowSeal) Unwrap(context.Context, []byte) (secret.Key, error) {
+	return secret.Key{}, seal.ErrNoKey
+}
+func (slowSeal) Stale([]byte) bool { return false }
 
 // TestSealDoesNotWaitForAnInit: while one initialisation takes its time the server seals, and a second one waits no
 // longer than its request.
