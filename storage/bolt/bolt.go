@@ -43,6 +43,8 @@ type Store struct {
 	marker marker
 	queue  queue
 	recent recent
+	// mapping is the committer's, and before the first commit the opener's.
+	mapping mapping
 	// closed is set when Close begins.
 	closed atomic.Bool
 	// done is closed when the committer has ended, watched when nothing looks at the file any more.
