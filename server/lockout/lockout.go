@@ -188,15 +188,20 @@ func (k *Keeper) Settle(ctx context.Context, u User, p Policy, how Outcome) (loc
 	return false, k.apply(ctx, batch)
 }
 
-// lockLocked is the change that stores a lock, with those that remove locks that are over.
+// lockLocked is the change that stores a lock, with those that remove locks that are over. When many are stored already,
+// by guesses at many names, a further lock is kept in memory alone.
 func (k *Keeper) lockLocked(u User, p Policy, failed time.Time) []storage.Op {
 	r := record{Failed: failed.UTC(), Until: failed.Add(p.Duration).UTC()}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil // two times are always JSON
 	}
+	batch := k.overdueLocked(nil)
+	if _, stored := k.stored[u]; !stored && len(k.stored) >= maxCounters {
+		return batch
+	}
 	k.stored[u] = r.Until
-	return k.overdueLocked([]storage.Op{storage.Put(key(u), b)})
+	return append(batch, storage.Put(key(u), b))
 }
 
 // maxOverdue bounds how many locks that are over one change removes.
