@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"coffer/engines"
 )
@@ -15,6 +16,9 @@ const (
 	maxWaitingOfOne = 64
 	// maxWaiting is how many calls wait in all.
 	maxWaiting = 2048
+	// refuseAfter is how long a call waits for its refusal: who asks again at once would take the processors from those
+	// who are served.
+	refuseAfter = time.Second
 )
 
 // ErrBusy is the answer to a client that has too many calls waiting (429).
@@ -44,12 +48,16 @@ func NewTurns(slots int) *Turns {
 	return &Turns{free: slots, lines: make(map[netip.Prefix]*line)}
 }
 
-// Acquire waits for a slot, which the caller gives back with Release. The error is that of ctx, or ErrBusy when the
-// client has too many calls waiting.
+// Acquire waits for a slot, which the caller gives back with Release. The error is that of ctx, or ErrBusy, after a
+// second, when the client has too many calls waiting.
 func (t *Turns) Acquire(ctx context.Context, client netip.Addr) error {
 	granted, err := t.enter(ctx, clientOf(client))
-	if granted == nil {
+	if err != nil {
+		refuse(ctx)
 		return err
+	}
+	if granted == nil {
+		return nil
 	}
 	select {
 	case <-granted:
@@ -57,6 +65,16 @@ func (t *Turns) Acquire(ctx context.Context, client netip.Addr) error {
 	case <-ctx.Done():
 		t.leave(clientOf(client), granted)
 		return ctx.Err()
+	}
+}
+
+// refuse waits before a refusal.
+func refuse(ctx context.Context) {
+	timer := time.NewTimer(refuseAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"coffer/auth"
 	"coffer/engines"
@@ -82,6 +83,12 @@ func TestLinesAreBounded(t *testing.T) {
 			go call(crowd, one)
 			synctest.Wait()
 		}
+		time.Sleep(time.Second - time.Nanosecond)
+		synctest.Wait()
+		if n := refused.Load(); n != 0 {
+			t.Errorf("%d were refused at once: they would be back at once", n)
+		}
+		time.Sleep(time.Nanosecond)
 		go call(t.Context(), other)
 		synctest.Wait()
 		if refused.Load() != 36 || served.Load() != 1 {
@@ -124,6 +131,8 @@ func TestManyClientsAreBounded(t *testing.T) {
 				synctest.Wait()
 			}
 		}
+		time.Sleep(time.Second)
+		synctest.Wait()
 		if n := refused.Load(); n != 3000-2048 {
 			t.Errorf("%d were refused", n)
 		}
