@@ -13,7 +13,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
 
-	"coffer/auth"
 	"coffer/auth/strictjson"
 )
 
@@ -190,8 +189,8 @@ func (r *remoteKeys) refresh() ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
-// parseJWKS reads a set and keeps of it the keys that can check signatures. Keys of kinds that are not known here,
-// or too large, are left out, as RFC 7517 asks.
+// parseJWKS reads a set and keeps of it the keys that can check signatures. Keys of kinds that are not known here
+// are left out, as RFC 7517 asks; and go-jose knows none of RSA above jose.MaxRSAModulusBits.
 func parseJWKS(body []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -205,8 +204,7 @@ func parseJWKS(body []byte) ([]jose.JSONWebKey, error) {
 	keys := make([]jose.JSONWebKey, 0, len(set.Keys))
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		if err := strictjson.Unmarshal(raw, &key); err != nil || !key.Valid() || !key.IsPublic() || key.Use == "enc" ||
-			auth.CheckKey(key.Key) != nil {
+		if err := strictjson.Unmarshal(raw, &key); err != nil || !key.Valid() || !key.IsPublic() || key.Use == "enc" {
 			continue
 		}
 		keys = append(keys, key)

@@ -278,8 +278,8 @@ func TestJWKSOfEveryKind(t *testing.T) {
 		"an unknown": {`{"keys":[{"kty":"PQC","kid":"x"},{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, 1},
 		"for encryption": {`{"keys":[{"kty":"OKP","use":"enc","crv":"Ed25519",` +
 			`"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, 0},
-		"of 8192 bits": {`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + numberOf(8192) + `"}]}`, 1},
-		"too large":    {`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + numberOf(8200) + `"}]}`, 0},
+		"of 4096 bits": {`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + numberOf(4096) + `"}]}`, 1},
+		"too large":    {`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + numberOf(4104) + `"}]}`, 0},
 		"nonsense":     {`[`, -1},
 		"too many":     {`{"keys":[` + strings.Repeat("{},", maxKeys) + `{}]}`, -1},
 	} {

@@ -11,9 +11,9 @@ import (
 	"coffer/auth"
 )
 
-// Hasher computes bcrypt hashes, so many at a time. The clients that ask for them take turns (auth.Turns). Each runs on a thread of low
-// priority, and while some do the scheduler has as many processors more: whatever else there is to do goes first,
-// and a flood of logins only takes what nobody wants.
+// Hasher computes bcrypt hashes, so many at a time. The clients that ask for them take turns (auth.Turns). Each runs on
+// a thread of low priority, and while some do the scheduler has as many processors more: whatever else there is to do
+// goes first, and a flood of logins only takes what nobody wants.
 type Hasher struct {
 	size  int
 	turns *auth.Turns

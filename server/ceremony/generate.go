@@ -117,7 +117,9 @@ func (g *GenerateRoot) Start(ctx context.Context, otp, pgp string) (GenerateRoot
 		if err := g.free(); err != nil {
 			return GenerateRootStatus{}, err
 		}
-		keys, err := g.keys.keys(ctx, []string{pgp}, func(err error) error { return invalid("error parsing PGP key: %v", err) })
+		keys, err := g.keys.keys(ctx, []string{pgp}, func(err error) error {
+			return invalid("error parsing PGP key: %v", err)
+		})
 		if err != nil {
 			return GenerateRootStatus{}, err
 		}

@@ -58,9 +58,9 @@ type InitDraft struct {
 	result  InitResult
 }
 
-// DraftInit drafts a server for the seal that opens by itself, or for Shamir's when auto is nil. Everything is validated
-// first; then barrier, seal and whatever setup writes are made in memory. Nothing is stored, and a server that is there
-// serves on. It may take seconds, for the PGP keys: callers hold no lock.
+// DraftInit drafts a server for the seal that opens by itself, or for Shamir's when auto is nil. Everything is
+// validated first; then barrier, seal and whatever setup writes are made in memory. Nothing is stored, and a server
+// that is there serves on. It may take seconds, for the PGP keys: callers hold no lock.
 func DraftInit(
 	ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, setup Setup,
 ) (*InitDraft, error) {

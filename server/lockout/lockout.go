@@ -188,8 +188,8 @@ func (k *Keeper) Settle(ctx context.Context, u User, p Policy, how Outcome) (loc
 	return false, k.apply(ctx, batch)
 }
 
-// lockLocked is the change that stores a lock, with those that remove locks that are over. When many are stored already,
-// by guesses at many names, a further lock is kept in memory alone.
+// lockLocked is the change that stores a lock, with those that remove locks that are over. When many are stored
+// already, by guesses at many names, a further lock is kept in memory alone.
 func (k *Keeper) lockLocked(u User, p Policy, failed time.Time) []storage.Op {
 	r := record{Failed: failed.UTC(), Until: failed.Add(p.Duration).UTC()}
 	b, err := json.Marshal(r)

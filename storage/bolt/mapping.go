@@ -1,9 +1,6 @@
 package bolt
 
-import (
-	"reflect"
-	"unsafe"
-)
+import "reflect"
 
 // mapping is what of the file's mapping into memory was unlocked. Once there are commits, it is the committer's alone,
 // who is the only one to map the file anew.
@@ -23,7 +20,8 @@ func (s *Store) UnlockMapping() {
 	s.unlockNewMapping()
 }
 
-// unlockNewMapping unlocks the mapping if it is another one than before. Errors are of no account: the pages stay locked.
+// unlockNewMapping unlocks the mapping if it is another one than before. Errors are of no account: the pages stay
+// locked.
 func (s *Store) unlockNewMapping() {
 	m := &s.mapping
 	if !m.wanted {
@@ -31,8 +29,8 @@ func (s *Store) unlockNewMapping() {
 	}
 	// bbolt tells where its mapping is, and not how long.
 	b := reflect.ValueOf(s.db).Elem().FieldByName("dataref").Bytes()
-	if at := unsafe.SliceData(b); at != m.at || len(b) != m.size {
-		m.at, m.size = at, len(b)
+	if len(b) > 0 && (&b[0] != m.at || len(b) != m.size) {
+		m.at, m.size = &b[0], len(b)
 		unlock(b)
 	}
 }

@@ -5,7 +5,7 @@ import "golang.org/x/sys/unix"
 // unlock takes pages of a mapped file out of what is locked in memory, and lets go of them. They are read again when
 // they are used.
 func unlock(b []byte) {
-	if len(b) > 0 && unix.Munlock(b) == nil {
+	if unix.Munlock(b) == nil {
 		_ = unix.Madvise(b, unix.MADV_DONTNEED)
 	}
 }
