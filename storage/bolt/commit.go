@@ -208,6 +208,9 @@ func (s *Store) gather(expected int, patience time.Duration) {
 func (s *Store) commitGroup(group []*request) {
 	err := s.commit(group...)
 	s.unlockNewMapping()
+	for _, r := range group {
+		s.mapping.count(r.size())
+	}
 	if len(group) > 1 && errors.Is(err, errRefused) {
 		for _, r := range group {
 			r.result <- s.commit(r)

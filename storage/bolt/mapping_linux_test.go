@@ -76,3 +76,31 @@ func TestMappingIsNotLocked(t *testing.T) {
 		t.Errorf("after growing %d kB are locked, flags %s", locked, flags)
 	}
 }
+
+// TestWhatWasReadIsLetGoOf reads a file and counts what stays of it in memory.
+func TestWhatWasReadIsLetGoOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := open(t, path, bolt.WithoutSync())
+	read := func() int {
+		for i := range 16 {
+			if value, err := s.Get(t.Context(), fmt.Sprintf("k/%03d", i)); err != nil || len(value) != 1<<20 {
+				t.Fatalf("%d bytes, %v", len(value), err)
+			}
+		}
+		resident, _, _ := mapped(t, path)
+		return resident
+	}
+	for i := range 16 {
+		if err := s.Apply(t.Context(), storage.Put(fmt.Sprintf("k/%03d", i), make([]byte, 1<<20))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(); got < 16<<10 || bolt.Resident() < 16<<20 {
+		t.Fatalf("%d kB of the file and %d bytes in all are resident", got, bolt.Resident())
+	}
+	s.Trim()
+	if got, _, _ := mapped(t, path); got > 1<<10 {
+		t.Errorf("%d kB stay", got)
+	}
+	read()
+}
