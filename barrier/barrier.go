@@ -270,6 +270,39 @@ func (b *Barrier) stored(ctx context.Context, s *session, prefix string) ([]stri
 	if err != nil {
 		return nil, err
 	}
+	return s.decrypt(ctx, folder, stored)
+}
+
+// Page implements storage.Pager: names come in the order of their encrypted forms, and only those of the page are
+// decrypted. Of a folder that the manifest covers, and so keeps in memory, it returns all at once.
+func (b *Barrier) Page(
+	ctx context.Context, prefix, mark string, limit int,
+) (names []string, next string, err error) {
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, "", err
+	}
+	if b.guard.covers(prefix) {
+		names, err = b.List(ctx, prefix, "", 0)
+		return names, "", err
+	}
+	s := b.current.Load()
+	if s == nil {
+		return nil, "", ErrSealed
+	}
+	folder, err := s.names.folder(prefix)
+	if err != nil {
+		return nil, "", err
+	}
+	stored, next, err := storage.Page(ctx, b.base, folder.encrypted, mark, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	names, err = s.decrypt(ctx, folder, stored)
+	return names, next, err
+}
+
+// decrypt replaces the names that are stored in a folder by what they are called.
+func (s *session) decrypt(ctx context.Context, folder location, stored []string) ([]string, error) {
 	names := stored[:0]
 	for i, encrypted := range stored {
 		if i%1024 == 1023 && ctx.Err() != nil {

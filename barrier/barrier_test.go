@@ -469,3 +469,41 @@ func TestListPageOfEncryptedNames(t *testing.T) {
 		t.Errorf("%v: -want +got\n%s", err, diff)
 	}
 }
+
+// TestPagesOfEncryptedNames shows that a page reads as many names as it has.
+func TestPagesOfEncryptedNames(t *testing.T) {
+	tally := &storagetest.Tally{Storage: memory.New()}
+	b := create(t, tally)
+	var batch []storage.Op
+	for i := range 3000 {
+		batch = append(batch, storage.Put(fmt.Sprintf("f/%d", i), nil))
+	}
+	apply(t, b, batch...)
+	before := tally.Names()
+	names, next, err := storage.Page(t.Context(), b, "f/", "", 10)
+	if err != nil || len(names) != 10 || next == "" || tally.Names()-before != 10 {
+		t.Errorf("%q, %q, %v with %d names read", names, next, err, tally.Names()-before)
+	}
+	if err := storage.Clear(t.Context(), b, "f/"); err != nil || tally.Names()-before > 3100 {
+		t.Errorf("%v with %d names read", err, tally.Names()-before)
+	}
+}
+
+// TestPagesOfACoveredFolder finds what was removed behind the barrier's back.
+func TestPagesOfACoveredFolder(t *testing.T) {
+	s := memory.New()
+	b := create(t, s)
+	if _, err := b.Guard(t.Context(), barrier.Scope{Revision: 1, Within: []string{"f/"}}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, b, storage.Put("f/a", nil), storage.Put("f/b", nil))
+	for _, op := range s.Contents() {
+		if values(op.Key) {
+			apply(t, s, storage.Delete(op.Key))
+		}
+	}
+	names, next, err := storage.Page(t.Context(), b, "f/", "", 1)
+	if diff := cmp.Diff([]string{"a", "b"}, names); diff != "" || next != "" || err != nil {
+		t.Errorf("%q, %v %s", next, err, diff)
+	}
+}

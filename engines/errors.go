@@ -30,6 +30,8 @@ var (
 	ErrPrecondition = errors.New("precondition failed")
 	// ErrReadOnly is returned by a node that must not write.
 	ErrReadOnly = errors.New("cannot write to readonly storage")
+	// ErrBusy is returned to a client that asks for more at once than it gets (429).
+	ErrBusy = errors.New("too many requests")
 	// ErrSealed is returned while the server is sealed (503).
 	ErrSealed = errors.New("Vault is sealed")
 	// ErrNoRenewal is returned by a LoginRenewer that renews nothing and has nothing to say about it (204).

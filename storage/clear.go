@@ -2,20 +2,14 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
-// clearBatch bounds how many keys one step of Clear lists and removes.
-const clearBatch = 512
-
-// Clear removes every key below prefix, which ends in "/", in bounded batches. When it is interrupted,
-// what is left can be cleared by calling it again.
+// Clear removes every key below prefix, which ends in "/", in bounded batches. Its time grows with the number of keys
+// and its memory does not. When it is interrupted, what is left can be cleared by calling it again.
 func Clear(ctx context.Context, s Storage, prefix string) error {
-	for after := ""; ; {
-		names, err := s.List(ctx, prefix, after, clearBatch)
-		if err != nil {
-			return err
-		}
+	return eachPage(ctx, s, prefix, func(names []string) error {
 		batch := make([]Op, 0, len(names))
 		for _, name := range names {
 			if strings.HasSuffix(name, "/") {
@@ -26,14 +20,11 @@ func Clear(ctx context.Context, s Storage, prefix string) error {
 			}
 			batch = append(batch, Delete(prefix+name))
 		}
-		if len(batch) > 0 {
-			if err := s.Apply(ctx, batch...); err != nil {
+		for part := range slices.Chunk(batch, pageSize) {
+			if err := s.Apply(ctx, part...); err != nil {
 				return err
 			}
 		}
-		if len(names) < clearBatch {
-			return nil
-		}
-		after = names[len(names)-1]
-	}
+		return nil
+	})
 }

@@ -36,6 +36,14 @@ func (v *View) List(ctx context.Context, prefix, after string, limit int) ([]str
 	return v.base.List(ctx, v.prefix+prefix, after, limit)
 }
 
+// Page implements Pager.
+func (v *View) Page(ctx context.Context, prefix, mark string, limit int) (names []string, next string, err error) {
+	if err := CheckPrefix(prefix); err != nil {
+		return nil, "", err
+	}
+	return Page(ctx, v.base, v.prefix+prefix, mark, limit)
+}
+
 // Apply implements Storage.
 func (v *View) Apply(ctx context.Context, batch ...Op) error {
 	moved := make([]Op, len(batch))

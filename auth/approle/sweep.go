@@ -122,8 +122,8 @@ func (e *engine) sweepGone(ctx context.Context) (removed int, err error) {
 func (e *engine) each(
 	ctx context.Context, folder string, remove func(name string) ([]storage.Op, error),
 ) (removed int, err error) {
-	for after := ""; ; {
-		names, err := e.storage.List(ctx, folder, after, page)
+	for mark := ""; ; {
+		names, next, err := storage.Page(ctx, e.storage, folder, mark, page)
 		if err != nil {
 			return removed, err
 		}
@@ -132,10 +132,10 @@ func (e *engine) each(
 		if err != nil {
 			return removed, fmt.Errorf("%s: %w", strings.TrimSuffix(folder, "/"), err)
 		}
-		if len(names) < page {
+		if next == "" {
 			return removed, nil
 		}
-		after = names[len(names)-1]
+		mark = next
 	}
 }
 

@@ -190,7 +190,7 @@ func (r *remoteKeys) refresh() ([]jose.JSONWebKey, error) {
 }
 
 // parseJWKS reads a set and keeps of it the keys that can check signatures. Keys of kinds that are not known here
-// are left out, as RFC 7517 asks.
+// are left out, as RFC 7517 asks; and go-jose knows none of RSA above jose.MaxRSAModulusBits.
 func parseJWKS(body []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

@@ -3,10 +3,12 @@ package jwt
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -21,6 +23,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -275,12 +278,31 @@ func TestJWKSOfEveryKind(t *testing.T) {
 		"an unknown": {`{"keys":[{"kty":"PQC","kid":"x"},{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, 1},
 		"for encryption": {`{"keys":[{"kty":"OKP","use":"enc","crv":"Ed25519",` +
 			`"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, 0},
-		"nonsense": {`[`, -1},
-		"too many": {`{"keys":[` + strings.Repeat("{},", maxKeys) + `{}]}`, -1},
+		"of 4096 bits": {`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + numberOf(4096) + `"}]}`, 1},
+		"too large":    {`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + numberOf(4104) + `"}]}`, 0},
+		"nonsense":     {`[`, -1},
+		"too many":     {`{"keys":[` + strings.Repeat("{},", maxKeys) + `{}]}`, -1},
 	} {
 		keys, err := parseJWKS([]byte(tc.body))
 		if (err != nil) != (tc.want < 0) || err == nil && len(keys) != tc.want {
 			t.Errorf("%s: %d keys, %v; want %d", name, len(keys), err, tc.want)
 		}
+	}
+}
+
+// numberOf is a number of so many bits, a multiple of 8, as a JWK has it.
+func numberOf(bits int) string {
+	return base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, bits/8))
+}
+
+func TestLargeStaticKey(t *testing.T) {
+	large := &rsa.PublicKey{N: new(big.Int).SetBytes(bytes.Repeat([]byte{0xff}, 1025)), E: 65537}
+	der, err := x509.MarshalPKIXPublicKey(large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	if _, err := parsePublicKey(string(text)); !errors.Is(err, auth.ErrLargeKey) {
+		t.Error(err)
 	}
 }

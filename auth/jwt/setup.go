@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -145,7 +146,7 @@ func parsePublicKey(text string) (crypto.PublicKey, error) {
 	}
 	switch key.(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
-		return key, nil
+		return key, auth.CheckKey(key)
 	default:
 		return nil, errNoKey
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"strings"
 
+	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -168,6 +169,9 @@ func parseKey(text string) (crypto.PublicKey, error) {
 	}
 	switch key.(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey:
+		if err := auth.CheckKey(key); err != nil {
+			return nil, engines.Invalid("%v", err)
+		}
 		return key, nil
 	default:
 		return nil, errNone

@@ -1,6 +1,8 @@
 package kubernetes
 
 import (
+	"crypto/rsa"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +158,7 @@ func TestConfig(t *testing.T) {
 	a := newAPI(t)
 	key := keyPEM(t, &newKey(t).PublicKey)
 	m := newMount(t)
+	large := keyPEM(t, &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8192, 1), E: 65537})
 	const broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
 	m.play(t, []step{
 		{read, "config", nil, "404"},
@@ -166,6 +169,8 @@ func TestConfig(t *testing.T) {
 			"400 data does not contain any valid RSA or ECDSA public keys"},
 		{write, "config", object{"kubernetes_host": "h", "pem_keys": []any{broken}, "disable_local_ca_jwt": true},
 			"400 x509: malformed certificate"},
+		{write, "config", object{"kubernetes_host": "h", "pem_keys": large, "disable_local_ca_jwt": true},
+			"400 RSA keys of more than 8192 bits are not supported"},
 		{write, "config", object{"kubernetes_host": "ftp://h", "disable_local_ca_jwt": true},
 			"400 kubernetes_host is not a host, a host:port pair or a URL"},
 		{write, "config", object{"kubernetes_host": "https://user:word@h", "disable_local_ca_jwt": true},

@@ -179,21 +179,18 @@ func (r *revocation) tree(ctx context.Context, id string) error {
 type frame struct {
 	id, parent string
 	children   []string
-	after      string
-	listed     bool // no child comes after `after`
+	mark       string // of the next page of children
+	listed     bool   // there is no next page
 }
 
 // next returns a child that was not visited yet, "" when there is none.
 func (f *frame) next(ctx context.Context, s *Store) (string, error) {
 	if len(f.children) == 0 && !f.listed {
-		names, err := s.cfg.Storage.List(ctx, parentFolder+f.id+"/", f.after, childPage)
+		names, next, err := storage.Page(ctx, s.cfg.Storage, parentFolder+f.id+"/", f.mark, childPage)
 		if err != nil {
 			return "", err
 		}
-		f.children, f.listed = names, len(names) < childPage
-		if len(names) > 0 {
-			f.after = names[len(names)-1]
-		}
+		f.children, f.mark, f.listed = names, next, next == ""
 	}
 	if len(f.children) == 0 {
 		return "", nil
@@ -254,9 +251,9 @@ func (r *revocation) removeCubbyhole(ctx context.Context, id string) error {
 	return nil
 }
 
-// below returns the keys below a folder, at most limit of them.
+// below returns the keys below a folder, at most limit of them and any that many.
 func below(ctx context.Context, store storage.Storage, folder string, limit int) (keys []string, err error) {
-	names, err := store.List(ctx, folder, "", limit)
+	names, _, err := storage.Page(ctx, store, folder, "", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +296,7 @@ func (r *revocation) flush(ctx context.Context) error {
 // has begun only leave the index.
 func (r *revocation) adopt(ctx context.Context, id string) error {
 	for {
-		children, err := r.store.cfg.Storage.List(ctx, parentFolder+id+"/", "", childPage)
+		children, _, err := storage.Page(ctx, r.store.cfg.Storage, parentFolder+id+"/", "", childPage)
 		if err != nil || len(children) == 0 {
 			return err
 		}

@@ -38,22 +38,14 @@ func (s *Store) tidy(ctx context.Context) (stats tidyStats, err error) {
 	return stats, nil
 }
 
-// each calls visit with every name in a folder. It lists them at once: the barrier decrypts the whole folder
-// for a page of it, too.
+// each calls visit with every name in a folder, which it may remove.
 func (s *Store) each(ctx context.Context, folder string, visit func(name string) error) error {
-	names, err := s.cfg.Storage.List(ctx, folder, "", 0)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
+	return storage.EachName(ctx, s.cfg.Storage, folder, func(name string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := visit(name); err != nil {
-			return err
-		}
-	}
-	return nil
+		return visit(name)
+	})
 }
 
 // gone reports whether there is no record of a token.

@@ -2,19 +2,21 @@ package userpass
 
 import (
 	"context"
+	"net/netip"
 	"runtime"
 	"sync"
 
 	"golang.org/x/crypto/bcrypt"
-	"golang.org/x/sync/semaphore"
+
+	"coffer/auth"
 )
 
-// Hasher computes bcrypt hashes, so many at a time and in the order of their requests. Each runs on a thread of low
-// priority, and while some do the scheduler has as many processors more: whatever else there is to do goes first,
-// and a flood of logins only takes what nobody wants.
+// Hasher computes bcrypt hashes, so many at a time. The clients that ask for them take turns (auth.Turns). Each runs on
+// a thread of low priority, and while some do the scheduler has as many processors more: whatever else there is to do
+// goes first, and a flood of logins only takes what nobody wants.
 type Hasher struct {
 	size  int
-	slots *semaphore.Weighted
+	turns *auth.Turns
 	// dummy is what the password of a user is compared with who does not exist.
 	dummy []byte
 
@@ -26,13 +28,13 @@ type Hasher struct {
 // NewHasher returns a Hasher that computes at most n hashes at a time.
 func NewHasher(n int) *Hasher {
 	// A hash of the usual cost, of a password that nobody knows.
-	return &Hasher{size: n, slots: semaphore.NewWeighted(int64(n)),
+	return &Hasher{size: n, turns: auth.NewTurns(n),
 		dummy: []byte("$2a$10$no9FZQ0MNW8D.Po4yGApA.1UohozWZsp/WTp6FNSfIkUpA9/xXm1O")}
 }
 
-// Hash hashes a password of at most 72 bytes at Vault's cost.
-func (h *Hasher) Hash(ctx context.Context, password []byte) (hash []byte, err error) {
-	runErr := h.run(ctx, func() { hash, err = bcrypt.GenerateFromPassword(password, bcrypt.DefaultCost) })
+// Hash hashes a password of at most 72 bytes at Vault's cost, for a client. An error is one of ctx, or auth.ErrBusy.
+func (h *Hasher) Hash(ctx context.Context, client netip.Addr, password []byte) (hash []byte, err error) {
+	runErr := h.run(ctx, client, func() { hash, err = bcrypt.GenerateFromPassword(password, bcrypt.DefaultCost) })
 	if runErr != nil {
 		return nil, runErr
 	}
@@ -40,9 +42,11 @@ func (h *Hasher) Hash(ctx context.Context, password []byte) (hash []byte, err er
 }
 
 // Matches compares a password with a hash; with none it takes the same time and is never true. An error is one
-// of ctx.
-func (h *Hasher) Matches(ctx context.Context, hash, password []byte) (matches bool, err error) {
-	err = h.run(ctx, func() {
+// of ctx, or auth.ErrBusy.
+func (h *Hasher) Matches(
+	ctx context.Context, client netip.Addr, hash, password []byte,
+) (matches bool, err error) {
+	err = h.run(ctx, client, func() {
 		if len(hash) == 0 {
 			_ = bcrypt.CompareHashAndPassword(h.dummy, password) // only for its time
 			return
@@ -52,12 +56,12 @@ func (h *Hasher) Matches(ctx context.Context, hash, password []byte) (matches bo
 	return matches, err
 }
 
-// run waits for a slot and runs f to its end, whatever becomes of ctx meanwhile.
-func (h *Hasher) run(ctx context.Context, f func()) error {
-	if err := h.slots.Acquire(ctx, 1); err != nil {
+// run waits for the client's turn and runs f to its end, whatever becomes of ctx meanwhile.
+func (h *Hasher) run(ctx context.Context, client netip.Addr, f func()) error {
+	if err := h.turns.Acquire(ctx, client); err != nil {
 		return err
 	}
-	defer h.slots.Release(1)
+	defer h.turns.Release()
 	h.begin()
 	defer h.end()
 	done := make(chan struct{})

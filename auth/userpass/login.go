@@ -40,7 +40,7 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	if known {
 		hash = u.Hash
 	}
-	ok, err := e.hasher.Matches(ctx, hash, []byte(p.Password))
+	ok, err := e.hasher.Matches(ctx, r.Client.Addr, hash, []byte(p.Password))
 	switch {
 	case err != nil:
 		return nil, err

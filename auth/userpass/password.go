@@ -3,6 +3,7 @@ package userpass
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
@@ -35,12 +36,12 @@ func (p passwordParams) both() bool { return p.Password != "" && p.PasswordHash 
 func (p passwordParams) none() bool { return p.Password == "" && p.PasswordHash == "" }
 
 // hash returns the hash to store. Its errors are in Vault's words.
-func (p passwordParams) hash(ctx context.Context, h *Hasher) ([]byte, error) {
+func (p passwordParams) hash(ctx context.Context, client netip.Addr, h *Hasher) ([]byte, error) {
 	if p.PasswordHash == "" {
 		if len(p.Password) > maxPassword {
 			return nil, internal("bcrypt: password length exceeds 72 bytes")
 		}
-		return h.Hash(ctx, []byte(p.Password))
+		return h.Hash(ctx, client, []byte(p.Password))
 	}
 	if err := checkHash(p.PasswordHash); err != nil {
 		return nil, internal(err.Error())

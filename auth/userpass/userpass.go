@@ -170,7 +170,7 @@ type userParams struct {
 	OldTTL      *time.Duration `param:"ttl" old:"token_ttl"`
 }
 
-func (e *engine) write(ctx context.Context, _ *engines.Request, p userParams) (*engines.Response, error) {
+func (e *engine) write(ctx context.Context, r *engines.Request, p userParams) (*engines.Response, error) {
 	if p.both() {
 		return nil, errBoth
 	}
@@ -186,7 +186,7 @@ func (e *engine) write(ctx context.Context, _ *engines.Request, p userParams) (*
 			return err
 		}
 		var err error
-		u.Hash, err = p.hash(ctx, e.hasher)
+		u.Hash, err = p.hash(ctx, r.Client.Addr, e.hasher)
 		return err
 	})
 }
@@ -197,7 +197,7 @@ type passwordOnlyParams struct {
 }
 
 func (e *engine) writePassword(
-	ctx context.Context, _ *engines.Request, p passwordOnlyParams,
+	ctx context.Context, r *engines.Request, p passwordOnlyParams,
 ) (*engines.Response, error) {
 	return e.change(ctx, p.Name, isNeeded, func(u *user) (err error) {
 		switch {
@@ -206,7 +206,7 @@ func (e *engine) writePassword(
 		case p.none():
 			return errNeither
 		}
-		u.Hash, err = p.hash(ctx, e.hasher)
+		u.Hash, err = p.hash(ctx, r.Client.Addr, e.hasher)
 		return err
 	})
 }

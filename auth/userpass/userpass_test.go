@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"coffer/auth"
 	"coffer/auth/userpass"
 	"coffer/engines"
 	"coffer/storage"
@@ -142,11 +143,34 @@ func TestWhoWaitsForAHashGivesUpWithItsRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := h.Matches(ctx, nil, []byte("pw")); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := h.Matches(ctx, netip.Addr{}, nil, []byte("pw")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("compare: %v", err)
 		}
-		if _, err := h.Hash(ctx, []byte("pw")); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := h.Hash(ctx, netip.Addr{}, []byte("pw")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("hash: %v", err)
+		}
+	})
+}
+
+// TestFloodOfOneClient: who guesses from one address keeps himself waiting, and is refused in the end.
+func TestFloodOfOneClient(t *testing.T) {
+	h := userpass.NewHasher(0)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		attempt := func(client string) error {
+			_, err := h.Matches(ctx, netip.MustParseAddr(client), nil, []byte("pw"))
+			return err
+		}
+		for range 64 {
+			go func() { _ = attempt("10.0.0.1") }()
+		}
+		synctest.Wait()
+		if err := attempt("10.0.0.1"); !errors.Is(err, auth.ErrBusy) {
+			t.Errorf("one more: %v", err)
+		}
+		if err := attempt("10.0.0.2"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("another client: %v", err)
 		}
 	})
 }
@@ -162,7 +186,7 @@ func TestOnlySoManyHashesAtATime(t *testing.T) {
 			if i%2 == 1 {
 				password = []byte("no")
 			}
-			ok, err := h.Matches(t.Context(), hash, password)
+			ok, err := h.Matches(t.Context(), netip.Addr{}, hash, password)
 			if err != nil {
 				t.Error(err)
 			}

@@ -16,3 +16,13 @@ func lockMemory() error {
 	}
 	return nil
 }
+
+// unlockedMapping runs open, which maps a file into memory and reads all of it, while what is new in memory is not
+// locked. What was locked before stays so. Its caller unlocks the mapping itself.
+func unlockedMapping(open func()) {
+	restricted := unix.Mlockall(unix.MCL_CURRENT|unix.MCL_ONFAULT) == nil
+	open()
+	if restricted {
+		_ = lockMemory() // it was allowed before
+	}
+}

@@ -8,3 +8,6 @@ const mlockSupported = false
 
 // lockMemory is there for Linux alone.
 func lockMemory() error { return errors.ErrUnsupported }
+
+// unlockedMapping runs open.
+func unlockedMapping(open func()) { open() }

@@ -66,7 +66,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openStorage(cfg.Storage, log.With(moduleKey, "storage"))
+	s, err := openStorage(cfg.Storage, !cfg.DisableMlock, log.With(moduleKey, "storage"))
 	if err != nil {
 		return nil, err
 	}
@@ -150,11 +150,19 @@ func (h *house) startUnsealing() {
 	}
 }
 
-func openStorage(cfg config.Storage, log *slog.Logger) (store, error) {
+// openStorage opens the storage. The file is ciphertext: it stays out of what is locked in memory.
+func openStorage(cfg config.Storage, locked bool, log *slog.Logger) (store, error) {
 	if cfg.Kind == config.StorageMemory {
 		return untroubled{memory.New()}, nil
 	}
-	s, err := bolt.Open(cfg.File(), bolt.WithLogger(log))
+	var s *bolt.Store
+	var err error
+	open := func() { s, err = bolt.Open(cfg.File(), bolt.WithLogger(log)) }
+	if locked {
+		unlockedMapping(open)
+	} else {
+		open()
+	}
 	var damage *bolt.DamageError
 	switch {
 	case errors.As(err, &damage):
@@ -166,6 +174,7 @@ func openStorage(cfg config.Storage, log *slog.Logger) (store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("storage %s: %w", cfg.File(), err)
 	}
+	s.UnlockMapping()
 	return s, nil
 }
 

@@ -93,8 +93,8 @@ func (u *upgrade) step(ctx context.Context) error {
 
 // folder adds the secrets below path to the batch. It returns errMore when the batch is full.
 func (u *upgrade) folder(ctx context.Context, path string) error {
-	for after := ""; ; {
-		names, err := u.storage.List(ctx, plainPrefix+path, after, upgradeSecrets)
+	for mark := ""; ; {
+		names, next, err := storage.Page(ctx, u.storage, plainPrefix+path, mark, upgradeSecrets)
 		if err != nil {
 			return err
 		}
@@ -111,10 +111,10 @@ func (u *upgrade) folder(ctx context.Context, path string) error {
 				return err
 			}
 		}
-		if len(names) < upgradeSecrets {
+		if next == "" {
 			return nil
 		}
-		after = names[len(names)-1]
+		mark = next
 	}
 }
 

@@ -34,6 +34,7 @@ func statusOf(err error) (status int, known bool) {
 		{engines.ErrTooLarge, http.StatusRequestEntityTooLarge},
 		{engines.ErrPrecondition, http.StatusPreconditionFailed},
 		{engines.ErrReadOnly, http.StatusServiceUnavailable},
+		{engines.ErrBusy, http.StatusTooManyRequests},
 		{engines.ErrSealed, http.StatusServiceUnavailable},
 		{engines.ErrFailed, http.StatusInternalServerError},
 		{errMediaType, http.StatusUnsupportedMediaType},

@@ -47,7 +47,7 @@ func TestRekeyOfRecoveryKeys(t *testing.T) {
 // TestRecoveryKeysForPGP makes recovery keys that only their owners can read, and keeps a copy of those of a rekey.
 func TestRecoveryKeysForPGP(t *testing.T) {
 	s, pair := memory.New(), []pgp{newPGP(t), newPGP(t)}
-	made, err := ceremony.Init(t.Context(), s, static("a"), initParams{
+	made, err := initServer(t.Context(), s, static("a"), initParams{
 		RecoveryShares: 2, RecoveryThreshold: 2, RecoveryPGPKeys: []string{pair[0].public, pair[1].public},
 		RootTokenPGPKey: pair[0].public,
 	}, setup)

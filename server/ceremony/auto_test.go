@@ -38,7 +38,7 @@ func static(ids ...string) seal.Auto {
 func initAuto(t *testing.T, s storage.Storage, auto seal.Auto, shares, threshold int) []string {
 	t.Helper()
 	p := initParams{RecoveryShares: shares, RecoveryThreshold: threshold}
-	r, err := ceremony.Init(t.Context(), s, auto, p, setup)
+	r, err := initServer(t.Context(), s, auto, p, setup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func contents(t *testing.T, s *memory.Store) map[string]string {
 
 func TestInitOfASealThatOpensByItself(t *testing.T) {
 	s := memory.New()
-	r, err := ceremony.Init(t.Context(), s, static("a"), initParams{RecoveryShares: 3, RecoveryThreshold: 2}, setup)
+	r, err := initServer(t.Context(), s, static("a"), initParams{RecoveryShares: 3, RecoveryThreshold: 2}, setup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +125,14 @@ func TestInitOfASealThatOpensByItselfRefuses(t *testing.T) {
 			"invalid recovery configuration: error decoding given PGP key: illegal base64 data at input byte 0"},
 	} {
 		s := memory.New()
-		_, err := ceremony.Init(t.Context(), s, test.auto, test.params, setup)
+		_, err := initServer(t.Context(), s, test.auto, test.params, setup)
 		wantError(t, err, test.kind, test.want)
 		if n := len(s.Contents()); n != 0 {
 			t.Errorf("%s: %d keys were written", name, n)
 		}
 	}
 	s := memory.New()
-	_, err := ceremony.Init(t.Context(), s, static("gone"), initParams{RecoveryShares: 1, RecoveryThreshold: 1}, setup)
+	_, err := initServer(t.Context(), s, static("gone"), initParams{RecoveryShares: 1, RecoveryThreshold: 1}, setup)
 	if !errors.Is(err, errFailed) || !errors.Is(err, seal.ErrNoKey) || len(s.Contents()) != 0 {
 		t.Errorf("without the seal's key: %v, %d keys were written", err, len(s.Contents()))
 	}
@@ -142,7 +142,7 @@ func TestInitOfASealThatOpensByItselfIsAllOrNothing(t *testing.T) {
 	open := func(*testing.T) storage.Storage { return memory.New() }
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, f *storagetest.Faulty) {
 		p := initParams{RecoveryShares: 2, RecoveryThreshold: 2}
-		r, err := ceremony.Init(t.Context(), f, static("a"), p, setup)
+		r, err := initServer(t.Context(), f, static("a"), p, setup)
 		exists, existsErr := barrier.Exists(t.Context(), base)
 		if existsErr != nil || exists != (err == nil) {
 			t.Fatalf("Init: %v; initialized %v, %v", err, exists, existsErr)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"coffer/barrier"
+	"coffer/barrier/seal"
 	"coffer/server/ceremony"
 	"coffer/storage"
 )
@@ -48,10 +49,21 @@ func setup(ctx context.Context, draft *barrier.Barrier) (string, error) {
 	return rootToken, draft.Apply(ctx, storage.Put("core/mounts", []byte("mounts")))
 }
 
+// initServer drafts a server and stores it.
+func initServer(
+	ctx context.Context, s storage.Storage, auto seal.Auto, p ceremony.InitParams, setup ceremony.Setup,
+) (ceremony.InitResult, error) {
+	draft, err := ceremony.DraftInit(ctx, s, auto, p, setup)
+	if err != nil {
+		return ceremony.InitResult{}, err
+	}
+	return draft.Store(ctx)
+}
+
 func initialize(t *testing.T, s storage.Storage, shares, threshold int) ceremony.InitResult {
 	t.Helper()
 	p := initParams{SecretShares: shares, SecretThreshold: threshold}
-	r, err := ceremony.Init(t.Context(), s, nil, p, setup)
+	r, err := initServer(t.Context(), s, nil, p, setup)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func TestInitAgain(t *testing.T) {
 	s := memory.New()
 	lost := initialize(t, s, 3, 2)
 	p := initParams{SecretShares: 1, SecretThreshold: 1}
-	if _, err := ceremony.Init(t.Context(), s, nil, p, setup); !errors.Is(err, ceremony.ErrAlreadyInitialized) {
+	if _, err := initServer(t.Context(), s, nil, p, setup); !errors.Is(err, ceremony.ErrAlreadyInitialized) {
 		t.Fatalf("without leave: %v", err)
 	}
 	if err := s.Apply(t.Context(), storage.Put("logical/left/over", []byte("x")), storage.Put("top", []byte("x"))); err != nil {
@@ -181,17 +181,17 @@ func TestInitAgain(t *testing.T) {
 	}
 	answered()
 	p.Unanswered = true
-	if _, err := ceremony.Init(t.Context(), s, nil, p, setup); !errors.Is(err, ceremony.ErrAlreadyInitialized) {
+	if _, err := initServer(t.Context(), s, nil, p, setup); !errors.Is(err, ceremony.ErrAlreadyInitialized) {
 		t.Fatalf("after the answer: %v", err)
 	}
 	p.Again = true
 	bad := p
 	bad.SecretThreshold = 0
-	if _, err := ceremony.Init(t.Context(), s, nil, bad, setup); !errors.Is(err, errInvalid) {
+	if _, err := initServer(t.Context(), s, nil, bad, setup); !errors.Is(err, errInvalid) {
 		t.Fatalf("a bad threshold: %v", err)
 	}
 	unsealed(t, s, lost.Keys[:2]...)
-	found, err := ceremony.Init(t.Context(), s, nil, p, setup)
+	found, err := initServer(t.Context(), s, nil, p, setup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestInitAgain(t *testing.T) {
 		t.Errorf("the lost shares: %v", err)
 	}
 	p.Again = false
-	if _, err = ceremony.Init(t.Context(), s, nil, p, setup); err != nil {
+	if _, err = initServer(t.Context(), s, nil, p, setup); err != nil {
 		t.Fatalf("the answer of the last one was never sent: %v", err)
 	}
 	p.Again = true
@@ -217,11 +217,11 @@ func TestInitAgain(t *testing.T) {
 			}
 		},
 	} {
-		if found, err = ceremony.Init(t.Context(), s, nil, p, setup); err != nil {
+		if found, err = initServer(t.Context(), s, nil, p, setup); err != nil {
 			t.Fatal(err)
 		}
 		claim()
-		if _, err := ceremony.Init(t.Context(), s, nil, p, setup); !errors.Is(err, ceremony.ErrAlreadyInitialized) {
+		if _, err := initServer(t.Context(), s, nil, p, setup); !errors.Is(err, ceremony.ErrAlreadyInitialized) {
 			t.Errorf("after %s was used: %v", name, err)
 		}
 		unsealed(t, s, found.Keys...)

@@ -35,6 +35,7 @@ type GenerateRoot struct {
 	storage storage.Storage
 	barrier Barrier
 	mint    MintRoot
+	keys    *pgpReader
 	// Expired is called when an attempt ended because nobody went on with it for IdleLimit; nil for nobody. It is
 	// set before the first use and must not call back.
 	Expired func()
@@ -77,7 +78,7 @@ type GenerateRootStatus struct {
 
 // NewGenerateRoot returns the ceremony for an open barrier and the storage below it.
 func NewGenerateRoot(s storage.Storage, b Barrier, mint MintRoot) *GenerateRoot {
-	return &GenerateRoot{storage: s, barrier: b, mint: mint}
+	return &GenerateRoot{storage: s, barrier: b, mint: mint, keys: newPGPReader()}
 }
 
 // Status returns how far the attempt is, if there is one.
@@ -113,19 +114,24 @@ func (g *GenerateRoot) Start(ctx context.Context, otp, pgp string) (GenerateRoot
 			return GenerateRootStatus{}, invalid("OTP string is wrong length")
 		}
 	case pgp != "":
-		key, err := parsePGPKey(pgp)
-		if err != nil {
-			return GenerateRootStatus{}, invalid("error parsing PGP key: %v", err)
+		if err := g.free(); err != nil {
+			return GenerateRootStatus{}, err
 		}
-		attempt.key = &key
+		keys, err := g.keys.keys(ctx, []string{pgp}, func(err error) error {
+			return invalid("error parsing PGP key: %v", err)
+		})
+		if err != nil {
+			return GenerateRootStatus{}, err
+		}
+		attempt.key = &keys[0]
 	default:
 		made = newOTP()
 		attempt.otp = made
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.attempt != nil {
-		return GenerateRootStatus{}, invalid("root generation already in progress")
+	if err := g.freeLocked(); err != nil {
+		return GenerateRootStatus{}, err
 	}
 	g.attempt = attempt
 	status, err := g.statusLocked(ctx)
@@ -136,6 +142,20 @@ func (g *GenerateRoot) Start(ctx context.Context, otp, pgp string) (GenerateRoot
 	g.idle.restart(&g.mu, g.expireLocked)
 	status.OTP = made
 	return status, nil
+}
+
+// free returns an error while there is an attempt: nobody's key is read then.
+func (g *GenerateRoot) free() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.freeLocked()
+}
+
+func (g *GenerateRoot) freeLocked() error {
+	if g.attempt != nil {
+		return invalid("root generation already in progress")
+	}
+	return nil
 }
 
 // newOTP returns a password of letters and digits. Six random bits choose one; the two values beyond the

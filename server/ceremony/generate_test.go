@@ -202,7 +202,7 @@ func FuzzPGPKey(f *testing.F) {
 	f.Add([]byte{0xc6, 0xc0, 0x4d, 0x04})
 	s := memory.New()
 	p := initParams{SecretShares: 1, SecretThreshold: 1}
-	if _, err := ceremony.Init(context.Background(), s, nil, p, setup); err != nil {
+	if _, err := initServer(context.Background(), s, nil, p, setup); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {

@@ -50,51 +50,73 @@ type InitResult struct {
 // afterwards.
 type Setup func(ctx context.Context, draft *barrier.Barrier) (rootToken string, err error)
 
-// Init initializes the storage for the seal that opens by itself, or for Shamir's when auto is nil. Everything
-// is validated first; then barrier, seal and whatever setup writes are drafted in memory, and stored in one
-// Apply. So there is either nothing, or a server whose keys and token the caller has in hand. Two calls at once
-// are the caller's to prevent.
-func Init(ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, setup Setup) (InitResult, error) {
+// InitDraft is a server that is ready to be stored.
+type InitDraft struct {
+	storage storage.Storage
+	params  InitParams
+	ops     []storage.Op
+	result  InitResult
+}
+
+// DraftInit drafts a server for the seal that opens by itself, or for Shamir's when auto is nil. Everything is
+// validated first; then barrier, seal and whatever setup writes are made in memory. Nothing is stored, and a server
+// that is there serves on. It may take seconds, for the PGP keys: callers hold no lock.
+func DraftInit(
+	ctx context.Context, s storage.Storage, auto seal.Auto, p InitParams, setup Setup,
+) (*InitDraft, error) {
 	plan, err := p.validate(ctx, s, auto)
 	if err != nil {
-		return InitResult{}, err
+		return nil, err
 	}
 	root, operators := secret.Random(record.KeySize), secret.Random(seal.UnsealKeySize)
 	defer root.Zero()
 	defer operators.Zero()
-	list, marks, err := splitKey(operators, plan.shares, plan.threshold, plan.keys)
+	list, marks, err := splitKey(ctx, operators, plan.shares, plan.threshold, plan.keys)
 	if err != nil {
-		return InitResult{}, err
+		return nil, err
 	}
 	config := seal.Config{Shares: plan.shares, Threshold: plan.threshold, Marks: marks, Unclaimed: true}
 	records, err := seal.RecordsWith(ctx, auto, config, root, operators)
 	if err != nil {
-		return InitResult{}, unavailable(err)
+		return nil, unavailable(err)
 	}
-	draft, token, err := draftServer(ctx, records, root, setup)
+	ops, token, err := draftServer(ctx, records, root, setup)
 	if err != nil {
-		return InitResult{}, err
+		return nil, err
 	}
 	if plan.tokenKey != nil {
 		encrypted, err := plan.tokenKey.encrypt([]byte(token))
 		if err != nil {
-			return InitResult{}, err
+			return nil, err
 		}
 		token = base64.StdEncoding.EncodeToString(encrypted)
 	}
-	if plan.replaces {
-		if draft, err = replacing(ctx, s, draft); err != nil {
+	result := InitResult{ShareList: list, RootToken: token}
+	if auto != nil {
+		result = InitResult{ShareList: noShares(), RecoveryKeys: list.Keys, RecoveryKeysBase64: list.KeysBase64,
+			RootToken: token}
+	}
+	return &InitDraft{storage: s, params: p, ops: ops, result: result}, nil
+}
+
+// Store stores the draft in one Apply, unless somebody has initialised the storage meanwhile: ErrAlreadyInitialized. So
+// there is either nothing, or a server whose keys and token the caller has in hand. Two calls at once are the caller's
+// to prevent.
+func (d *InitDraft) Store(ctx context.Context) (InitResult, error) {
+	replaces, err := d.params.admissible(ctx, d.storage)
+	if err != nil {
+		return InitResult{}, err
+	}
+	ops := d.ops
+	if replaces {
+		if ops, err = replacing(ctx, d.storage, ops); err != nil {
 			return InitResult{}, err
 		}
 	}
-	if err := Commit(ctx, s, seal.RootKeyPath, draft); err != nil {
+	if err := Commit(ctx, d.storage, seal.RootKeyPath, ops); err != nil {
 		return InitResult{}, fmt.Errorf("ceremony: store the new server: %w", err)
 	}
-	if auto == nil {
-		return InitResult{ShareList: list, RootToken: token}, nil
-	}
-	return InitResult{ShareList: noShares(), RecoveryKeys: list.Keys, RecoveryKeysBase64: list.KeysBase64,
-		RootToken: token}, nil
+	return d.result, nil
 }
 
 // initPlan is what InitParams ask for, checked.
@@ -102,8 +124,6 @@ type initPlan struct {
 	shares, threshold int
 	keys              []pgpKey
 	tokenKey          *pgpKey
-	// replaces tells that there is a server, which nobody has used.
-	replaces bool
 }
 
 // Replaces reports whether p may replace the server that is there.
@@ -131,7 +151,17 @@ func (p InitParams) replaceable(ctx context.Context, s storage.Storage) (bool, e
 	return true, nil
 }
 
-// validate checks in Vault's order and words.
+// admissible returns ErrAlreadyInitialized when there is a server that p may not replace. replaces tells that there is
+// one that it may.
+func (p InitParams) admissible(ctx context.Context, s storage.Storage) (replaces bool, err error) {
+	exists, err := barrier.Exists(ctx, s)
+	if err != nil || !exists {
+		return false, err
+	}
+	return p.replaceable(ctx, s)
+}
+
+// validate checks in Vault's order and words, but that nobody's keys are read for a server that is initialised.
 func (p InitParams) validate(ctx context.Context, s storage.Storage, auto seal.Auto) (initPlan, error) {
 	plan, texts := initPlan{shares: p.SecretShares, threshold: p.SecretThreshold}, p.PGPKeys
 	wrong, what := "incorrect number of PGP keys", "seal"
@@ -151,28 +181,26 @@ func (p InitParams) validate(ctx context.Context, s storage.Storage, auto seal.A
 	if problem := checkShares(plan.shares, plan.threshold); problem != "" {
 		return initPlan{}, invalid("invalid %s configuration: %s", what, problem)
 	}
-	var err error
-	if plan.keys, err = parsePGPKeys(texts); err != nil {
-		return initPlan{}, invalid("invalid %s configuration: %v", what, err)
-	}
-	exists, err := barrier.Exists(ctx, s)
-	if err != nil {
+	if _, err := p.admissible(ctx, s); err != nil {
 		return initPlan{}, err
 	}
-	if exists {
-		if plan.replaces, err = p.replaceable(ctx, s); err != nil {
-			return initPlan{}, err
-		}
+	err := p.readKeys(ctx, &plan, texts, what)
+	return plan, err
+}
+
+// readKeys reads the keys of the shares, and that of the root token, which Vault looks at when everything is stored.
+func (p InitParams) readKeys(ctx context.Context, plan *initPlan, texts []string, what string) error {
+	r := newPGPReader()
+	var err error
+	plan.keys, err = r.keys(ctx, texts, func(err error) error {
+		return invalid("invalid %s configuration: %v", what, err)
+	})
+	if err != nil || p.RootTokenPGPKey == "" {
+		return err
 	}
-	if p.RootTokenPGPKey != "" {
-		// Vault looks at this key last, when everything else is done and stored.
-		key, err := parsePGPKey(p.RootTokenPGPKey)
-		if err != nil {
-			return initPlan{}, err
-		}
-		plan.tokenKey = &key
-	}
-	return plan, nil
+	key, err := r.key(ctx, p.RootTokenPGPKey)
+	plan.tokenKey = &key
+	return err
 }
 
 // checkApplicable refuses the parameters of the other kind of seal.

@@ -31,7 +31,7 @@ func TestInit(t *testing.T) {
 	if got, err := b.Get(t.Context(), "core/mounts"); err != nil || string(got) != "mounts" {
 		t.Errorf("what Setup wrote: %q, %v", got, err)
 	}
-	_, err := ceremony.Init(t.Context(), s, nil, initParams{SecretShares: 1, SecretThreshold: 1}, setup)
+	_, err := initServer(t.Context(), s, nil, initParams{SecretShares: 1, SecretThreshold: 1}, setup)
 	wantError(t, err, errInvalid, "Vault is already initialized")
 	if !errors.Is(err, ceremony.ErrAlreadyInitialized) {
 		t.Error("it is not ErrAlreadyInitialized")
@@ -84,7 +84,7 @@ func TestInitRefuses(t *testing.T) {
 				t.Error("Setup was called")
 				return "", nil
 			}
-			_, err := ceremony.Init(t.Context(), s, nil, test.params, unwanted)
+			_, err := initServer(t.Context(), s, nil, test.params, unwanted)
 			wantError(t, err, errInvalid, test.want)
 			if got := s.Contents(); len(got) != 0 {
 				t.Errorf("%d keys were written", len(got))
@@ -96,7 +96,7 @@ func TestInitRefuses(t *testing.T) {
 func TestInitWithPGP(t *testing.T) {
 	s := memory.New()
 	keys := []pgp{newPGP(t), newPGP(t)}
-	r, err := ceremony.Init(t.Context(), s, nil, initParams{
+	r, err := initServer(t.Context(), s, nil, initParams{
 		SecretShares: 2, SecretThreshold: 2, PGPKeys: []string{keys[0].public, keys[1].public},
 		RootTokenPGPKey: keys[1].public,
 	}, setup)
@@ -112,7 +112,7 @@ func TestInitWithPGP(t *testing.T) {
 func TestInitIsAllOrNothing(t *testing.T) {
 	failure := errors.New("no token")
 	s := memory.New()
-	_, err := ceremony.Init(t.Context(), s, nil, initParams{SecretShares: 1, SecretThreshold: 1},
+	_, err := initServer(t.Context(), s, nil, initParams{SecretShares: 1, SecretThreshold: 1},
 		func(ctx context.Context, draft *barrier.Barrier) (string, error) {
 			_, _ = setup(ctx, draft)
 			return "", failure
@@ -122,7 +122,7 @@ func TestInitIsAllOrNothing(t *testing.T) {
 	}
 	open := func(*testing.T) storage.Storage { return memory.New() }
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, f *storagetest.Faulty) {
-		r, err := ceremony.Init(t.Context(), f, nil, initParams{SecretShares: 2, SecretThreshold: 2}, setup)
+		r, err := initServer(t.Context(), f, nil, initParams{SecretShares: 2, SecretThreshold: 2}, setup)
 		exists, existsErr := barrier.Exists(t.Context(), base)
 		if existsErr != nil || exists != (err == nil) {
 			t.Fatalf("Init: %v; initialized %v, %v", err, exists, existsErr)

@@ -2,12 +2,12 @@ package ceremony
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"coffer/barrier/secret"
 )
@@ -17,14 +17,16 @@ type pgpKey struct {
 	entity *openpgp.Entity
 }
 
-// parsePGPKey parses a binary public key in base64. It returns an ErrInvalid also for a key that parses but
-// cannot encrypt: that must not come out when there is something to encrypt.
+// parsePGPKey is what pgpReader.key promises.
 func parsePGPKey(text string) (pgpKey, error) {
+	if base64.StdEncoding.DecodedLen(len(text)) > maxPGPKey+2 { // up to two bytes are padding
+		return pgpKey{}, invalid("error parsing given PGP key: %v", errTooLarge)
+	}
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		return pgpKey{}, invalid("error decoding given PGP key: %v", err)
 	}
-	entity, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(raw)))
+	entity, err := readEntity(raw)
 	if err != nil {
 		return pgpKey{}, invalid("error parsing given PGP key: %v", err)
 	}
@@ -33,18 +35,6 @@ func parsePGPKey(text string) (pgpKey, error) {
 		return pgpKey{}, invalid("error encrypting with given PGP key: %v", err)
 	}
 	return key, nil
-}
-
-func parsePGPKeys(texts []string) ([]pgpKey, error) {
-	var keys []pgpKey
-	for _, text := range texts {
-		key, err := parsePGPKey(text)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }
 
 // fingerprint is in lower-case hex.
@@ -86,11 +76,14 @@ type ShareList struct {
 func noShares() ShareList { return ShareList{Keys: []string{}, KeysBase64: []string{}} }
 
 // newShareList encrypts each share for the key of the same place; without keys it encrypts nothing.
-func newShareList(shares []secret.Key, keys []pgpKey) (ShareList, error) {
+func newShareList(ctx context.Context, shares []secret.Key, keys []pgpKey) (ShareList, error) {
 	var list ShareList
 	for i, share := range shares {
 		b := share.Reveal()
 		if len(keys) > 0 {
+			if err := ctx.Err(); err != nil {
+				return ShareList{}, err
+			}
 			text := hex.AppendEncode(nil, b)
 			var err error
 			b, err = keys[i].encrypt(text)

@@ -20,6 +20,8 @@ type Rekey struct {
 	barrier Barrier
 	// auto is the seal of the configuration; nil for Shamir's.
 	auto seal.Auto
+	// reader reads the keys of both ceremonies.
+	reader *pgpReader
 	// recovery tells that it is the recovery key that is replaced.
 	recovery bool
 
@@ -96,12 +98,13 @@ type RekeyResult struct {
 // NewRekey returns the ceremony for an open barrier, the storage below it, and the seal that opens by itself; nil
 // for Shamir's.
 func NewRekey(s storage.Storage, b Barrier, auto seal.Auto) *Rekey {
-	return &Rekey{storage: s, barrier: b, auto: auto, mu: new(sync.Mutex)}
+	return &Rekey{storage: s, barrier: b, auto: auto, mu: new(sync.Mutex), reader: newPGPReader()}
 }
 
 // Recovery returns the ceremony for the recovery key of the same session.
 func (r *Rekey) Recovery() *Rekey {
-	return &Rekey{storage: r.storage, barrier: r.barrier, auto: r.auto, recovery: true, mu: r.mu}
+	return &Rekey{storage: r.storage, barrier: r.barrier, auto: r.auto, recovery: true, mu: r.mu,
+		reader: r.reader}
 }
 
 // Supported is an ErrInvalid for the recovery key of a seal that has none.
@@ -141,14 +144,22 @@ func (r *Rekey) statusLocked(ctx context.Context) (RekeyStatus, error) {
 
 // Start begins an attempt. What is wrong with p is an ErrInvalid or an ErrFailed, as in Vault.
 func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
-	keys, err := r.validate(&p)
+	if err := r.validate(&p); err != nil {
+		return RekeyStatus{}, err
+	}
+	if len(p.PGPKeys) > 0 {
+		if err := r.free(); err != nil {
+			return RekeyStatus{}, err
+		}
+	}
+	keys, err := r.reader.keys(ctx, p.PGPKeys, r.badConfiguration)
 	if err != nil {
 		return RekeyStatus{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.attempt != nil {
-		return RekeyStatus{}, invalid("rekey already in progress")
+	if err := r.freeLocked(); err != nil {
+		return RekeyStatus{}, err
 	}
 	r.attempt = &rekeying{nonce: newNonce(), params: p, keys: keys}
 	status, err := r.statusLocked(ctx)
@@ -160,35 +171,49 @@ func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
 	return status, nil
 }
 
-// validate checks in Vault's order, and sets the numbers where they mean nothing.
-func (r *Rekey) validate(p *RekeyParams) ([]pgpKey, error) {
-	what := "rekey seal"
-	if r.recovery {
-		what = "recovery"
-	}
+// validate checks in Vault's order all but the keys, and sets the numbers where they mean nothing.
+func (r *Rekey) validate(p *RekeyParams) error {
 	switch {
 	case p.Backup && len(p.PGPKeys) == 0:
-		return nil, invalid("cannot request a backup of the new keys without providing PGP keys for encryption")
+		return invalid("cannot request a backup of the new keys without providing PGP keys for encryption")
 	case len(p.PGPKeys) > 0 && len(p.PGPKeys) != p.SecretShares:
-		return nil, invalid("incorrect number of PGP keys for rekey")
+		return invalid("incorrect number of PGP keys for rekey")
 	case p.SecretThreshold > p.SecretShares:
-		return nil, invalid("provided threshold greater than the total shares")
+		return invalid("provided threshold greater than the total shares")
 	case !r.splits() && len(p.PGPKeys) > 0:
-		return nil, invalid("PGP key encryption not supported when using stored keys")
+		return invalid("PGP key encryption not supported when using stored keys")
 	case !r.splits() && p.RequireVerification:
-		return nil, invalid("requiring verification not supported when rekeying the barrier key with recovery keys")
+		return invalid("requiring verification not supported when rekeying the barrier key with recovery keys")
 	}
 	if !r.splits() {
 		p.SecretShares, p.SecretThreshold = 1, 1
 	}
 	if problem := checkShares(p.SecretShares, p.SecretThreshold); problem != "" {
-		return nil, failed("invalid %s configuration: %s", what, problem)
+		return r.badConfiguration(errors.New(problem))
 	}
-	keys, err := parsePGPKeys(p.PGPKeys)
-	if err != nil {
-		return nil, failed("invalid %s configuration: %v", what, err)
+	return nil
+}
+
+func (r *Rekey) badConfiguration(err error) error {
+	what := "rekey seal"
+	if r.recovery {
+		what = "recovery"
 	}
-	return keys, nil
+	return failed("invalid %s configuration: %v", what, err)
+}
+
+// free returns an error while there is an attempt: nobody's keys are read then.
+func (r *Rekey) free() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.freeLocked()
+}
+
+func (r *Rekey) freeLocked() error {
+	if r.attempt != nil {
+		return invalid("rekey already in progress")
+	}
+	return nil
 }
 
 // Cancel ends the attempt, if there is one. The nonce must be the attempt's, and anonymous callers get
@@ -376,7 +401,7 @@ func (r *Rekey) finishLocked(ctx context.Context, old authority) (*RekeyResult, 
 	}
 	unseal := secret.Random(seal.UnsealKeySize)
 	var err error
-	result.ShareList, a.marks, err = splitKey(unseal, a.params.SecretShares, a.params.SecretThreshold, a.keys)
+	result.ShareList, a.marks, err = splitKey(ctx, unseal, a.params.SecretShares, a.params.SecretThreshold, a.keys)
 	if err != nil {
 		return nil, err
 	}

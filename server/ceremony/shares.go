@@ -107,13 +107,15 @@ const wrongRecoveryKey = "recovery key does not match submitted values"
 
 // splitKey returns the shares of a key as clients get them, each encrypted for its PGP key if there are any, and the
 // marks of the shares.
-func splitKey(key secret.Key, shares, threshold int, keys []pgpKey) (ShareList, *seal.Marks, error) {
+func splitKey(
+	ctx context.Context, key secret.Key, shares, threshold int, keys []pgpKey,
+) (ShareList, *seal.Marks, error) {
 	parts, err := seal.Split(key, shares, threshold)
 	if err != nil {
 		return ShareList{}, nil, err
 	}
 	marks := seal.NewMarks(parts)
-	list, err := newShareList(parts, keys)
+	list, err := newShareList(ctx, parts, keys)
 	for _, part := range parts {
 		part.Zero()
 	}

@@ -107,7 +107,7 @@ func FuzzUnsealShare(f *testing.F) {
 	}
 	s := memory.New()
 	p := initParams{SecretShares: 3, SecretThreshold: 2}
-	if _, err := ceremony.Init(context.Background(), s, nil, p, setup); err != nil {
+	if _, err := initServer(context.Background(), s, nil, p, setup); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, first, last string) {

@@ -95,6 +95,8 @@ type Core struct {
 
 	// changing serialises the life cycle: init, unseal and seal.
 	changing sync.Mutex
+	// drafting has room for one initialisation that makes its server in memory. It is not held with changing.
+	drafting chan struct{}
 	// opened tells that there was a session since the start.
 	opened atomic.Bool
 }
@@ -103,7 +105,7 @@ type Core struct {
 func New(cfg Config) *Core {
 	cfg.clock = clock.New(cfg.Now, cfg.Logger)
 	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal),
-		journal: &journal{logger: cfg.Logger, now: cfg.clock.Now}}
+		journal: &journal{logger: cfg.Logger, now: cfg.clock.Now}, drafting: make(chan struct{}, 1)}
 	c.unseal.Expired = expired(cfg.Logger, "unseal")
 	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount,
 		func() bool { return c.storageError() == "" })

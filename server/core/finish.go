@@ -42,8 +42,12 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 	return resp, nil
 }
 
-// wrapTTL is the life of the wrapping token for this answer; 0 for an answer that is sent openly.
+// wrapTTL is the life of the wrapping token for this answer; 0 for an answer that is sent openly. What nobody asked for
+// is public, and is not stored for him: only logins are, by which somebody has shown who he is.
 func (r *run) wrapTTL(resp *engines.Response) time.Duration {
+	if r.entry == nil && resp.Auth == nil {
+		return 0
+	}
 	if resp.Raw != nil && resp.Raw.Wrappable {
 		return r.call.WrapTTL
 	}

@@ -28,7 +28,8 @@ type Call struct {
 	Params map[string]any
 	Token  engines.Token
 	Client engines.Client
-	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.
+	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none. It is no longer than
+	// the longest lease.
 	WrapTTL time.Duration
 	// Factors are the second factors in the headers, for a login; nil for none.
 	Factors mfa.Factors
@@ -69,6 +70,8 @@ func (c *Core) Handle(ctx context.Context, call Call) (Reply, error) {
 	if s == nil {
 		return Reply{}, engines.ErrSealed
 	}
+	// A wrapping token is stored for as long as it lives.
+	call.WrapTTL = min(call.WrapTTL, s.cfg.MaxLeaseTTL)
 	r := &run{session: s, call: call}
 	reply, err := r.handle(ctx)
 	if errors.Is(err, errSessionOver) || errors.Is(err, barrier.ErrSealed) {

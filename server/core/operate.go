@@ -30,13 +30,9 @@ func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 	params := p.ceremony()
 	params.Unanswered = call.Standing == AtMachine
 	params.Again = params.Again && call.Standing == AtMachine
-	ended := params.Unanswered && c.endUnclaimed(ctx, params)
 	result, err := c.initialize(ctx, params, engines.Token{})
 	if err != nil {
 		c.journal.limited(call, "init refused", "error", err)
-		if ended {
-			_ = c.AutoUnseal(ctx) // it is logged
-		}
 		return nil, err
 	}
 	c.journal.log(call, "init: the keys and the root token are on their way to the client")
@@ -69,8 +65,27 @@ func (p initParams) ceremony() ceremony.InitParams {
 func (c *Core) initialize(
 	ctx context.Context, p ceremony.InitParams, wanted engines.Token,
 ) (ceremony.InitResult, error) {
-	c.changing.Lock()
-	defer c.changing.Unlock()
+	draft, err := c.draft(ctx, p, wanted)
+	if err != nil {
+		return ceremony.InitResult{}, c.public(err)
+	}
+	result, ended, err := c.storeDraft(ctx, p, draft)
+	if err == nil {
+		c.cfg.Logger.Info("initialized", "seal", c.sealType())
+	} else if ended {
+		_ = c.AutoUnseal(ctx) // it is logged
+	}
+	return result, c.public(err)
+}
+
+// draft makes the new server in memory, one at a time. Who opens and seals the present one does not wait for it.
+func (c *Core) draft(ctx context.Context, p ceremony.InitParams, wanted engines.Token) (*ceremony.InitDraft, error) {
+	select {
+	case c.drafting <- struct{}{}:
+		defer func() { <-c.drafting }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	setup := func(ctx context.Context, draft *barrier.Barrier) (string, error) {
 		s, err := newSession(ctx, c.cfg, &c.flights, draft)
 		if err != nil {
@@ -83,11 +98,18 @@ func (c *Core) initialize(
 		token, err := s.tokens.CreateRoot(ctx)
 		return token.Reveal(), err
 	}
-	result, err := ceremony.Init(ctx, c.cfg.Storage, c.cfg.Seal, p, setup)
-	if err == nil {
-		c.cfg.Logger.Info("initialized", "seal", c.sealType())
-	}
-	return result, c.public(err)
+	return ceremony.DraftInit(ctx, c.cfg.Storage, c.cfg.Seal, p, setup)
+}
+
+// storeDraft stores the new server. ended tells that the session of the one that it replaces was ended for it.
+func (c *Core) storeDraft(
+	ctx context.Context, p ceremony.InitParams, draft *ceremony.InitDraft,
+) (result ceremony.InitResult, ended bool, err error) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	ended = p.Unanswered && c.endUnclaimedLocked(ctx, p)
+	result, err = draft.Store(ctx)
+	return result, ended, err
 }
 
 // InitStatus serves `GET sys/init`.

@@ -48,11 +48,9 @@ func (c *Core) InitAnswered(ctx context.Context) {
 	}
 }
 
-// endUnclaimed ends the session that a seal opened by itself, if an initialisation with the parameters p may replace
-// the server. It reports whether it did.
-func (c *Core) endUnclaimed(ctx context.Context, p ceremony.InitParams) bool {
-	c.changing.Lock()
-	defer c.changing.Unlock()
+// endUnclaimedLocked ends the session that a seal opened by itself, if an initialisation with the parameters p may
+// replace the server. It reports whether it did.
+func (c *Core) endUnclaimedLocked(ctx context.Context, p ceremony.InitParams) bool {
 	s := c.session.Load()
 	if s == nil || !s.unclaimed.Load() || !p.Replaces(ctx, c.cfg.Storage) {
 		return false

@@ -22,8 +22,8 @@ const (
 	lookEvery = time.Minute
 	// clockSlack is how far the clock may go back between two starts.
 	clockSlack = 5 * time.Minute
-	// loadPage is how many names one step of loading and walking lists.
-	loadPage = 512
+	// batchSize is how many leases one commit changes.
+	batchSize = 512
 )
 
 // backoff is the pause after the nth failed attempt: 10 s, 20 s, 40 s, …
@@ -234,7 +234,7 @@ func (m *Manager) loadOnce(ctx context.Context) error {
 
 // drop removes records of an earlier version, some at a time.
 func (m *Manager) drop(ctx context.Context, obsolete []storage.Op) error {
-	for batch := range slices.Chunk(obsolete, loadPage) {
+	for batch := range slices.Chunk(obsolete, batchSize) {
 		if err := m.store.Apply(ctx, batch...); err != nil {
 			return err
 		}
@@ -275,24 +275,10 @@ func (m *Manager) awaitLoaded(ctx context.Context) error {
 
 // walk calls visit with the id of every lease below prefix, which is "" or ends in "/", that has a record here.
 func (m *Manager) walk(ctx context.Context, prefix string, visit func(id string) error) error {
-	for after := ""; ; {
-		names, err := m.store.List(ctx, recordFolder+prefix, after, loadPage)
-		if err != nil {
-			return err
+	return storage.EachName(ctx, m.store, recordFolder+prefix, func(name string) error {
+		if strings.HasSuffix(name, "/") {
+			return m.walk(ctx, prefix+name, visit)
 		}
-		for _, name := range names {
-			if strings.HasSuffix(name, "/") {
-				err = m.walk(ctx, prefix+name, visit)
-			} else {
-				err = visit(prefix + name)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if len(names) < loadPage {
-			return nil
-		}
-		after = names[len(names)-1]
-	}
+		return visit(prefix + name)
+	})
 }

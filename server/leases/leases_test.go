@@ -17,6 +17,7 @@ import (
 	"coffer/engines"
 	"coffer/storage"
 	"coffer/storage/memory"
+	"coffer/storage/storagetest"
 )
 
 // fakeSecrets notes what is revoked, and fails as often as it is told.
@@ -554,4 +555,22 @@ func TestTidy(t *testing.T) {
 			t.Errorf("%d leases, %d keys", s.Count(), count(t, store))
 		}
 	})
+}
+
+// TestRevokePrefixIsLinear counts the names that are read.
+func TestRevokePrefixIsLinear(t *testing.T) {
+	const n = 3000
+	tally := &storagetest.Tally{Storage: memory.New()}
+	s := start(t, tally, nil, nil)
+	defer s.end()
+	for range n {
+		s.register(t, "db/creds/a", time.Hour)
+	}
+	before := tally.Names()
+	if err := s.RevokePrefix(t.Context(), "db"); err != nil {
+		t.Fatal(err)
+	}
+	if read := tally.Names() - before; read < n || read > 2*n {
+		t.Errorf("%d names were read to revoke %d leases", read, n)
+	}
 }

@@ -171,7 +171,7 @@ func (m *Manager) Revoke(ctx context.Context, id string) error {
 // RevokeLater makes a lease due now and returns when that is durable; the worker revokes it, and tries
 // again as for any expired lease. A lease that does not exist is not an error.
 func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
-	for part := range slices.Chunk(ids, loadPage) {
+	for part := range slices.Chunk(ids, batchSize) {
 		tokens, err := m.expireSecrets(ctx, part)
 		if err != nil {
 			return err
@@ -364,16 +364,8 @@ func (m *Manager) tidy(ctx context.Context) (s tidyStats, err error) {
 
 // tidyIndex removes index entries of tokens that name no lease.
 func (m *Manager) tidyIndex(ctx context.Context) (removed int, err error) {
-	tokens, err := m.store.List(ctx, tokenFolder, "", 0)
-	if err != nil {
-		return 0, err
-	}
-	for _, token := range tokens {
-		names, err := m.store.List(ctx, tokenFolder+token, "", 0)
-		if err != nil {
-			return removed, err
-		}
-		for _, name := range names {
+	err = storage.EachName(ctx, m.store, tokenFolder, func(token string) error {
+		return storage.EachName(ctx, m.store, tokenFolder+token, func(name string) error {
 			key := tokenFolder + token + name
 			id, err := m.store.Get(ctx, key)
 			if err == nil {
@@ -384,9 +376,10 @@ func (m *Manager) tidyIndex(ctx context.Context) (removed int, err error) {
 				err = m.store.Apply(ctx, storage.Delete(key))
 			}
 			if err != nil && !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, errCorrupt) {
-				return removed, err
+				return err
 			}
-		}
-	}
-	return removed, nil
+			return nil
+		})
+	})
+	return removed, err
 }

@@ -86,6 +86,8 @@ type Keeper struct {
 	known   *counters
 	unknown *counters
 	stored  map[User]time.Time // when the locks in storage end
+	// soonest is no later than the first of these ends.
+	soonest time.Time
 }
 
 // record is a stored lock.
@@ -113,7 +115,7 @@ func New(ctx context.Context, s storage.Storage, now func() time.Time) (*Keeper,
 			}
 		}
 	}
-	return k, k.apply(ctx, k.overdueLocked(nil))
+	return k, k.apply(ctx, k.overdueLocked())
 }
 
 func (k *Keeper) load(ctx context.Context, accessor, encoded string) error {
@@ -188,31 +190,50 @@ func (k *Keeper) Settle(ctx context.Context, u User, p Policy, how Outcome) (loc
 	return false, k.apply(ctx, batch)
 }
 
-// lockLocked is the change that stores a lock, with those that remove locks that are over.
+// lockLocked is the change that stores a lock, with those that remove locks that are over. When many are stored
+// already, by guesses at many names, a further lock is kept in memory alone.
 func (k *Keeper) lockLocked(u User, p Policy, failed time.Time) []storage.Op {
 	r := record{Failed: failed.UTC(), Until: failed.Add(p.Duration).UTC()}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil // two times are always JSON
 	}
+	batch := k.overdueLocked()
+	if _, stored := k.stored[u]; !stored && len(k.stored) >= maxCounters {
+		return batch
+	}
 	k.stored[u] = r.Until
-	return k.overdueLocked([]storage.Op{storage.Put(key(u), b)})
+	if r.Until.Before(k.soonest) {
+		k.soonest = r.Until
+	}
+	return append(batch, storage.Put(key(u), b))
 }
 
 // maxOverdue bounds how many locks that are over one change removes.
 const maxOverdue = 256
 
-func (k *Keeper) overdueLocked(batch []storage.Op) []storage.Op {
+// overdueLocked is the change that removes locks that are over. It looks for them when there can be one.
+func (k *Keeper) overdueLocked() (batch []storage.Op) {
 	now := k.now()
+	if now.Before(k.soonest) {
+		return nil
+	}
+	var soonest time.Time
 	for u, until := range k.stored {
-		if len(batch) == maxOverdue {
-			break
-		}
-		if !now.Before(until) {
+		switch {
+		case now.Before(until):
+			if soonest.IsZero() || until.Before(soonest) {
+				soonest = until
+			}
+		case len(batch) == maxOverdue:
+			k.soonest = now // for the others, next time
+			return batch
+		default:
 			delete(k.stored, u)
 			batch = append(batch, storage.Delete(key(u)))
 		}
 	}
+	k.soonest = soonest
 	return batch
 }
 

@@ -225,3 +225,25 @@ func TestLockCountsThoughItCannotBeStored(t *testing.T) {
 		t.Error("not locked")
 	}
 }
+
+// TestStoredLocksAreBounded: a directory may not tell who exists, and takes every name that is tried for a known one.
+func TestStoredLocksAreBounded(t *testing.T) {
+	b := newBench(t)
+	for i := range 10_100 {
+		b.fail(t, lockout.NewUser("acc", fmt.Sprint(i)), 3, lockout.Failed)
+	}
+	if n := len(b.store.Contents()); n != 10_000 {
+		t.Errorf("%d locks are stored", n)
+	}
+	if !b.Locked(lockout.NewUser("acc", "10099"), policy) {
+		t.Error("the last one is not locked out")
+	}
+	b.now = b.now.Add(policy.Duration)
+	for range 50 {
+		b.fail(t, me, 3, lockout.Failed)
+		b.now = b.now.Add(policy.Duration)
+	}
+	if n := len(b.store.Contents()); n > 1 {
+		t.Errorf("%d locks that are over are left", n)
+	}
+}

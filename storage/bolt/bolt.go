@@ -37,12 +37,13 @@ const bucketName = "storage"
 // Store is a Storage in one bbolt file. It is safe for concurrent use by one process; a second process
 // that opens the file gets storage.ErrLocked.
 type Store struct {
-	db     *bbolt.DB
-	bucket []byte
-	watch  *watch
-	marker marker
-	queue  queue
-	recent recent
+	db      *bbolt.DB
+	bucket  []byte
+	watch   *watch
+	marker  marker
+	queue   queue
+	recent  recent
+	mapping mapping
 	// closed is set when Close begins.
 	closed atomic.Bool
 	// done is closed when the committer has ended, watched when nothing looks at the file any more.
@@ -95,6 +96,7 @@ func Open(path string, options ...Option) (*Store, error) {
 		return nil, err
 	}
 	s.queue.wake = make(chan struct{}, 1)
+	s.mapping.wake = make(chan struct{}, 1)
 	go s.commitLoop()
 	go func() {
 		defer close(s.watched)
@@ -239,6 +241,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 			return nil, err
 		}
 		if len(value) > recentLimit {
+			s.mapping.count(len(value))
 			return value, nil // it is the caller's alone
 		}
 		slot.put(key, value, commits)

@@ -207,6 +207,10 @@ func (s *Store) gather(expected int, patience time.Duration) {
 // a transaction of its own, so that it fails alone.
 func (s *Store) commitGroup(group []*request) {
 	err := s.commit(group...)
+	s.unlockNewMapping()
+	for _, r := range group {
+		s.mapping.count(r.size())
+	}
 	if len(group) > 1 && errors.Is(err, errRefused) {
 		for _, r := range group {
 			r.result <- s.commit(r)

@@ -123,6 +123,16 @@ func (f *Faulty) List(ctx context.Context, prefix, after string, limit int) ([]s
 	return f.base.List(ctx, prefix, after, limit)
 }
 
+// Page implements storage.Pager. It counts and fails as List does.
+func (f *Faulty) Page(
+	ctx context.Context, prefix, mark string, limit int,
+) (names []string, next string, err error) {
+	if f.next(List) != "" {
+		return nil, "", ErrInjected
+	}
+	return storage.Page(ctx, f.base, prefix, mark, limit)
+}
+
 // Apply implements storage.Storage.
 func (f *Faulty) Apply(ctx context.Context, batch ...storage.Op) error {
 	switch f.next(Apply) {

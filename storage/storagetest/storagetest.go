@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Storage) {
 		{"get returns what was put", testGet},
 		{"list", testList},
 		{"list pages give the whole", testPages},
+		{"pages without an order give the whole", testUnordered},
 		{"list of many folders", testManyFolders},
 		{"operations of a batch take effect in order", testBatchOrder},
 		{"a refused batch writes nothing", testRefusedBatch},
