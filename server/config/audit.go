@@ -45,13 +45,17 @@ func (s *scope) auditDevices(devices []AuditDevice, e entry) []AuditDevice {
 	path := s.name("audit") + "." + e.labels[0] + "." + e.labels[1]
 	device := newScope(path, e.labels[0], e.pos, v.entries, s.report)
 	d := AuditDevice{Place: Place{e.pos, path}, Type: e.labels[0], Path: e.labels[1], Options: map[string]string{}}
-	device.str("description", &d.Description)
-	device.ignore("local")
-	if options := device.block("options"); options != nil {
+	decodeDevice(device, &d)
+	return append(devices, d)
+}
+
+func decodeDevice(s *scope, d *AuditDevice) {
+	s.str("description", &d.Description)
+	s.ignore("local")
+	if options := s.block("options"); options != nil {
 		options.texts(d.Options)
 	}
-	device.finish()
-	return append(devices, d)
+	s.finish()
 }
 
 // texts reads every key of a block as a text.
