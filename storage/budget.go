@@ -17,7 +17,7 @@ type Budget interface {
 type BudgetKey struct{}
 
 // Spend is called before n bytes are read or made for an answer, with no locks held: by implementations of Storage, and
-// by whoever answers out of memory.
+// by whoever answers out of memory. Who has to hold a lock while he reads uses Prepay, or keylock, which does.
 func Spend(ctx context.Context, n int) error {
 	if n <= LargeValue {
 		return nil

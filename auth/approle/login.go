@@ -102,13 +102,16 @@ func (e *engine) prove(
 		return s.permit(r, role, login)
 	}
 	// Who uses a limited secret id waits for the others to have spent theirs.
-	release := e.hold(at)
-	if err := e.spend(ctx, at, login, func(s *secretID) error { return s.permit(r, role, login) }); err != nil {
-		release()
-		return refused(err)
-	}
-	login.Release = release
-	return nil
+	return refused(storage.Prepay(ctx, func(ctx context.Context) error {
+		release := e.hold(at)
+		err := e.spend(ctx, at, login, func(s *secretID) error { return s.permit(r, role, login) })
+		if err != nil {
+			release()
+			return err
+		}
+		login.Release = release
+		return nil
+	}))
 }
 
 // refused is the answer for a secret id that is not there.

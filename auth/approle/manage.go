@@ -187,10 +187,12 @@ func (e *engine) destroyAccessor(ctx context.Context, _ *engines.Request, p acce
 
 // remove removes a secret id, or returns errNoSecretID.
 func (e *engine) remove(ctx context.Context, at place) error {
-	defer e.hold(at)()
-	s, err := e.stored(ctx, at)
-	if err != nil {
-		return err
-	}
-	return e.storage.Apply(ctx, e.removing(at, s)...)
+	return storage.Prepay(ctx, func(ctx context.Context) error {
+		defer e.hold(at)()
+		s, err := e.stored(ctx, at)
+		if err != nil {
+			return err
+		}
+		return e.storage.Apply(ctx, e.removing(at, s)...)
+	})
 }

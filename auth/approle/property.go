@@ -7,6 +7,7 @@ import (
 
 	"coffer/auth"
 	"coffer/engines"
+	"coffer/storage/keylock"
 )
 
 // property is a setting of a role that has a path of its own.
@@ -245,9 +246,12 @@ func (e *engine) clearProperty(p property) engines.HandlerFunc[roleName] {
 
 // change changes a role that is there; for one that is not the path is unsupported.
 func (e *engine) change(ctx context.Context, name string, f func(*role) error) (*engines.Response, error) {
-	lock := e.roleLock(name)
-	lock.Lock()
-	defer lock.Unlock()
+	return keylock.Write(ctx, e.roles, engines.FoldASCII(name), func(ctx context.Context) (*engines.Response, error) {
+		return e.changeLocked(ctx, name, f)
+	})
+}
+
+func (e *engine) changeLocked(ctx context.Context, name string, f func(*role) error) (*engines.Response, error) {
 	r, err := e.role(ctx, name)
 	if errors.Is(err, errNoRole) {
 		return nil, engines.ErrUnsupportedPath

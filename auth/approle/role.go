@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // Folders of the mount's storage.
@@ -57,9 +57,6 @@ var (
 type roleName struct {
 	Name string `path:"role_name" help:"Name of the role; upper and lower case are the same."`
 }
-
-// roleLock is the lock of a role.
-func (e *engine) roleLock(name string) *sync.RWMutex { return e.roles.Of(engines.FoldASCII(name)) }
 
 // role returns a role, or errNoRole. A name that no role can have is an ErrUnsupportedPath.
 func (e *engine) role(ctx context.Context, name string) (*role, error) {
@@ -189,9 +186,12 @@ type roleParams struct {
 }
 
 func (e *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams) (*engines.Response, error) {
-	lock := e.roleLock(p.Name)
-	lock.Lock()
-	defer lock.Unlock()
+	return keylock.Write(ctx, e.roles, engines.FoldASCII(p.Name), func(ctx context.Context) (*engines.Response, error) {
+		return e.writeRoleLocked(ctx, p)
+	})
+}
+
+func (e *engine) writeRoleLocked(ctx context.Context, p roleParams) (*engines.Response, error) {
 	r, err := e.role(ctx, p.Name)
 	before := ""
 	switch {
@@ -292,9 +292,12 @@ func parseCIDRs(texts []string) ([]netip.Prefix, error) {
 // deleteRole removes a role. Its secret ids are worthless from then on, for their folder belongs to no role; the
 // sweeper removes them.
 func (e *engine) deleteRole(ctx context.Context, _ *engines.Request, p roleName) (*engines.Response, error) {
-	lock := e.roleLock(p.Name)
-	lock.Lock()
-	defer lock.Unlock()
+	return keylock.Write(ctx, e.roles, engines.FoldASCII(p.Name), func(ctx context.Context) (*engines.Response, error) {
+		return e.deleteRoleLocked(ctx, p)
+	})
+}
+
+func (e *engine) deleteRoleLocked(ctx context.Context, p roleName) (*engines.Response, error) {
 	r, err := e.role(ctx, p.Name)
 	if errors.Is(err, errNoRole) {
 		return &engines.Response{}, nil

@@ -11,6 +11,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // Folders of the mount's storage.
@@ -123,13 +124,13 @@ func (e *engine) removing(at place, s *secretID) []storage.Op {
 	return ops
 }
 
-// hold keeps a secret id from being changed by others until release is called.
+// hold keeps a secret id from being changed by others until release is called. Who reads meanwhile does so within
+// storage.Prepay.
 func (e *engine) hold(at place) (release func()) {
-	lock := e.secrets.Of(at.name)
 	e.sweeping.RLock()
-	lock.Lock()
+	unlock := e.secrets.Hold(at.name)
 	return func() {
-		lock.Unlock()
+		unlock()
 		e.sweeping.RUnlock()
 	}
 }
@@ -162,9 +163,12 @@ func (e *engine) generateCustom(ctx context.Context, _ *engines.Request, p custo
 
 // issue makes a secret id. The role's lock is held, so that the role is not deleted meanwhile.
 func (e *engine) issue(ctx context.Context, p secretParams, id string) (*engines.Response, error) {
-	lock := e.roleLock(p.Name)
-	lock.RLock()
-	defer lock.RUnlock()
+	return keylock.Read(ctx, e.roles, engines.FoldASCII(p.Name), func(ctx context.Context) (*engines.Response, error) {
+		return e.issueLocked(ctx, p, id)
+	})
+}
+
+func (e *engine) issueLocked(ctx context.Context, p secretParams, id string) (*engines.Response, error) {
 	r, err := e.role(ctx, p.Name)
 	if errors.Is(err, errNoRole) {
 		return nil, engines.NotFoundf("role %q does not exist", p.Name)

@@ -133,34 +133,33 @@ type configParams struct {
 }
 
 func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configParams) (*engines.Response, error) {
-	lock := e.locks.Of(configKey)
-	lock.Lock()
-	defer lock.Unlock()
-	c, err := e.config(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if n := p.StatusCache; n != nil && (*n < 2 || *n > maxCache) {
-		return nil, engines.Invalid("invalid ocsp cache size, must be >= 2 and <= %d", maxCache)
-	}
-	if n := p.RoleCache; n != nil && (*n < -1 || *n > maxCache) {
-		return nil, engines.Invalid("invalid role cache size, must be <= %d or -1 to disable role caching", maxCache)
-	}
-	set(&c.DisableBinding, p.DisableBinding)
-	set(&c.AliasMetadata, p.AliasMetadata)
-	set(&c.MetadataOnFailure, p.OnFailure)
-	set(&c.StatusCache, p.StatusCache)
-	set(&c.RoleCache, p.RoleCache)
-	op, err := put(configKey, c)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.storage.Apply(ctx, op); err != nil {
-		return nil, err
-	}
-	e.trust.forget()
-	e.statuses.forget()
-	return &engines.Response{}, nil
+	return keylock.Write(ctx, e.locks, configKey, func(ctx context.Context) (*engines.Response, error) {
+		c, err := e.config(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if n := p.StatusCache; n != nil && (*n < 2 || *n > maxCache) {
+			return nil, engines.Invalid("invalid ocsp cache size, must be >= 2 and <= %d", maxCache)
+		}
+		if n := p.RoleCache; n != nil && (*n < -1 || *n > maxCache) {
+			return nil, engines.Invalid("invalid role cache size, must be <= %d or -1 to disable role caching", maxCache)
+		}
+		set(&c.DisableBinding, p.DisableBinding)
+		set(&c.AliasMetadata, p.AliasMetadata)
+		set(&c.MetadataOnFailure, p.OnFailure)
+		set(&c.StatusCache, p.StatusCache)
+		set(&c.RoleCache, p.RoleCache)
+		op, err := put(configKey, c)
+		if err != nil {
+			return nil, err
+		}
+		if err := e.storage.Apply(ctx, op); err != nil {
+			return nil, err
+		}
+		e.trust.forget()
+		e.statuses.forget()
+		return &engines.Response{}, nil
+	})
 }
 
 func set[T any](to, from *T) {

@@ -12,6 +12,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // role is a trusted certificate, what else a client's certificate must have, and what its logins get.
@@ -179,31 +180,30 @@ func (e *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams
 	if err != nil {
 		return nil, err
 	}
-	lock := e.locks.Of(roleFolder + name)
-	lock.Lock()
-	defer lock.Unlock()
-	r, err := e.role(ctx, name)
-	if errors.Is(err, storage.ErrNotFound) {
-		r, err = &role{Name: name, OCSP: ocspSettings{MaxRetries: defaultRetries}}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := p.apply(r); err != nil {
-		return nil, err
-	}
-	if err := r.check(); err != nil {
-		return nil, err
-	}
-	op, err := put(roleFolder+name, r)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.storage.Apply(ctx, op); err != nil {
-		return nil, err
-	}
-	e.trust.forget()
-	return &engines.Response{Warnings: e.warnings(r)}, nil
+	return keylock.Write(ctx, e.locks, roleFolder+name, func(ctx context.Context) (*engines.Response, error) {
+		r, err := e.role(ctx, name)
+		if errors.Is(err, storage.ErrNotFound) {
+			r, err = &role{Name: name, OCSP: ocspSettings{MaxRetries: defaultRetries}}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := p.apply(r); err != nil {
+			return nil, err
+		}
+		if err := r.check(); err != nil {
+			return nil, err
+		}
+		op, err := put(roleFolder+name, r)
+		if err != nil {
+			return nil, err
+		}
+		if err := e.storage.Apply(ctx, op); err != nil {
+			return nil, err
+		}
+		e.trust.forget()
+		return &engines.Response{Warnings: e.warnings(r)}, nil
+	})
 }
 
 // apply puts in what was sent.

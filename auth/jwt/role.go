@@ -11,6 +11,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // Types of role.
@@ -359,32 +360,31 @@ func (m *method) writeRole(ctx context.Context, _ *engines.Request, p roleParams
 	if err != nil {
 		return nil, err
 	}
-	lock := m.locks.Of(name)
-	lock.Lock()
-	defer lock.Unlock()
-	r, err := m.role(ctx, name)
-	if errors.Is(err, errNoRole) {
-		r, err = &role{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := r.set(&p); err != nil {
-		return nil, err
-	}
-	limit := m.ttls.MaxTTL()
-	if r.Token.Period > limit {
-		return nil, engines.Invalid("'period' of '%q' is greater than the backend's maximum lease TTL of '%q'",
-			r.Token.Period.String(), limit.String())
-	}
-	value, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("jwt: role: %w", err)
-	}
-	if err := m.storage.Apply(ctx, storage.Put(roleFolder+name, value)); err != nil {
-		return nil, err
-	}
-	return &engines.Response{Warnings: r.warnings(limit)}, nil
+	return keylock.Write(ctx, m.locks, name, func(ctx context.Context) (*engines.Response, error) {
+		r, err := m.role(ctx, name)
+		if errors.Is(err, errNoRole) {
+			r, err = &role{}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := r.set(&p); err != nil {
+			return nil, err
+		}
+		limit := m.ttls.MaxTTL()
+		if r.Token.Period > limit {
+			return nil, engines.Invalid("'period' of '%q' is greater than the backend's maximum lease TTL of '%q'",
+				r.Token.Period.String(), limit.String())
+		}
+		value, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("jwt: role: %w", err)
+		}
+		if err := m.storage.Apply(ctx, storage.Put(roleFolder+name, value)); err != nil {
+			return nil, err
+		}
+		return &engines.Response{Warnings: r.warnings(limit)}, nil
+	})
 }
 
 // warnings are what the writer of a role should know.

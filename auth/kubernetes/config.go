@@ -13,6 +13,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // config is how the API server is reached and its tokens are checked; never changed in place.
@@ -57,24 +58,23 @@ func (m *method) settings(ctx context.Context) (*config, error) {
 	if c := m.config.Load(); c != nil {
 		return c, nil
 	}
-	lock := m.locks.Of(configKey)
-	lock.RLock()
-	defer lock.RUnlock()
-	var stored storedConfig
-	err := m.load(ctx, configKey, &stored)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, errNoConfig
-	}
-	if err != nil {
-		return nil, err
-	}
-	c := stored.config
-	c.reviewer = engines.NewToken(stored.Reviewer)
-	if c.keys, err = parseKeys(c.PEMKeys); err != nil {
-		return nil, err
-	}
-	m.config.Store(&c)
-	return &c, nil
+	return keylock.Read(ctx, m.locks, configKey, func(ctx context.Context) (*config, error) {
+		var stored storedConfig
+		err := m.load(ctx, configKey, &stored)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil, errNoConfig
+		}
+		if err != nil {
+			return nil, err
+		}
+		c := stored.config
+		c.reviewer = engines.NewToken(stored.Reviewer)
+		if c.keys, err = parseKeys(c.PEMKeys); err != nil {
+			return nil, err
+		}
+		m.config.Store(&c)
+		return &c, nil
+	})
 }
 
 func (m *method) readConfig(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
@@ -123,21 +123,20 @@ func (m *method) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 	if ca != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(ca)) {
 		m.log.Warn("the CA of the Kubernetes API server holds no certificate that can be read; no login will succeed")
 	}
-	lock := m.locks.Of(configKey)
-	lock.Lock()
-	defer lock.Unlock()
-	// Should the commit fail, only storage knows which configuration is true.
-	m.config.Store(nil)
-	if err := m.save(ctx, configKey, storedConfig{config: *c, Reviewer: c.reviewer.Reveal()}); err != nil {
-		return nil, err
-	}
-	m.config.Store(c)
-	resp := &engines.Response{}
-	if _, err := m.pod.token(); err == nil && c.reviewer.IsZero() && !c.DisableLocal && !m.isOwn(c) {
-		resp.Warnings = []string{"the pod's own token is sent only by https to a server with a certificate of the pod's " +
-			"own CA: without token_reviewer_jwt the API server is asked with the token of whoever logs in"}
-	}
-	return resp, nil
+	return keylock.Write(ctx, m.locks, configKey, func(ctx context.Context) (*engines.Response, error) {
+		// Should the commit fail, only storage knows which configuration is true.
+		m.config.Store(nil)
+		if err := m.save(ctx, configKey, storedConfig{config: *c, Reviewer: c.reviewer.Reveal()}); err != nil {
+			return nil, err
+		}
+		m.config.Store(c)
+		resp := &engines.Response{}
+		if _, err := m.pod.token(); err == nil && c.reviewer.IsZero() && !c.DisableLocal && !m.isOwn(c) {
+			resp.Warnings = []string{"the pod's own token is sent only by https to a server with a certificate of the pod's " +
+				"own CA: without token_reviewer_jwt the API server is asked with the token of whoever logs in"}
+		}
+		return resp, nil
+	})
 }
 
 // parseKeys reads public keys out of PEM texts. It returns an ErrInvalid in Vault's words.

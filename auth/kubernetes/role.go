@@ -10,6 +10,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // Where the name of an alias comes from.
@@ -123,28 +124,27 @@ func (m *method) writeRole(ctx context.Context, _ *engines.Request, p roleParams
 		return nil, engines.ErrUnsupportedPath
 	}
 	key := roleKey(p.Name)
-	lock := m.locks.Of(key)
-	lock.Lock()
-	defer lock.Unlock()
-	r, err := m.role(ctx, p.Name)
-	if errors.Is(err, errNoRole) {
-		r, err = new(role), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	warnings, err := m.setTokens(r, p)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.bind(p); err != nil {
-		return nil, err
-	}
-	if strings.TrimSpace(r.Audience) == "" {
-		warnings = append(warnings, fmt.Sprintf("Role %s does not have an audience configured. While audiences are not "+
-			"required, consider specifying one if your use case would benefit from additional JWT claim verification.", p.Name))
-	}
-	return &engines.Response{Warnings: warnings}, m.save(ctx, key, r)
+	return keylock.Write(ctx, m.locks, key, func(ctx context.Context) (*engines.Response, error) {
+		r, err := m.role(ctx, p.Name)
+		if errors.Is(err, errNoRole) {
+			r, err = new(role), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		warnings, err := m.setTokens(r, p)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.bind(p); err != nil {
+			return nil, err
+		}
+		if strings.TrimSpace(r.Audience) == "" {
+			warnings = append(warnings, fmt.Sprintf("Role %s does not have an audience configured. While audiences are not "+
+				"required, consider specifying one if your use case would benefit from additional JWT claim verification.", p.Name))
+		}
+		return &engines.Response{Warnings: warnings}, m.save(ctx, key, r)
+	})
 }
 
 // setTokens puts in what was sent about the role's tokens.

@@ -14,6 +14,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // config is the stored configuration of the mount.
@@ -214,28 +215,27 @@ type rotationParams struct {
 }
 
 func (e *engine) writeConfig(ctx context.Context, _ *engines.Request, p configParams) (*engines.Response, error) {
-	lock := e.locks.Of(configKey)
-	lock.Lock()
-	defer lock.Unlock()
-	c, err := e.config(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p.apply(c)
-	forgotten := c.forget()
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	if err := p.checkRotation(c); err != nil {
-		return nil, err
-	}
-	if err := c.Token.Set(p.TokenParams, auth.OldTokenParams{}); err != nil {
-		return nil, err
-	}
-	if err := e.put(ctx, configKey, c); err != nil {
-		return nil, err
-	}
-	return &engines.Response{Warnings: append(forgotten, c.warnings()...)}, nil
+	return keylock.Write(ctx, e.locks, configKey, func(ctx context.Context) (*engines.Response, error) {
+		c, err := e.config(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.apply(c)
+		forgotten := c.forget()
+		if err := c.check(); err != nil {
+			return nil, err
+		}
+		if err := p.checkRotation(c); err != nil {
+			return nil, err
+		}
+		if err := c.Token.Set(p.TokenParams, auth.OldTokenParams{}); err != nil {
+			return nil, err
+		}
+		if err := e.put(ctx, configKey, c); err != nil {
+			return nil, err
+		}
+		return &engines.Response{Warnings: append(forgotten, c.warnings()...)}, nil
+	})
 }
 
 // forget drops the credentials that were given for other servers, and tells which.

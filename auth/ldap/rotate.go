@@ -15,6 +15,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"coffer/engines"
+	"coffer/storage/keylock"
 )
 
 // Refusals in Vault's words, but for the last one.
@@ -62,39 +63,38 @@ func (p *rotationParams) checkRotation(c *config) error {
 // rotateRoot gives the mount's account a new password. It is stored as the next one before the directory hears of it,
 // so that whatever fails, at whatever moment, one of the two that are stored is right, and logins find out which.
 func (e *engine) rotateRoot(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
-	lock := e.locks.Of(configKey)
-	lock.Lock()
-	defer lock.Unlock()
-	c, err := e.config(ctx)
-	switch {
-	case err != nil:
-		return nil, err
-	case !c.service():
-		return nil, errNoAccount
-	}
-	password, err := e.nextPassword(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	// From here on a client that goes away leaves nothing half done.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.requestTimeout())
-	defer cancel()
-	if c, err = e.settle(ctx, c); err != nil {
-		return nil, err
-	}
-	next := *c
-	next.Account.Next = engines.Bind(password, next.servers())
-	if err := e.put(ctx, configKey, &next); err != nil {
-		return nil, err
-	}
-	if err := changePassword(ctx, &next); err != nil {
-		return nil, e.notRotated(ctx, c, err)
-	}
-	next.Account.Password, next.Account.Next = next.Account.Next, engines.Bound{}
-	if err := e.put(ctx, configKey, &next); err != nil {
-		return nil, fmt.Errorf("ldap: the directory has the new password, which is stored as the next one: %w", err)
-	}
-	return &engines.Response{}, nil
+	return keylock.Write(ctx, e.locks, configKey, func(ctx context.Context) (*engines.Response, error) {
+		c, err := e.config(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case !c.service():
+			return nil, errNoAccount
+		}
+		password, err := e.nextPassword(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		// From here on a client that goes away leaves nothing half done.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.requestTimeout())
+		defer cancel()
+		if c, err = e.settle(ctx, c); err != nil {
+			return nil, err
+		}
+		next := *c
+		next.Account.Next = engines.Bind(password, next.servers())
+		if err := e.put(ctx, configKey, &next); err != nil {
+			return nil, err
+		}
+		if err := changePassword(ctx, &next); err != nil {
+			return nil, e.notRotated(ctx, c, err)
+		}
+		next.Account.Password, next.Account.Next = next.Account.Next, engines.Bound{}
+		if err := e.put(ctx, configKey, &next); err != nil {
+			return nil, fmt.Errorf("ldap: the directory has the new password, which is stored as the next one: %w", err)
+		}
+		return &engines.Response{}, nil
+	})
 }
 
 // settle finds out which of two passwords is right when the last rotation was cut off, and stores it as the only one.
@@ -122,14 +122,14 @@ func (e *engine) settle(ctx context.Context, c *config) (*config, error) {
 func (e *engine) adopt(ctx context.Context, next engines.Bound) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	lock := e.locks.Of(configKey)
-	lock.Lock()
-	defer lock.Unlock()
-	c, err := e.config(ctx)
-	if err == nil && c.Account.Next == next {
-		c.Account.Password, c.Account.Next = next, engines.Bound{}
-		err = e.put(ctx, configKey, c)
-	}
+	_, err := keylock.Write(ctx, e.locks, configKey, func(ctx context.Context) (*config, error) {
+		c, err := e.config(ctx)
+		if err == nil && c.Account.Next == next {
+			c.Account.Password, c.Account.Next = next, engines.Bound{}
+			err = e.put(ctx, configKey, c)
+		}
+		return c, err
+	})
 	if err != nil {
 		e.log.Error("the bind password that is right could not be stored as the only one", slog.Any("error", err))
 	}

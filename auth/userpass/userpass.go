@@ -126,34 +126,32 @@ func (e *engine) delete(ctx context.Context, _ *engines.Request, p nameParams) (
 		return nil, engines.ErrUnsupportedPath
 	}
 	name := engines.FoldASCII(p.Name)
-	lock := e.users.Of(name)
-	lock.Lock()
-	defer lock.Unlock()
-	return &engines.Response{}, e.storage.Apply(ctx, storage.Delete(userFolder+name))
+	return keylock.Write(ctx, e.users, name, func(ctx context.Context) (*engines.Response, error) {
+		return &engines.Response{}, e.storage.Apply(ctx, storage.Delete(userFolder+name))
+	})
 }
 
 // change changes a user under his lock. Without a user it makes one, or calls none for the error.
 func (e *engine) change(
 	ctx context.Context, name string, none func() error, f func(*user) error,
 ) (*engines.Response, error) {
-	lock := e.users.Of(engines.FoldASCII(name))
-	lock.Lock()
-	defer lock.Unlock()
-	u, err := e.user(ctx, name)
-	if errors.Is(err, errNoUser) {
-		u, err = &user{Name: engines.FoldASCII(name)}, none()
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := f(u); err != nil {
-		return nil, err
-	}
-	b, err := json.Marshal(u)
-	if err != nil {
-		return nil, fmt.Errorf("userpass: user %s: %w", u.Name, err)
-	}
-	return &engines.Response{}, e.storage.Apply(ctx, storage.Put(userFolder+u.Name, b))
+	return keylock.Write(ctx, e.users, engines.FoldASCII(name), func(ctx context.Context) (*engines.Response, error) {
+		u, err := e.user(ctx, name)
+		if errors.Is(err, errNoUser) {
+			u, err = &user{Name: engines.FoldASCII(name)}, none()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := f(u); err != nil {
+			return nil, err
+		}
+		b, err := json.Marshal(u)
+		if err != nil {
+			return nil, fmt.Errorf("userpass: user %s: %w", u.Name, err)
+		}
+		return &engines.Response{}, e.storage.Apply(ctx, storage.Put(userFolder+u.Name, b))
+	})
 }
 
 // isNeeded is the error of a change to a user who does not exist.

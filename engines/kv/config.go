@@ -9,6 +9,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 const configKey = "config"
@@ -27,10 +28,9 @@ func (e *versioned) settings(ctx context.Context) (*config, error) {
 	if c := e.config.Load(); c != nil {
 		return c, nil
 	}
-	lock := e.locks.Of(configKey)
-	lock.RLock()
-	defer lock.RUnlock()
-	return e.loadConfig(ctx)
+	return keylock.Read(ctx, e.locks, configKey, func(ctx context.Context) (*config, error) {
+		return e.loadConfig(ctx)
+	})
 }
 
 // loadConfig reads the configuration and keeps it. The caller holds the lock of configKey.
@@ -116,37 +116,36 @@ func (e *versioned) writeConfig(ctx context.Context, _ *engines.Request, p confi
 	if err != nil {
 		return nil, err
 	}
-	lock := e.locks.Of(configKey)
-	lock.Lock()
-	defer lock.Unlock()
-	old, err := e.loadConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := *old
-	if p.HasMax {
-		c.MaxVersions = versions
-	}
-	if p.HasCAS {
-		c.CASRequired = p.CASRequired
-	}
-	if p.DeleteAfter != nil {
-		c.DeleteAfter = wholeSeconds(after)
-	}
-	if c == *old {
+	return keylock.Write(ctx, e.locks, configKey, func(ctx context.Context) (*engines.Response, error) {
+		old, err := e.loadConfig(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c := *old
+		if p.HasMax {
+			c.MaxVersions = versions
+		}
+		if p.HasCAS {
+			c.CASRequired = p.CASRequired
+		}
+		if p.DeleteAfter != nil {
+			c.DeleteAfter = wholeSeconds(after)
+		}
+		if c == *old {
+			return &engines.Response{}, nil
+		}
+		raw, err := json.Marshal(c)
+		if err != nil {
+			return nil, err
+		}
+		// Should the commit fail, only storage knows which of the two is true.
+		e.config.Store(nil)
+		if err := e.storage.Apply(ctx, storage.Put(configKey, raw)); err != nil {
+			return nil, err
+		}
+		e.config.Store(&c)
 		return &engines.Response{}, nil
-	}
-	raw, err := json.Marshal(c)
-	if err != nil {
-		return nil, err
-	}
-	// Should the commit fail, only storage knows which of the two is true.
-	e.config.Store(nil)
-	if err := e.storage.Apply(ctx, storage.Put(configKey, raw)); err != nil {
-		return nil, err
-	}
-	e.config.Store(&c)
-	return &engines.Response{}, nil
+	})
 }
 
 // wholeSeconds cuts off fractions; below zero there is only one value, which switches the feature off.

@@ -8,6 +8,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 type dataParams struct {
@@ -99,29 +100,28 @@ func (v *view) hide(now time.Time) bool {
 // view reads a version of a secret and its data together; n is 0 or below for the latest. It returns an
 // ErrNotFound for a version that is not there.
 func (e *versioned) view(ctx context.Context, name string, n int) (view, error) {
-	lock := e.locks.Of(name)
-	lock.RLock()
-	defer lock.RUnlock()
-	ent, err := e.load(ctx, name)
-	if errors.Is(err, storage.ErrNotFound) {
-		return view{}, engines.NotFound()
-	}
-	if err != nil {
-		return view{}, err
-	}
-	number := ent.Current
-	if n > 0 {
-		number = uint64(n)
-	}
-	found := ent.version(number)
-	if found == nil {
-		return view{}, engines.NotFound()
-	}
-	v := view{number: number, version: *found, custom: ent.Custom}
-	if !v.hide(e.now()) {
-		v.data, err = e.data(ctx, name, ent, number)
-	}
-	return v, err
+	return keylock.Read(ctx, e.locks, name, func(ctx context.Context) (view, error) {
+		ent, err := e.load(ctx, name)
+		if errors.Is(err, storage.ErrNotFound) {
+			return view{}, engines.NotFound()
+		}
+		if err != nil {
+			return view{}, err
+		}
+		number := ent.Current
+		if n > 0 {
+			number = uint64(n)
+		}
+		found := ent.version(number)
+		if found == nil {
+			return view{}, engines.NotFound()
+		}
+		v := view{number: number, version: *found, custom: ent.Custom}
+		if !v.hide(e.now()) {
+			v.data, err = e.data(ctx, name, ent, number)
+		}
+		return v, err
+	})
 }
 
 // response is the version under "metadata" and content, JSON or nil for null, under name: one buffer, since it is
@@ -173,23 +173,24 @@ func (e *versioned) write(ctx context.Context, req *engines.Request, p dataParam
 	if req.Operation == engines.Create {
 		op = opCreate
 	}
-	return e.store(ctx, p, true, attributionOf(req, op), func(*change) ([]byte, error) { return data, nil })
+	return e.store(ctx, p, true, attributionOf(req, op), func(context.Context, *change) ([]byte, error) { return data, nil })
 }
 
 // store adds a version whose data build returns.
 func (e *versioned) store(
-	ctx context.Context, p dataParams, create bool, by attribution, build func(*change) ([]byte, error),
+	ctx context.Context, p dataParams, create bool, by attribution,
+	build func(context.Context, *change) ([]byte, error),
 ) (*engines.Response, error) {
 	cfg, err := e.settings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var resp *engines.Response
-	err = e.modify(ctx, p.Path, create, func(c *change) (bool, error) {
+	err = e.modify(ctx, p.Path, create, func(ctx context.Context, c *change) (bool, error) {
 		if err := checkCAS(cfg, c.entry, p.Options); err != nil {
 			return false, err
 		}
-		data, err := build(c)
+		data, err := build(ctx, c)
 		if err != nil {
 			return false, err
 		}
@@ -230,7 +231,7 @@ func (e *versioned) deleteLatest(ctx context.Context, req *engines.Request, p da
 		return outsideAPI(req), nil
 	}
 	by := attributionOf(req, opDelete)
-	return e.change(ctx, p.Path, func(c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
 		latest, now := c.entry.version(c.entry.Current), e.now()
 		if latest == nil || latest.gone(now) {
 			return false, nil
@@ -242,7 +243,9 @@ func (e *versioned) deleteLatest(ctx context.Context, req *engines.Request, p da
 }
 
 // change is modify for requests that do nothing to a secret that is not there.
-func (e *versioned) change(ctx context.Context, name string, f func(*change) (bool, error)) (*engines.Response, error) {
+func (e *versioned) change(
+	ctx context.Context, name string, f func(context.Context, *change) (bool, error),
+) (*engines.Response, error) {
 	if err := e.modify(ctx, name, false, f); err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 type metadataParams struct {
@@ -83,7 +84,7 @@ func (e *versioned) writeMetadata(
 	if err != nil {
 		return nil, err
 	}
-	err = e.modify(ctx, p.Path, true, func(c *change) (bool, error) {
+	err = e.modify(ctx, p.Path, true, func(_ context.Context, c *change) (bool, error) {
 		c.entry.apply(p, versions)
 		if p.HasCustom {
 			c.entry.Custom = nil
@@ -136,7 +137,7 @@ func (e *versioned) patchMetadata(
 	if err != nil {
 		return nil, err
 	}
-	err = e.modify(ctx, p.Path, false, func(c *change) (bool, error) {
+	err = e.modify(ctx, p.Path, false, func(_ context.Context, c *change) (bool, error) {
 		// A merge patch is typed more strictly than a write.
 		if p.MaxVersions < 0 || p.MaxVersions > math.MaxUint32 {
 			return false, engines.Failed("%s", numbered(fmt.Sprintf("json: cannot unmarshal number %d into Go struct "+
@@ -162,26 +163,25 @@ func (e *versioned) deleteMetadata(
 	ctx context.Context, _ *engines.Request, p metadataParams,
 ) (*engines.Response, error) {
 	name := secretName(p.Path)
-	lock := e.locks.Of(name)
-	lock.Lock()
-	defer lock.Unlock()
-	ent, err := e.load(ctx, name)
-	if errors.Is(err, storage.ErrNotFound) {
-		return &engines.Response{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	batch := make([]storage.Op, 0, 1+len(ent.Versions))
-	batch = append(batch, storage.Delete(entryPrefix+name))
-	for i := range ent.Versions {
-		n := ent.first() + uint64(i)
-		if v := &ent.Versions[i]; v.elsewhere() {
-			batch = append(batch, storage.Delete(versionKey(name, n)))
+	return keylock.Write(ctx, e.locks, name, func(ctx context.Context) (*engines.Response, error) {
+		ent, err := e.load(ctx, name)
+		if errors.Is(err, storage.ErrNotFound) {
+			return &engines.Response{}, nil
 		}
-	}
-	if err := e.storage.Apply(ctx, batch...); err != nil {
-		return nil, err
-	}
-	return &engines.Response{}, nil
+		if err != nil {
+			return nil, err
+		}
+		batch := make([]storage.Op, 0, 1+len(ent.Versions))
+		batch = append(batch, storage.Delete(entryPrefix+name))
+		for i := range ent.Versions {
+			n := ent.first() + uint64(i)
+			if v := &ent.Versions[i]; v.elsewhere() {
+				batch = append(batch, storage.Delete(versionKey(name, n)))
+			}
+		}
+		if err := e.storage.Apply(ctx, batch...); err != nil {
+			return nil, err
+		}
+		return &engines.Response{}, nil
+	})
 }

@@ -19,7 +19,7 @@ func (e *versioned) patch(ctx context.Context, req *engines.Request, p dataParam
 		return nil, engines.Invalid("no data provided")
 	}
 	var hidden *engines.Response
-	resp, err := e.store(ctx, p, false, attributionOf(req, opPatch), func(c *change) ([]byte, error) {
+	resp, err := e.store(ctx, p, false, attributionOf(req, opPatch), func(ctx context.Context, c *change) ([]byte, error) {
 		latest := c.entry.version(c.entry.Current)
 		if latest == nil {
 			return nil, storage.ErrNotFound
@@ -30,6 +30,9 @@ func (e *versioned) patch(ctx context.Context, req *engines.Request, p dataParam
 		}
 		data, err := e.data(ctx, c.name, c.entry, c.entry.Current)
 		if err != nil {
+			return nil, err
+		}
+		if err := storage.Spend(ctx, decodedSize(data)); err != nil {
 			return nil, err
 		}
 		return patched(data, p.Data)
@@ -62,6 +65,28 @@ func patched(data []byte, patch map[string]any) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	return appendObject(make([]byte, 0, size+256), merged)
+}
+
+// What decoding and changing a value takes for each of its parts, in bytes; a Budget counts a read four times.
+const (
+	sizeOfValue  = 128 / 4
+	sizeOfObject = 512 / 4
+)
+
+// decodedSize is what decoding JSON takes, in bytes of a Budget, beside reading it.
+func decodedSize(data []byte) int {
+	n := 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			i += engines.EndOfString(data[i:]) - 1
+		case ',', ':', '[':
+			n += sizeOfValue
+		case '{':
+			n += sizeOfObject
+		}
+	}
+	return n
 }
 
 // decodeObject reads a JSON object; null gives nil.

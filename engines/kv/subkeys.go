@@ -21,32 +21,38 @@ func (e *versioned) subkeys(ctx context.Context, _ *engines.Request, p subkeysPa
 	if view.hidden {
 		return view.response("subkeys", nil), nil
 	}
-	object, err := decodeObject(view.data)
-	if err != nil {
-		return nil, err
-	}
-	if object == nil {
+	if len(view.data) == 0 || view.data[0] != '{' {
 		return view.response("subkeys", nil), nil
 	}
 	depth := p.Depth
 	if depth < 0 {
 		depth = 1
 	}
-	names, err := appendObject(nil, skeleton(object, depth))
-	if err != nil {
-		return nil, err
-	}
+	names, _ := appendSkeleton(nil, view.data, depth)
 	return view.response("subkeys", names), nil
 }
 
-// skeleton is object with null in place of its values, and of its objects below depth levels; 0 is no limit.
-func skeleton(object map[string]any, depth int) map[string]any {
-	names := make(map[string]any, len(object))
-	for name, value := range object {
-		names[name] = nil
-		if inner, ok := value.(map[string]any); ok && len(inner) > 0 && depth != 1 {
-			names[name] = skeleton(inner, max(depth-1, 0))
+// appendSkeleton appends the JSON object that text begins with, with null in place of its values, and of its objects
+// below depth levels; 0 is no limit. It returns the text behind the object. Nothing is made of the values, which may be
+// many times as large in memory as they are as text.
+func appendSkeleton(b, text []byte, depth int) (names, rest []byte) {
+	b, rest = append(b, '{'), text[1:]
+	for len(rest) > 0 && rest[0] != '}' {
+		if rest[0] == ',' {
+			b, rest = append(b, ','), rest[1:]
 		}
+		end := engines.EndOfString(rest)
+		if end >= len(rest) { // not JSON, which nothing stores
+			break
+		}
+		b = append(b, rest[:end+1]...) // with the colon
+		rest = rest[end+1:]
+		if depth != 1 && len(rest) > 1 && rest[0] == '{' && rest[1] != '}' {
+			b, rest = appendSkeleton(b, rest, max(depth-1, 0))
+			continue
+		}
+		_, rest = engines.SkipJSON(rest)
+		b = append(b, "null"...)
 	}
-	return names
+	return append(b, '}'), rest[min(1, len(rest)):]
 }

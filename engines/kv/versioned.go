@@ -166,15 +166,25 @@ type change struct {
 	entry *entry
 	isNew bool
 	batch []storage.Op
+	// first is the room of batch for what nearly all changes are.
+	first [1]storage.Op
 }
 
 // modify loads a secret, lets f change it, and commits. With f's error, or when it reports that nothing
 // changed, nothing is written. It returns storage.ErrNotFound when there is no such secret, unless create is
-// set.
-func (e *versioned) modify(ctx context.Context, name string, create bool, f func(*change) (bool, error)) error {
-	lock := e.locks.Of(name)
-	lock.Lock()
-	defer lock.Unlock()
+// set. f may be called more than once; see keylock.Write.
+func (e *versioned) modify(
+	ctx context.Context, name string, create bool, f func(context.Context, *change) (bool, error),
+) error {
+	_, err := keylock.Write(ctx, e.locks, name, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, e.modifyLocked(ctx, name, create, f)
+	})
+	return err
+}
+
+func (e *versioned) modifyLocked(
+	ctx context.Context, name string, create bool, f func(context.Context, *change) (bool, error),
+) error {
 	ent, err := e.load(ctx, name)
 	isNew := create && errors.Is(err, storage.ErrNotFound)
 	if isNew {
@@ -185,7 +195,8 @@ func (e *versioned) modify(ctx context.Context, name string, create bool, f func
 		return err
 	}
 	c := &change{name: name, entry: ent, isNew: isNew}
-	changed, err := f(c)
+	c.batch = c.first[:0]
+	changed, err := f(ctx, c)
 	if err != nil || !changed {
 		return err
 	}

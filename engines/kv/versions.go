@@ -18,7 +18,7 @@ func (e *versioned) deleteVersions(
 		return nil, err
 	}
 	by := attributionOf(req, opUpdate)
-	return e.change(ctx, p.Path, func(c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
 		now := e.now()
 		for _, v := range c.named(p.Versions) {
 			if !v.gone(now) {
@@ -39,7 +39,7 @@ func (e *versioned) undelete(ctx context.Context, req *engines.Request, p versio
 	if err != nil {
 		return nil, err
 	}
-	return e.change(ctx, p.Path, func(c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
 		now := e.now()
 		for _, v := range c.named(p.Versions) {
 			if !v.Destroyed {
@@ -56,7 +56,7 @@ func (e *versioned) destroy(ctx context.Context, _ *engines.Request, p versionsP
 	if err := checkVersions(p, "no version number provided"); err != nil {
 		return nil, err
 	}
-	return e.change(ctx, p.Path, func(c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
 		changed := false
 		for n, v := range c.named(p.Versions) {
 			if !v.Destroyed {

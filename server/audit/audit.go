@@ -4,7 +4,7 @@
 // without telling secrets. When devices are enabled, a request that none of them recorded is refused.
 //
 // A device has 5 seconds to record an entry; see Config.Timeout. One that takes longer, or whose queue
-// (1,024 entries, 64 MiB) is full, has not recorded it. As long as another device records, a stuck one
+// (1,024 entries, 16 MiB) is full, has not recorded it. As long as another device records, a stuck one
 // costs nothing: it is given entries but not waited for until it moves again, and what its queue cannot
 // hold is lost to it, which the server's log tells. When no device records, requests fail after the bound.
 package audit

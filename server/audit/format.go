@@ -23,18 +23,18 @@ type entryJSON struct {
 }
 
 type authJSON struct {
-	Accessor      string            `json:"accessor,omitempty"`
-	ClientToken   string            `json:"client_token,omitempty"`
-	DisplayName   string            `json:"display_name,omitempty"`
-	EntityID      string            `json:"entity_id,omitempty"`
-	IdentityPols  []string          `json:"identity_policies,omitempty"`
-	Metadata      map[string]string `json:"metadata,omitempty"`
-	NumUses       int               `json:"num_uses,omitempty"`
-	Policies      []string          `json:"policies,omitempty"`
-	PolicyResults *policyJSON       `json:"policy_results,omitempty"`
-	TokenPolicies []string          `json:"token_policies,omitempty"`
-	TokenTTL      int64             `json:"token_ttl,omitempty"`
-	TokenType     string            `json:"token_type,omitempty"`
+	Accessor      string      `json:"accessor,omitempty"`
+	ClientToken   string      `json:"client_token,omitempty"`
+	DisplayName   string      `json:"display_name,omitempty"`
+	EntityID      string      `json:"entity_id,omitempty"`
+	IdentityPols  []string    `json:"identity_policies,omitempty"`
+	Metadata      any         `json:"metadata,omitempty"`
+	NumUses       int         `json:"num_uses,omitempty"`
+	Policies      []string    `json:"policies,omitempty"`
+	PolicyResults *policyJSON `json:"policy_results,omitempty"`
+	TokenPolicies []string    `json:"token_policies,omitempty"`
+	TokenTTL      int64       `json:"token_ttl,omitempty"`
+	TokenType     string      `json:"token_type,omitempty"`
 }
 
 // policyJSON has one field that Vault does not know: why the policies refused.
@@ -54,7 +54,7 @@ type requestJSON struct {
 	ClientID            string              `json:"client_id,omitempty"`
 	ClientToken         string              `json:"client_token,omitempty"`
 	ClientTokenAccessor string              `json:"client_token_accessor,omitempty"`
-	Data                map[string]any      `json:"data,omitempty"`
+	Data                any                 `json:"data,omitempty"`
 	Headers             map[string][]string `json:"headers,omitempty"`
 	ID                  string              `json:"id,omitempty"`
 	mountJSON
@@ -78,8 +78,8 @@ type namespaceJSON struct {
 }
 
 type responseJSON struct {
-	Auth *authJSON      `json:"auth,omitempty"`
-	Data map[string]any `json:"data,omitempty"`
+	Auth *authJSON `json:"auth,omitempty"`
+	Data any       `json:"data,omitempty"`
 	mountJSON
 	Secret   *secretJSON `json:"secret,omitempty"`
 	Warnings []string    `json:"warnings,omitempty"`
@@ -102,9 +102,13 @@ type wrapJSON struct {
 // format writes an entry as the device shows it: one line.
 func (d *device) format(kind string, e *Entry, headers map[string]bool) ([]byte, error) {
 	f := formatter{device: d, entry: e, redactor: redactor{hasher: d.hasher, raw: d.opts.raw}}
+	f.room = roomOfCallers
+	if e.Request.Caller == nil && !f.raw {
+		f.room = roomOfStrangers
+	}
 	line := entryJSON{Time: e.Time.UTC(), Type: kind, Auth: f.caller(), Request: f.request(headers)}
 	if e.Error != nil {
-		line.Error = f.clear(e.Error.Error())
+		line.Error = f.brief(e.Error.Error())
 	}
 	if kind == "response" {
 		line.Response = f.response()
@@ -162,13 +166,14 @@ func (f *formatter) caller() *authJSON {
 		return &authJSON{TokenType: "default"}
 	}
 	a := &authJSON{
-		Accessor: f.accessor(c.Accessor), ClientToken: f.token(c.Token), DisplayName: c.DisplayName,
-		EntityID: c.EntityID, Metadata: c.Metadata, Policies: c.Policies, TokenPolicies: c.Policies,
-		TokenType: "service", PolicyResults: f.decision(),
+		Accessor: f.accessor(c.Accessor), ClientToken: f.token(c.Token), DisplayName: f.brief(c.DisplayName),
+		EntityID: c.EntityID, Metadata: f.metadata(c.Metadata), TokenType: "service", PolicyResults: f.decision(),
 	}
+	a.Policies = f.names(c.Policies)
+	a.TokenPolicies = a.Policies
 	if added := f.entry.IdentityPolicies; len(added) > 0 {
-		a.IdentityPols = slices.Compact(slices.Sorted(slices.Values(added)))
-		a.Policies = slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.Policies, added))))
+		a.IdentityPols = f.names(slices.Compact(slices.Sorted(slices.Values(added))))
+		a.Policies = f.names(slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.Policies, added)))))
 	}
 	if c.Batch {
 		a.TokenType = "batch"
@@ -181,8 +186,8 @@ func (f *formatter) decision() *policyJSON {
 	if d == nil {
 		return nil
 	}
-	p := &policyJSON{Allowed: d.Allowed, Reason: d.Reason}
-	for _, name := range d.Policies {
+	p := &policyJSON{Allowed: d.Allowed, Reason: f.brief(d.Reason)}
+	for _, name := range f.names(d.Policies) {
 		p.Granting = append(p.Granting, grantPolicyJSON{Name: name, NamespaceID: "root", Type: "acl"})
 	}
 	return p
@@ -194,9 +199,9 @@ func (f *formatter) request(headers map[string]bool) requestJSON {
 		f.plain = e.Mount.Tuning.AuditNonHMACRequestKeys
 	}
 	j := requestJSON{
-		ClientToken: f.token(e.Token), Data: f.object(r.Params), Headers: f.headerValues(r.Client.Header, headers),
+		ClientToken: f.token(e.Token), Data: f.bounded(r.Params), Headers: f.headerValues(r.Client.Header, headers),
 		ID: r.ID, mountJSON: f.mount(), Namespace: namespaceJSON{ID: "root"}, Operation: r.Operation.String(),
-		Path: f.clear(e.Path), RemotePort: r.Client.Port, WrapTTL: int64(r.WrapTTL / time.Second),
+		Path: f.brief(e.Path), RemotePort: r.Client.Port, WrapTTL: int64(r.WrapTTL / time.Second),
 	}
 	if r.Client.Addr.IsValid() {
 		j.RemoteAddress = r.Client.Addr.String()
@@ -232,7 +237,7 @@ func (f *formatter) response() *responseJSON {
 	if r == nil {
 		return nil
 	}
-	j := &responseJSON{mountJSON: f.mount(), Warnings: r.Warnings, WrapInfo: f.wrapInfo(r.Wrap)}
+	j := &responseJSON{mountJSON: f.mount(), Warnings: f.names(r.Warnings), WrapInfo: f.wrapInfo(r.Wrap)}
 	if r.Wrap != nil {
 		return j // what is held back is not told here either
 	}
@@ -240,12 +245,12 @@ func (f *formatter) response() *responseJSON {
 	if f.device.opts.elideLists && e.Request.Operation == engines.List {
 		data = elide(data)
 	}
-	j.Data, j.Auth = f.object(data), f.issued(r.Auth)
+	j.Data, j.Auth = f.bounded(data), f.issued(r.Auth)
 	if r.Encoded != nil {
-		j.Data, _ = f.value(r.Encoded, false).(map[string]any)
+		j.Data = f.boundedJSON(r.Encoded)
 	}
 	if r.Secret != nil {
-		j.Secret = &secretJSON{LeaseID: r.Secret.LeaseID}
+		j.Secret = &secretJSON{LeaseID: f.brief(r.Secret.LeaseID)}
 	}
 	return j
 }
@@ -255,8 +260,9 @@ func (f *formatter) issued(a *engines.Auth) *authJSON {
 		return nil
 	}
 	return &authJSON{
-		Accessor: f.accessor(a.Accessor), ClientToken: f.token(a.Token), EntityID: a.EntityID, Metadata: a.Metadata,
-		NumUses: a.NumUses, Policies: a.Policies, TokenPolicies: a.TokenPolicies, IdentityPols: a.IdentityPolicies,
+		Accessor: f.accessor(a.Accessor), ClientToken: f.token(a.Token), EntityID: a.EntityID,
+		Metadata: f.metadata(a.Metadata), NumUses: a.NumUses, Policies: f.names(a.Policies),
+		TokenPolicies: f.names(a.TokenPolicies), IdentityPols: f.names(a.IdentityPolicies),
 		TokenTTL: int64(a.LeaseDuration / time.Second), TokenType: a.TokenType,
 	}
 }
@@ -266,7 +272,7 @@ func (f *formatter) wrapInfo(w *engines.WrapInfo) *wrapJSON {
 		return nil
 	}
 	return &wrapJSON{
-		Accessor: f.accessor(w.Accessor), CreationPath: f.clear(w.CreationPath), CreationTime: w.CreationTime,
+		Accessor: f.accessor(w.Accessor), CreationPath: f.brief(w.CreationPath), CreationTime: w.CreationTime,
 		Token: f.token(w.Token), TTL: int64(w.TTL / time.Second), WrappedAccessor: f.accessor(w.WrappedAccessor),
 	}
 }

@@ -19,29 +19,92 @@ import (
 const keySize = 32
 
 // hasher replaces sensitive texts by "hmac-sha256:" and the hex HMAC-SHA-256 under the device's key.
-type hasher struct{ pool sync.Pool }
+type hasher struct {
+	pool sync.Pool
+	// digesting is held while a digest is made.
+	digesting sync.Mutex
+}
 
 func newHasher(key []byte) *hasher {
 	key = slices.Clone(key)
-	return &hasher{pool: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	return &hasher{pool: sync.Pool{New: func() any { return &macWriter{mac: hmac.New(sha256.New, key)} }}}
 }
 
 const hashPrefix = "hmac-sha256:"
 
 // text returns the replacement of a text.
 func (h *hasher) text(s string) string {
-	mac, ok := h.pool.Get().(hash.Hash)
-	if !ok {
-		return hashPrefix
+	w := h.writer()
+	defer h.put(w)
+	w.string(s)
+	return w.end()
+}
+
+// writer returns one that nothing was written to; put takes it back.
+func (h *hasher) writer() *macWriter {
+	w, ok := h.pool.Get().(*macWriter)
+	if !ok { // the pool has nothing else
+		panic("audit: no HMAC")
 	}
-	defer h.pool.Put(mac)
-	mac.Reset()
-	mac.Write([]byte(s))
-	var sum [sha256.Size]byte
-	var out [len(hashPrefix) + 2*sha256.Size]byte
-	copy(out[:], hashPrefix)
-	hex.Encode(out[len(hashPrefix):], mac.Sum(sum[:0]))
-	return string(out[:])
+	return w
+}
+
+func (h *hasher) put(w *macWriter) { h.pool.Put(w) }
+
+// macWriter makes an HMAC of texts of any length without copying them.
+type macWriter struct {
+	mac hash.Hash
+	// written counts the bytes, those in the buffer included.
+	written int64
+	buffer  [512]byte
+	used    int
+	sum     [sha256.Size]byte
+	out     [len(hashPrefix) + 2*sha256.Size]byte
+}
+
+func (w *macWriter) string(s string) {
+	w.written += int64(len(s))
+	for len(s) > 0 {
+		n := copy(w.buffer[w.used:], s)
+		s = s[n:]
+		w.advance(n)
+	}
+}
+
+func (w *macWriter) bytes(b []byte) {
+	w.written += int64(len(b))
+	if len(b) >= len(w.buffer) {
+		w.flush()
+		w.mac.Write(b)
+		return
+	}
+	for len(b) > 0 {
+		n := copy(w.buffer[w.used:], b)
+		b = b[n:]
+		w.advance(n)
+	}
+}
+
+func (w *macWriter) advance(n int) {
+	if w.used += n; w.used == len(w.buffer) {
+		w.flush()
+	}
+}
+
+func (w *macWriter) flush() {
+	w.mac.Write(w.buffer[:w.used])
+	w.used = 0
+}
+
+// end returns the replacement of what was written, and forgets that.
+func (w *macWriter) end() string {
+	w.flush()
+	clear(w.buffer[:])
+	copy(w.out[:], hashPrefix)
+	hex.Encode(w.out[len(hashPrefix):], w.mac.Sum(w.sum[:0]))
+	w.mac.Reset()
+	w.written = 0
+	return string(w.out[:])
 }
 
 // redactor copies values with their texts replaced.
@@ -49,8 +112,10 @@ type redactor struct {
 	*hasher
 	// plain are the keys whose own texts are shown (audit_non_hmac_*_keys), at any depth.
 	plain []string
-	// raw shows everything.
+	// raw shows everything that there is room for.
 	raw bool
+	// room is how many bytes of the line the parameters of the request may take, and the data of the answer.
+	room int
 }
 
 // object copies a map. Texts and numbers of a JSON body are replaced; booleans, nulls, times and numbers
@@ -61,7 +126,7 @@ func (r *redactor) object(m map[string]any) map[string]any {
 	}
 	redacted := make(map[string]any, len(m))
 	for key, value := range m {
-		redacted[key] = r.value(value, slices.Contains(r.plain, key))
+		redacted[key] = r.value(value, r.isPlain(key))
 	}
 	return redacted
 }
@@ -95,7 +160,7 @@ func (r *redactor) value(value any, plain bool) any {
 	case map[string]string:
 		m := make(map[string]any, len(v))
 		for key := range v {
-			m[key] = r.shown(v[key], slices.Contains(r.plain, key))
+			m[key] = r.shown(v[key], r.isPlain(key))
 		}
 		return m
 	case json.RawMessage:
@@ -128,6 +193,9 @@ func (r *redactor) other(value any, plain bool) any {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return r.text("")
+	}
+	if r.measureJSON(text, plain, r.room) > r.room {
+		return r.digest(json.RawMessage(text))
 	}
 	return r.encoded(text, plain)
 }
@@ -178,6 +246,7 @@ func (r *redactor) headerValues(header map[string][]string, configured map[strin
 		for _, value := range values {
 			shown[lower] = append(shown[lower], r.shown(value, !hashed && !sys.SecretHeader(lower)))
 		}
+		shown[lower] = r.names(shown[lower])
 	}
 	return shown
 }

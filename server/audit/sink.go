@@ -11,7 +11,7 @@ import (
 // Bounds of what waits for a device.
 const (
 	maxQueued      = 1024
-	maxQueuedBytes = 64 << 20
+	maxQueuedBytes = 16 << 20
 	// maxBatch is how many waiting bytes are written at once.
 	maxBatch = 1 << 20
 )

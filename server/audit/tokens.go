@@ -1,59 +1,27 @@
 package audit
 
-import "strings"
-
-// minToken is how many characters follow the prefix of a token at least, and do not in ordinary names.
-const minToken = 20
+import "coffer/engines"
 
 // clear is a text as it is shown where texts are not hashed: paths, errors, and what is configured to be shown. Tokens
-// within it are hashed all the same, since a client may put one anywhere, as into a path.
+// within it are hashed all the same.
 func (r *redactor) clear(s string) string {
 	if r.raw {
 		return s
 	}
-	return replaceTokens(s, r.text)
+	return engines.ReplaceTokens(s, r.text)
 }
 
 // WithoutTokens is a text, such as a path, with "<token>" in the place of each token in it.
 func WithoutTokens(s string) string {
-	return replaceTokens(s, func(string) string { return "<token>" })
+	return engines.ReplaceTokens(s, func(string) string { return "<token>" })
 }
 
-func replaceTokens(s string, replaced func(string) string) string {
-	var b strings.Builder
-	for {
-		start := tokenStart(s)
-		if start < 0 {
-			break
-		}
-		end := start + len("hvs.")
-		for end < len(s) && inToken(s[end]) {
-			end++
-		}
-		b.WriteString(s[:start])
-		if token := s[start:end]; len(token) < len("hvs.")+minToken {
-			b.WriteString(token)
-		} else {
-			b.WriteString(replaced(token))
-		}
-		s = s[end:]
+// brief is clear for texts that clients can make as long as they like: one of more than maxText bytes is cut off, and
+// the HMAC of the whole stands at its end.
+func (r *redactor) brief(s string) string {
+	shown := r.clear(s)
+	if len(s) <= maxText {
+		return shown
 	}
-	if b.Len() == 0 {
-		return s
-	}
-	b.WriteString(s)
-	return b.String()
-}
-
-// tokenStart finds the prefix of a service or batch token; -1 for none.
-func tokenStart(s string) int {
-	service, batch := strings.Index(s, "hvs."), strings.Index(s, "hvb.")
-	if service < 0 || batch >= 0 && batch < service {
-		return batch
-	}
-	return service
-}
-
-func inToken(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_'
+	return shown[:min(shortened, len(shown))] + "... " + r.text(s)
 }

@@ -13,6 +13,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 type generateParams struct {
@@ -48,37 +49,36 @@ func (s *Store) makeSecret(ctx context.Context, id, entity string) (*engines.Res
 	if err := s.checkEntity(ctx, entity); err != nil {
 		return nil, err
 	}
-	lock := s.secrets.Of(secretKey(id, entity))
-	lock.Lock()
-	defer lock.Unlock()
-	_, err = s.readSecret(ctx, id, entity)
-	if err == nil {
-		warning := fmt.Sprintf("Entity already has a secret for MFA method %q", m.Name)
-		return &engines.Response{Warnings: []string{warning}}, nil
-	}
-	if !errors.Is(err, errNoSecret) {
-		return nil, err
-	}
-	key, err := totp.Generate(totp.GenerateOpts{
-		Issuer: m.Codes.Issuer, AccountName: entity, Period: uint(m.Codes.Period),
-		SecretSize: uint(m.Codes.KeySize), Digits: otp.Digits(m.Codes.Digits),
-		Algorithm: algorithm(m.Codes.Algorithm),
+	return keylock.Write(ctx, s.secrets, secretKey(id, entity), func(ctx context.Context) (*engines.Response, error) {
+		_, err = s.readSecret(ctx, id, entity)
+		if err == nil {
+			warning := fmt.Sprintf("Entity already has a secret for MFA method %q", m.Name)
+			return &engines.Response{Warnings: []string{warning}}, nil
+		}
+		if !errors.Is(err, errNoSecret) {
+			return nil, err
+		}
+		key, err := totp.Generate(totp.GenerateOpts{
+			Issuer: m.Codes.Issuer, AccountName: entity, Period: uint(m.Codes.Period),
+			SecretSize: uint(m.Codes.KeySize), Digits: otp.Digits(m.Codes.Digits),
+			Algorithm: algorithm(m.Codes.Algorithm),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("mfa: make a secret: %w", err)
+		}
+		barcode, err := picture(key, m.QRSize)
+		if err != nil {
+			return nil, err
+		}
+		b, err := encode(secret{Key: key.Secret(), Codes: m.Codes})
+		if err != nil {
+			return nil, err
+		}
+		if err := s.putSecret(ctx, id, entity, b); err != nil {
+			return nil, err
+		}
+		return &engines.Response{Data: map[string]any{"url": key.String(), "barcode": barcode}}, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("mfa: make a secret: %w", err)
-	}
-	barcode, err := picture(key, m.QRSize)
-	if err != nil {
-		return nil, err
-	}
-	b, err := encode(secret{Key: key.Secret(), Codes: m.Codes})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.putSecret(ctx, id, entity, b); err != nil {
-		return nil, err
-	}
-	return &engines.Response{Data: map[string]any{"url": key.String(), "barcode": barcode}}, nil
 }
 
 // putSecret stores a secret unless its method was deleted meanwhile.
@@ -121,13 +121,12 @@ func (s *Store) adminDestroy(ctx context.Context, _ *engines.Request, p adminPar
 		return nil, err
 	}
 	key := secretKey(p.Method, p.Entity)
-	lock := s.secrets.Of(key)
-	lock.Lock()
-	defer lock.Unlock()
-	if err := s.cfg.Storage.Apply(ctx, storage.Delete(key)); err != nil {
-		return nil, fmt.Errorf("mfa: delete %s: %w", key, err)
-	}
-	return &engines.Response{}, nil
+	return keylock.Write(ctx, s.secrets, key, func(ctx context.Context) (*engines.Response, error) {
+		if err := s.cfg.Storage.Apply(ctx, storage.Delete(key)); err != nil {
+			return nil, fmt.Errorf("mfa: delete %s: %w", key, err)
+		}
+		return &engines.Response{}, nil
+	})
 }
 
 func errUnknownMethod(id string) error {

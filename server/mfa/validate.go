@@ -14,6 +14,7 @@ import (
 	"github.com/pquerna/otp/hotp"
 
 	"coffer/engines"
+	"coffer/storage/keylock"
 )
 
 // Factors are what a client shows: for the id or name of a method its codes.
@@ -154,10 +155,14 @@ func (s *Store) check(ctx context.Context, m *method, entity string, shown []str
 	if err != nil {
 		return err
 	}
+	_, err = keylock.Write(ctx, s.secrets, secretKey(m.ID, entity), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.checkLocked(ctx, m, entity, code)
+	})
+	return err
+}
+
+func (s *Store) checkLocked(ctx context.Context, m *method, entity, code string) error {
 	key := secretKey(m.ID, entity)
-	lock := s.secrets.Of(key)
-	lock.Lock()
-	defer lock.Unlock()
 	mine, err := s.readSecret(ctx, m.ID, entity)
 	if entity == "" || errors.Is(err, errNoSecret) {
 		return refusal(fmt.Sprintf("MFA secret for method ID %q not present in entity %q or cached MFA auth response",

@@ -2,8 +2,11 @@
 package keylock
 
 import (
+	"context"
 	"hash/maphash"
 	"sync"
+
+	"coffer/storage"
 )
 
 // stripes is how many locks a Set has. Two keys that share one only wait for each other.
@@ -21,7 +24,37 @@ type Set struct {
 // New returns a Set.
 func New() *Set { return &Set{seed: maphash.MakeSeed()} }
 
-// Of returns the lock of key. It is the same for a key as long as the Set lives.
-func (s *Set) Of(key string) *sync.RWMutex {
+// Write runs f while nobody else holds the lock of the key. Values that f reads are paid for while the lock is free, by
+// storage.Prepay: with its context f never waits for memory, but it may be run more than once, and reads before it
+// changes anything.
+func Write[T any](ctx context.Context, s *Set, key string, f func(ctx context.Context) (T, error)) (T, error) {
+	return locked(ctx, s.of(key), f)
+}
+
+// Read is Write for what changes nothing: others may hold the lock for reading at the same time.
+func Read[T any](ctx context.Context, s *Set, key string, f func(ctx context.Context) (T, error)) (T, error) {
+	return locked(ctx, s.of(key).RLocker(), f)
+}
+
+// Hold takes the lock of key for longer than one function runs, until release is called. Who reads while he holds it does
+// so within storage.Prepay.
+func (s *Set) Hold(key string) (release func()) {
+	l := s.of(key)
+	l.Lock()
+	return l.Unlock
+}
+
+func locked[T any](ctx context.Context, l sync.Locker, f func(ctx context.Context) (T, error)) (result T, err error) {
+	err = storage.Prepay(ctx, func(ctx context.Context) (err error) {
+		l.Lock()
+		defer l.Unlock()
+		result, err = f(ctx)
+		return err
+	})
+	return result, err
+}
+
+// of returns the lock of key. It is the same for a key as long as the Set lives.
+func (s *Set) of(key string) *sync.RWMutex {
 	return &s.locks[maphash.String(s.seed, key)%stripes]
 }
