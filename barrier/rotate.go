@@ -229,7 +229,7 @@ func (b *Barrier) refreshLocked(ctx context.Context) (*session, error) {
 	if s == nil {
 		return nil, ErrSealed
 	}
-	k, _, err := b.readKeyringLocked(ctx)
+	k, _, err := b.readKeyringLocked(storage.Unbudgeted(ctx))
 	if err != nil {
 		return nil, err
 	}

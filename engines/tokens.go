@@ -14,7 +14,7 @@ func ReplaceTokens(s string, replace func(token string) string) string {
 			break
 		}
 		end := start + len("hvs.")
-		for end < len(s) && inToken(s[end]) {
+		for end < len(s) && (inToken(s[end]) || s[end] == '.' && tokenStart(s[end-3:end+1]) == 0) { // two without a gap
 			end++
 		}
 		b.WriteString(s[:start])

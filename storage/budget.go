@@ -16,6 +16,10 @@ type Budget interface {
 // BudgetKey is the context key of the Budget that pays for what is read in that context. Without one nobody pays.
 type BudgetKey struct{}
 
+// Unbudgeted is ctx without its Budget. Who reads under a lock that there is only one of, as that of a table, uses it:
+// one at a time reads then, and what is read is kept in memory all the same.
+func Unbudgeted(ctx context.Context) context.Context { return context.WithValue(ctx, BudgetKey{}, nil) }
+
 // Spend is called before n bytes are read or made for an answer, with no locks held: by implementations of Storage, and
 // by whoever answers out of memory. Who has to hold a lock while he reads uses Prepay, or keylock, which does.
 func Spend(ctx context.Context, n int) error {

@@ -86,6 +86,7 @@ func (v *revocations) allLocked(ctx context.Context, e *engine) (*revoked, error
 	if v.ready != nil {
 		return v.ready, nil
 	}
+	ctx = storage.Unbudgeted(ctx)
 	names, err := e.storage.List(ctx, listFolder, "", 0)
 	if err != nil {
 		return nil, err
@@ -152,6 +153,7 @@ func (e *engine) deleteList(ctx context.Context, _ *engines.Request, p nameParam
 	}
 	e.lists.mu.Lock()
 	defer e.lists.mu.Unlock()
+	ctx = storage.Unbudgeted(ctx)
 	_, err = e.storage.Get(ctx, listFolder+name)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, noList(name)
@@ -211,6 +213,7 @@ func (e *engine) writeList(ctx context.Context, _ *engines.Request, p listParams
 	}
 	e.lists.mu.Lock()
 	defer e.lists.mu.Unlock()
+	ctx = storage.Unbudgeted(ctx)
 	old, err := e.storedList(ctx, name)
 	if err != nil {
 		return nil, err

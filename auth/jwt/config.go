@@ -259,7 +259,7 @@ func (m *method) setup(ctx context.Context) (*setup, error) {
 	if m.ready != nil {
 		return m.ready, nil
 	}
-	c, err := m.loadConfig(ctx)
+	c, err := m.loadConfig(storage.Unbudgeted(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +302,7 @@ func (m *method) writeConfig(ctx context.Context, _ *engines.Request, p configPa
 	defer m.mu.Unlock()
 	if p.NamespaceInState != nil {
 		c.NamespaceInState = *p.NamespaceInState
-	} else if old, err := m.loadConfig(ctx); err == nil {
+	} else if old, err := m.loadConfig(storage.Unbudgeted(ctx)); err == nil {
 		c.NamespaceInState = old.NamespaceInState
 	} else if !errors.Is(err, errUnconfigured) {
 		return nil, err

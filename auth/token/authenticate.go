@@ -8,6 +8,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // maxToken is the longest token that is looked at, in bytes.
@@ -70,16 +71,15 @@ func (s *Store) load(ctx context.Context, t engines.Token) (*Entry, error) {
 		return e, nil
 	}
 	id := s.keys.idOf(t)
-	lock := s.lock(id)
-	lock.RLock()
-	defer lock.RUnlock()
-	e, err := s.readLocked(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	e = e.withToken(t)
-	s.cache.put(e)
-	return e, nil
+	return keylock.Read(ctx, s.locks, id, func(ctx context.Context) (*Entry, error) {
+		e, err := s.readLocked(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		e = e.withToken(t)
+		s.cache.put(e)
+		return e, nil
+	})
 }
 
 // readLocked returns the entry as it is stored, or ErrBadToken. The token's lock is held. The cache is
@@ -119,66 +119,65 @@ func (s *Store) read(ctx context.Context, id string) (*Entry, error) {
 // Alive reports whether a service token lives: it is there, its revocation has not begun, and its time is
 // not over.
 func (s *Store) Alive(ctx context.Context, id string) (bool, error) {
-	lock := s.lock(id)
-	lock.RLock()
-	defer lock.RUnlock()
-	e, err := s.readLocked(ctx, id)
-	if errors.Is(err, ErrBadToken) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return !e.ended(s.now()), nil
+	return keylock.Read(ctx, s.locks, id, func(ctx context.Context) (bool, error) {
+		e, err := s.readLocked(ctx, id)
+		if errors.Is(err, ErrBadToken) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return !e.ended(s.now()), nil
+	})
 }
 
 // WhileAlive runs f while the token with that Entry.ID lives: its revocation, once begun, waits for f, and
 // sees what f left. It returns ErrBadToken without calling f when the token's revocation has begun.
 func (s *Store) WhileAlive(ctx context.Context, id string, f func() error) error {
-	lock := s.lock(id)
-	lock.RLock()
-	defer lock.RUnlock()
-	if _, err := s.readLocked(ctx, id); err != nil {
-		return err
-	}
-	return f()
+	_, err := keylock.Read(ctx, s.locks, id, func(ctx context.Context) (*Entry, error) {
+		e, err := s.readLocked(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return e, f()
+	})
+	return err
 }
 
 // Use counts one use of a token whose uses are limited, durably: of any number of concurrent calls
 // exactly NumUses succeed, the others return ErrBadToken. It returns the entry with the uses that are
 // left. After a success for an entry that is Limited the caller must call EndUse once its request is
 // over, whatever became of it; until then the token is not revoked for being used up.
-func (s *Store) Use(ctx context.Context, e *Entry) (left *Entry, err error) {
+func (s *Store) Use(ctx context.Context, e *Entry) (*Entry, error) {
 	if !e.Limited() {
 		return e, nil
 	}
-	lock := s.lock(e.ID)
-	lock.Lock()
-	defer lock.Unlock()
-	now, err := s.readLocked(ctx, e.ID)
-	if err != nil {
-		return nil, err
-	}
-	if now.NumUses <= 0 || now.ended(s.now()) {
-		return nil, ErrBadToken
-	}
-	used := *now.withToken(e.Caller.Token)
-	if used.NumUses--; used.NumUses == 0 {
-		used.NumUses = spent
-	}
-	used.complete()
-	stored := used
-	if used.NumUses == spent {
-		// Should the server die before the revocation, the lease sees to it.
-		stored.endBy(s.now().Add(spentGrace))
-	}
-	if err := s.putLocked(ctx, &stored); err != nil {
-		return nil, err
-	}
-	s.cache.update(&used) // what requests under way are told of their token stays as it was
-	s.watch(&stored)
-	s.underway.begin(e.ID, used.NumUses == spent)
-	return &used, nil
+	return keylock.Write(ctx, s.locks, e.ID, func(ctx context.Context) (*Entry, error) {
+		now, err := s.readLocked(ctx, e.ID)
+		if err != nil {
+			return nil, err
+		}
+		if now.NumUses <= 0 || now.ended(s.now()) {
+			return nil, ErrBadToken
+		}
+		used := *now.withToken(e.Caller.Token)
+		if used.NumUses--; used.NumUses == 0 {
+			used.NumUses = spent
+		}
+		used.complete()
+		stored := used
+		if used.NumUses == spent {
+			// Should the server die before the revocation, the lease sees to it.
+			stored.endBy(s.now().Add(spentGrace))
+		}
+		if err := s.putLocked(ctx, &stored); err != nil {
+			return nil, err
+		}
+		s.cache.update(&used) // what requests under way are told of their token stays as it was
+		s.watch(&stored)
+		s.underway.begin(e.ID, used.NumUses == spent)
+		return &used, nil
+	})
 }
 
 // EndUse says that the request for which Use counted is over. When the uses are spent, the last of the
@@ -212,15 +211,14 @@ func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error)
 }
 
 func (s *Store) byID(ctx context.Context, id string) (*Entry, error) {
-	lock := s.lock(id)
-	lock.RLock()
-	defer lock.RUnlock()
-	e, err := s.readLocked(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if e.ended(s.now()) || e.NumUses == spent {
-		return nil, ErrBadToken
-	}
-	return e.withToken(engines.Token{}), nil
+	return keylock.Read(ctx, s.locks, id, func(ctx context.Context) (*Entry, error) {
+		e, err := s.readLocked(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if e.ended(s.now()) || e.NumUses == spent {
+			return nil, ErrBadToken
+		}
+		return e.withToken(engines.Token{}), nil
+	})
 }

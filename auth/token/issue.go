@@ -10,6 +10,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 // Types of token.
@@ -41,17 +42,21 @@ func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	}
 	if parent := d.entry.Parent; parent != "" {
 		// While the lock is held the parent's revocation cannot begin, so it will see this child.
-		lock := s.lock(parent)
-		lock.RLock()
-		defer lock.RUnlock()
-		p, err := s.readLocked(ctx, parent)
-		if errors.Is(err, ErrBadToken) || (err == nil && p.ended(s.now())) {
-			return nil, errNoParent
-		}
-		if err != nil {
-			return nil, err
-		}
+		return keylock.Read(ctx, s.locks, parent, func(ctx context.Context) (*Entry, error) {
+			p, err := s.readLocked(ctx, parent)
+			if errors.Is(err, ErrBadToken) || (err == nil && p.ended(s.now())) {
+				return nil, errNoParent
+			}
+			if err != nil {
+				return nil, err
+			}
+			return s.addService(ctx, d)
+		})
 	}
+	return s.addService(ctx, d)
+}
+
+func (s *Store) addService(ctx context.Context, d draft) (*Entry, error) {
 	chosen := !d.text.IsZero()
 	if chosen {
 		s.customID.Lock()
@@ -59,7 +64,7 @@ func (s *Store) add(ctx context.Context, d draft) (*Entry, error) {
 	}
 	e := s.name(d.entry, d.text)
 	if chosen {
-		_, err := s.cfg.Storage.Get(ctx, entryKey(e.ID))
+		_, err := s.cfg.Storage.Get(storage.Unbudgeted(ctx), entryKey(e.ID))
 		if err == nil {
 			return nil, errDuplicate
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"coffer/storage/keylock"
 )
 
 // Lease is what a token's record says of its lease.
@@ -76,22 +78,21 @@ func (s *Store) ExpireLease(ctx context.Context, leaseID string) error {
 
 // expire is ExpireLease for a token that nobody revokes yet; done is false for another.
 func (s *Store) expire(ctx context.Context, id, leaseID string) (done bool, err error) {
-	lock := s.lock(id)
-	lock.Lock()
-	defer lock.Unlock()
-	e, err := s.read(ctx, id)
-	if errors.Is(err, ErrBadToken) || (err == nil && e.LeaseID() != leaseID) {
+	return keylock.Write(ctx, s.locks, id, func(ctx context.Context) (bool, error) {
+		e, err := s.read(ctx, id)
+		if errors.Is(err, ErrBadToken) || (err == nil && e.LeaseID() != leaseID) {
+			return true, nil
+		}
+		if err != nil || s.ending.has(id) {
+			return false, err
+		}
+		e.endBy(s.now())
+		if err := s.putLocked(ctx, e); err != nil {
+			return false, err
+		}
+		s.watch(e)
 		return true, nil
-	}
-	if err != nil || s.ending.has(id) {
-		return false, err
-	}
-	e.endBy(s.now())
-	if err := s.putLocked(ctx, e); err != nil {
-		return false, err
-	}
-	s.watch(e)
-	return true, nil
+	})
 }
 
 // RevokeLease revokes the token whose lease that is, with its lease and all that hangs on it. When due is not

@@ -7,6 +7,7 @@ import (
 
 	"coffer/auth"
 	"coffer/engines"
+	"coffer/storage/keylock"
 )
 
 // errNoNetwork refuses the renewal of a token that could be used nowhere.
@@ -37,9 +38,15 @@ func (s *Store) renew(
 	if increment > 0 {
 		l.requested = increment
 	}
-	lock := s.lock(e.ID)
-	lock.Lock()
-	defer lock.Unlock()
+	var warnings []string
+	renewed, err := keylock.Write(ctx, s.locks, e.ID, func(ctx context.Context) (renewed *Entry, err error) {
+		renewed, warnings, err = s.renewLocked(ctx, e, l)
+		return renewed, err
+	})
+	return renewed, warnings, err
+}
+
+func (s *Store) renewLocked(ctx context.Context, e *Entry, l limits) (*Entry, []string, error) {
 	current, err := s.readLocked(ctx, e.ID)
 	if errors.Is(err, ErrBadToken) {
 		return nil, nil, errNoToken

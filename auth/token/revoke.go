@@ -10,6 +10,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 const (
@@ -108,9 +109,7 @@ func (s *Store) end(ctx context.Context, id string, o endOptions) error {
 
 // begin makes a token useless: from here on it cannot be used, renewed or have children.
 func (r *revocation) begin(id string) (first bool) {
-	lock := r.store.lock(id)
-	lock.Lock()
-	defer lock.Unlock()
+	defer r.store.locks.Hold(id)()
 	r.begun[id] = struct{}{}
 	r.store.cache.remove(id)
 	return r.store.ending.add(id)
@@ -312,17 +311,17 @@ func (r *revocation) adopt(ctx context.Context, id string) error {
 }
 
 func (s *Store) makeOrphan(ctx context.Context, parent, id string) error {
-	lock := s.lock(id)
-	lock.Lock()
-	defer lock.Unlock()
-	unindex := storage.Delete(parentKey(parent, id))
-	e, err := s.read(ctx, id) // what a spent token's end is, storage knows alone
-	if errors.Is(err, ErrBadToken) || (err == nil && s.ending.has(id)) {
-		return s.cfg.Storage.Apply(ctx, unindex)
-	}
-	if err != nil {
-		return err
-	}
-	e.Parent = ""
-	return s.putLocked(ctx, e, unindex)
+	_, err := keylock.Write(ctx, s.locks, id, func(ctx context.Context) (*Entry, error) {
+		unindex := storage.Delete(parentKey(parent, id))
+		e, err := s.read(ctx, id) // what a spent token's end is, storage knows alone
+		if errors.Is(err, ErrBadToken) || (err == nil && s.ending.has(id)) {
+			return nil, s.cfg.Storage.Apply(ctx, unindex)
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Parent = ""
+		return e, s.putLocked(ctx, e, unindex)
+	})
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 var pathSuffix = regexp.MustCompile(`^\w[\w.-]+\w$`)
@@ -111,32 +112,31 @@ func (b *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams
 	if !auth.ValidName(p.Name) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	lock := b.store.lock(roleFolder + p.Name)
-	lock.Lock()
-	defer lock.Unlock()
-	r, err := b.store.role(ctx, p.Name)
-	if errors.Is(err, errNoRole) {
-		r, err = &role{Name: p.Name, Renewable: true, Token: roleToken{Type: typeDefaultService}}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := p.apply(r); err != nil {
-		return nil, err
-	}
-	warnings, err := p.applyRenamed(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.check(); err != nil {
-		return nil, err
-	}
-	if limit := b.ttls.MaxTTL(); r.Token.ExplicitMax > limit {
-		warnings = append(warnings, fmt.Sprintf("Given explicit max TTL of %d is greater than system/mount allowed value "+
-			"of %d seconds; until this is fixed attempting to create tokens against this role will result in an error",
-			seconds(r.Token.ExplicitMax), seconds(limit)))
-	}
-	return &engines.Response{Warnings: warnings}, b.store.putRole(ctx, r)
+	return keylock.Write(ctx, b.store.locks, roleFolder+p.Name, func(ctx context.Context) (*engines.Response, error) {
+		r, err := b.store.role(ctx, p.Name)
+		if errors.Is(err, errNoRole) {
+			r, err = &role{Name: p.Name, Renewable: true, Token: roleToken{Type: typeDefaultService}}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := p.apply(r); err != nil {
+			return nil, err
+		}
+		warnings, err := p.applyRenamed(r)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.check(); err != nil {
+			return nil, err
+		}
+		if limit := b.ttls.MaxTTL(); r.Token.ExplicitMax > limit {
+			warnings = append(warnings, fmt.Sprintf("Given explicit max TTL of %d is greater than system/mount allowed value "+
+				"of %d seconds; until this is fixed attempting to create tokens against this role will result in an error",
+				seconds(r.Token.ExplicitMax), seconds(limit)))
+		}
+		return &engines.Response{Warnings: warnings}, b.store.putRole(ctx, r)
+	})
 }
 
 // apply puts what was sent into the role, but for the settings that have two names.

@@ -8,7 +8,6 @@ package token
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/keylock"
 )
 
 var (
@@ -125,8 +125,7 @@ type Store struct {
 
 	// locks order the changes of one token among each other: a change holds its token's lock, what only
 	// relies on the token's being alive holds it for reading. Nobody takes a second one while holding one.
-	locks    [lockCount]sync.RWMutex
-	lockSeed maphash.Seed
+	locks *keylock.Set
 
 	// customID is held while a token with a name of the client's choice is made, so that it is unique.
 	customID sync.Mutex
@@ -135,11 +134,9 @@ type Store struct {
 	underway uses
 }
 
-const lockCount = 256
-
 // NewStore opens the tokens in cfg.Storage; in an empty storage it makes the keys they are kept with.
 func NewStore(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, log: cfg.Logger, now: cfg.Now, lockSeed: maphash.MakeSeed()}
+	s := &Store{cfg: cfg, log: cfg.Logger, now: cfg.Now, locks: keylock.New()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -160,11 +157,6 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 		err = s.markEndless(ctx)
 	}
 	return s, err
-}
-
-// lock returns the lock of a token.
-func (s *Store) lock(id string) *sync.RWMutex {
-	return &s.locks[maphash.String(s.lockSeed, id)%lockCount]
 }
 
 // endings are the tokens whose revocation has begun: nothing can be done with them any more, though their

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode"
 
+	"coffer/engines"
 	"coffer/server/config"
 	"coffer/server/loglevel"
 )
@@ -51,10 +52,11 @@ func newLogging(cfg config.Log, stderr io.Writer) (*logging, error) {
 		l.sinks = append(l.sinks, sink)
 		sinks = append(sinks, sink)
 	}
+	out := hiding{sinks}
 	if cfg.Format == config.LogJSON {
-		l.Logger = slog.New(slog.NewJSONHandler(sinks, &slog.HandlerOptions{Level: l.level, ReplaceAttr: vaultKeys}))
+		l.Logger = slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: l.level, ReplaceAttr: vaultKeys}))
 	} else {
-		l.Logger = slog.New(&textHandler{out: &lockedWriter{w: sinks}, level: l.level})
+		l.Logger = slog.New(&textHandler{out: &lockedWriter{w: out}, level: l.level})
 	}
 	return l, nil
 }
@@ -99,6 +101,20 @@ func (t tee) Write(line []byte) (int, error) {
 		}
 	}
 	return len(line), errors.Join(errs...)
+}
+
+// hiding takes tokens out of every line, wherever a client put them: paths, errors and texts of clients get into the log.
+type hiding struct{ w io.Writer }
+
+func (h hiding) Write(line []byte) (int, error) {
+	if !bytes.Contains(line, []byte("hvs.")) && !bytes.Contains(line, []byte("hvb.")) {
+		return h.w.Write(line)
+	}
+	shown := engines.ReplaceTokens(string(line), func(token string) string { return token[:len("hvs.")] + "[hidden]" })
+	if _, err := h.w.Write([]byte(shown)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // logFile is an append-only file that can be opened anew while it is written.

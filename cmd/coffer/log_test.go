@@ -20,6 +20,25 @@ type secretValue struct{}
 
 func (secretValue) LogValue() slog.Value { return slog.StringValue("redacted") }
 
+// TestNoTokenInTheLog logs tokens in every way there is.
+func TestNoTokenInTheLog(t *testing.T) {
+	const service, batch = "hvs.CAESIJ0123456789abcdefghijklmnop-_", "hvb.AAAAAQ0123456789abcdefghijklmnop"
+	for _, format := range []config.LogFormat{config.LogText, config.LogJSON} {
+		var out bytes.Buffer
+		log, err := newLogging(config.Log{Level: loglevel.Trace, Format: format}, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.With("with", service).WithGroup("g").Error("failed for "+batch, "path", "auth/token/lookup/"+service+"/x",
+			"error", errors.New("no "+service+service+" \""+batch+"\""), slog.Group("h", "a", batch), "names", []string{service},
+			"hvs.short", 1)
+		if text := out.String(); strings.Contains(text, "0123456789") || strings.Count(text, "[hidden]") < 7 ||
+			!strings.Contains(text, "auth/token/lookup/hvs.[hidden]/x") || !strings.Contains(text, "hvs.short") {
+			t.Errorf("%s", text)
+		}
+	}
+}
+
 func TestTextLog(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -20,6 +20,7 @@ import (
 	"coffer/server/api"
 	"coffer/server/core"
 	"coffer/server/mounts"
+	"coffer/storage"
 	"coffer/storage/memory"
 )
 
@@ -44,9 +45,20 @@ func newHouse(t *testing.T) *house {
 // newHouseOf is a house in which engines of these types can be mounted.
 func newHouseOf(t *testing.T, types map[mounts.Kind]map[string]engines.Factory) *house {
 	t.Helper()
-	h := &house{store: memory.New()}
+	store := memory.New()
+	h := newHouseOver(t, types, store)
+	h.store = store
+	return h
+}
+
+// newHouseOver is newHouseOf over any storage.
+func newHouseOver(
+	t *testing.T, types map[mounts.Kind]map[string]engines.Factory, store storage.Storage,
+) *house {
+	t.Helper()
+	h := &house{}
 	h.core = core.New(core.Config{
-		Storage: h.store, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 		Types: types,
 		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: time.Hour, StorageType: "inmem",
 			LogLevel: new(slog.LevelVar)},

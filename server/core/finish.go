@@ -20,6 +20,7 @@ func (r *run) finish(ctx context.Context, resp *engines.Response) (*engines.Resp
 	if resp.Login != nil {
 		if release := resp.Login.Release; release != nil {
 			defer release()
+			ctx = storage.Unbudgeted(ctx) // what is held is not held while waiting for memory
 		}
 		auth, warnings, err := r.admit(ctx, resp.Login)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"coffer/server/identity"
 	"coffer/server/mfa"
 	"coffer/server/mounts"
+	"coffer/storage"
 )
 
 // Call is one request of a client on its way in.
@@ -269,9 +270,17 @@ func (r *run) permit(acl *policy.ACL, sudo bool) error {
 	if decision.Allowed && (!sudo || decision.Sudo || decision.Root) {
 		return nil
 	}
-	r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.call.Path,
+	r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.loggedPath(),
 		"operation", r.request.Operation, "reason", decision.Reason)
 	return errPolicy
+}
+
+// loggedPath is the path as far as something serves it: nobody knows what the rest of another one is, a token perhaps.
+func (r *run) loggedPath() string {
+	if !r.found && r.mount != nil {
+		return r.mount.Entry.Path
+	}
+	return r.call.Path
 }
 
 // spellings are those of a path below a mount, counted from the root.
@@ -303,8 +312,14 @@ func (r *run) execute(ctx context.Context) (*engines.Response, error) {
 }
 
 // publish gives an error its final text. A bare sentinel on a path that needs a token is reported in
-// the numbered form.
+// the numbered form. What the storage refuses came from the client, since keys are made of names that he chose.
 func (r *run) publish(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrInvalidKey):
+		return engines.Invalid("a name is too long, or nothing can have it")
+	case errors.Is(err, storage.ErrValueTooLarge):
+		return engines.Invalid("what was sent is too large to be stored")
+	}
 	var public *engines.Error
 	if errors.As(err, &public) || r.open() {
 		return err

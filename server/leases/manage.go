@@ -25,7 +25,7 @@ func (m *Manager) List(ctx context.Context, prefix string) ([]string, error) {
 		return nil, err
 	}
 	names, err := m.store.List(ctx, recordFolder+prefix, "", 0)
-	if err != nil {
+	if err != nil && !errors.Is(err, storage.ErrInvalidKey) { // no lease has such a path
 		return nil, err
 	}
 	for _, id := range m.queue.tokens(prefix) {
@@ -107,6 +107,7 @@ func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration)
 func (m *Manager) extend(ctx context.Context, id string, ended time.Time, r engines.LeaseGrant) (Lease, error) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
+	ctx = storage.Unbudgeted(ctx)
 	l, err := m.read(ctx, id)
 	if err != nil {
 		return Lease{}, err
@@ -187,6 +188,7 @@ func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
 func (m *Manager) expireSecrets(ctx context.Context, ids []string) (tokens []string, err error) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
+	ctx = storage.Unbudgeted(ctx)
 	now := m.now()
 	var ops []storage.Op
 	var due []Lease
@@ -289,6 +291,9 @@ func (m *Manager) below(ctx context.Context, prefix string) ([]string, error) {
 		ids = append(ids, id)
 		return nil
 	})
+	if errors.Is(err, storage.ErrInvalidKey) {
+		err = nil // no lease has such a path
+	}
 	return ids, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"coffer/engines"
+	"coffer/storage"
 )
 
 // Enable mounts a new engine: it fills in UUID and accessor, stores the row and starts the engine.
@@ -111,6 +112,7 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 
 // Remount moves a mount; its storage stays where it is, what it issued is revoked.
 func (t *Table) Remount(ctx context.Context, from, to string) error {
+	ctx = storage.Unbudgeted(ctx)
 	t.changing.Lock()
 	defer t.changing.Unlock()
 	old, ok := (*t.rows.Load())[from]

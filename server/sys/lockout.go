@@ -69,7 +69,11 @@ type unlockParams struct {
 }
 
 func (e *engine) unlockUser(ctx context.Context, _ *engines.Request, p unlockParams) (*engines.Response, error) {
-	if err := e.Lockouts.Unlock(ctx, lockout.NewUser(p.Accessor, p.Alias)); err != nil {
+	user := lockout.NewUser(p.Accessor, p.Alias)
+	if user.Name == "" {
+		return nil, engines.Invalid("missing alias_identifier")
+	}
+	if err := e.Lockouts.Unlock(ctx, user); err != nil {
 		return nil, err
 	}
 	return done()
