@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -45,12 +46,9 @@ func (h *hasher) digest(value any) digest {
 	w := h.writer()
 	defer h.put(w)
 	w.value(value)
-	return digest{Bytes: w.written, Digest: w.end()}
-}
-
-func (h *hasher) digestOfMap(value any) map[string]any {
-	d := h.digest(value)
-	return map[string]any{"bytes": d.Bytes, "digest": d.Digest}
+	d := digest{Bytes: w.written}
+	d.Digest = w.end()
+	return d
 }
 
 // measure returns how many bytes a value takes in the line at most, or more than room as soon as that is certain.
@@ -194,40 +192,66 @@ func (r *redactor) boundedJSON(object json.RawMessage) any {
 		}
 		return nil
 	}
-	redacted := make(map[string]any)
+	large := make(map[string]json.RawMessage)
+	small := []byte{'{'}
 	n := 0
 	engines.JSONMembers(object, func(name, value []byte) bool {
-		var key string
-		if n += sizeOfText(name); n > r.room || json.Unmarshal(name, &key) != nil {
-			n = r.room + 1
-			return false
-		}
-		size := r.measureJSON(value, r.isPlain(key), r.room)
+		n += sizeOfText(name)
+		size := r.measureJSON(value, r.isPlainJSON(name), r.room)
 		if size > r.room {
 			size = sizeOfDigest
-			redacted[key] = r.digest(json.RawMessage(value))
-		} else {
-			redacted[key] = r.encoded(value, r.isPlain(key))
+			var key string
+			if json.Unmarshal(name, &key) == nil {
+				large[key] = value
+			}
+		} else if n+size <= r.room {
+			small = append(append(append(append(small, name...), ':'), value...), ',')
 		}
 		n += size
 		return n <= r.room
 	})
-	if n > r.room || n == 0 {
+	redacted, ok := r.encoded(append(bytes.TrimSuffix(small, []byte{','}), '}'), false).(map[string]any)
+	if !ok || n == 0 || n > r.room {
 		return r.digest(object)
+	}
+	for key, value := range large {
+		redacted[key] = r.digest(value)
 	}
 	return redacted
 }
 
 // names is a list of names, or one hash of all of them, with commas between, where the list is too long.
 func (r *redactor) names(list []string) []string {
-	n := 0
-	for _, name := range list {
-		n += sizeOfText(name)
-	}
-	if n <= roomOfNames {
+	if sizeOfNames(list) <= roomOfNames {
 		return list
 	}
-	return []string{r.text(strings.Join(list, ","))}
+	w := r.writer()
+	defer r.put(w)
+	for i, name := range list {
+		if i > 0 {
+			w.string(",")
+		}
+		w.string(name)
+	}
+	return []string{w.end()}
+}
+
+func sizeOfNames(list []string) int {
+	n := 0
+	for i := 0; i < len(list) && n <= roomOfNames; i++ {
+		n += sizeOfText(list[i])
+	}
+	return n
+}
+
+// union is names of both lists together, sorted, without those that repeat; unsorted where they are too long.
+func (r *redactor) union(a, b []string) []string {
+	both := slices.Concat(a, b)
+	if sizeOfNames(both) <= roomOfNames {
+		slices.Sort(both)
+		both = slices.Compact(both)
+	}
+	return r.names(both)
 }
 
 // metadata is a token's, or a digest of it where that is too large.

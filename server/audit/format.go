@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"coffer/engines"
@@ -172,8 +171,8 @@ func (f *formatter) caller() *authJSON {
 	a.Policies = f.names(c.Policies)
 	a.TokenPolicies = a.Policies
 	if added := f.entry.IdentityPolicies; len(added) > 0 {
-		a.IdentityPols = f.names(slices.Compact(slices.Sorted(slices.Values(added))))
-		a.Policies = f.names(slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.Policies, added)))))
+		a.IdentityPols = f.union(added, nil)
+		a.Policies = f.union(c.Policies, added)
 	}
 	if c.Batch {
 		a.TokenType = "batch"
