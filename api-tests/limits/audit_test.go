@@ -118,7 +118,7 @@ func TestAuditedCrowd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d KB of log", info.Size()>>10)
-	if info.Size() > 200<<20 {
+	if info.Size() > 32<<20 {
 		t.Errorf("%d MB of log", info.Size()>>20)
 	}
 }
