@@ -32,6 +32,11 @@ func ReplaceTokens(s string, replace func(token string) string) string {
 	return b.String()
 }
 
+// WithoutTokens is a text, such as a path, with "<token>" in the place of each token in it.
+func WithoutTokens(s string) string {
+	return ReplaceTokens(s, func(string) string { return "<token>" })
+}
+
 // tokenStart finds the prefix of a service or batch token; -1 for none.
 func tokenStart(s string) int {
 	service, batch := strings.Index(s, "hvs."), strings.Index(s, "hvb.")

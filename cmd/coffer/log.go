@@ -110,8 +110,7 @@ func (h hiding) Write(line []byte) (int, error) {
 	if !bytes.Contains(line, []byte("hvs.")) && !bytes.Contains(line, []byte("hvb.")) {
 		return h.w.Write(line)
 	}
-	shown := engines.ReplaceTokens(string(line), func(token string) string { return token[:len("hvs.")] + "[hidden]" })
-	if _, err := h.w.Write([]byte(shown)); err != nil {
+	if _, err := h.w.Write([]byte(engines.WithoutTokens(string(line)))); err != nil {
 		return 0, err
 	}
 	return len(line), nil

@@ -187,7 +187,7 @@ func TestNobodyWaitsForMemoryWithALock(t *testing.T) {
 			call := core.Call{ID: "x", Operation: op, Path: variable.ReplaceAllString(pattern, "task"),
 				Token: engines.NewToken(h.root), Client: engines.Client{Addr: netip.MustParseAddr("127.0.0.1")}}
 			switch {
-			case strings.HasPrefix(call.Path, "sys/seal"):
+			case strings.HasPrefix(call.Path, "sys/seal"), strings.HasPrefix(call.Path, "sys/pprof/"): // takes 30 seconds
 				continue
 			case strings.Contains(call.Path, "revoke") || strings.HasPrefix(call.Path, "sys/wrapping"):
 				call.Token = engines.NewToken(h.token(t, `path "*" { capabilities = ["update", "sudo"] }`))

@@ -27,7 +27,8 @@ func TestNoNameIsAnInternalError(t *testing.T) {
 	}
 	seen := make(map[string]bool)
 	for _, pattern := range h.routes(t) {
-		if strings.HasPrefix(pattern, "sys/seal") || strings.HasPrefix(pattern, "auth/token/revoke") {
+		if strings.HasPrefix(pattern, "sys/seal") || strings.HasPrefix(pattern, "sys/pprof/") || // takes 30 seconds
+			strings.HasPrefix(pattern, "auth/token/revoke") {
 			continue
 		}
 		for _, name := range oddNames() {

@@ -11,11 +11,6 @@ func (r *redactor) clear(s string) string {
 	return engines.ReplaceTokens(s, r.text)
 }
 
-// WithoutTokens is a text, such as a path, with "<token>" in the place of each token in it.
-func WithoutTokens(s string) string {
-	return engines.ReplaceTokens(s, func(string) string { return "<token>" })
-}
-
 // brief is clear for texts that clients can make as long as they like: one of more than maxText bytes is cut off, and
 // the HMAC of the whole stands at its end.
 func (r *redactor) brief(s string) string {

@@ -6,7 +6,6 @@ import (
 
 	"coffer/auth/token"
 	"coffer/engines"
-	"coffer/server/audit"
 	"coffer/server/sys"
 	"coffer/storage"
 )
@@ -37,7 +36,7 @@ func (f flying) Requests(ctx context.Context) (map[string]sys.InFlightRequest, e
 			return nil, err
 		}
 		listed[r.ID] = sys.InFlightRequest{StartTime: r.Begun.UTC(), ClientRemoteAddress: r.Address,
-			RequestPath: audit.WithoutTokens(r.Path), RequestMethod: r.Method, ClientID: client}
+			RequestPath: engines.WithoutTokens(r.Path), RequestMethod: r.Method, ClientID: client}
 	}
 	return listed, nil
 }
