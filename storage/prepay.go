@@ -8,9 +8,10 @@ import (
 // errUnpaid is what a Get returns inside of Prepay for a value that was not paid for yet.
 var errUnpaid = errors.New("storage: the value has to be paid for first")
 
-// Prepay runs f, which holds locks, with a context in which nothing waits for the Budget of ctx. Where f needs more than
-// was paid for, it gets an error, which it returns, having changed nothing; then Prepay waits, with the locks free, until
-// there is room for what f needed, and runs it again. It returns the last result of f, or the error of the Budget.
+// Prepay runs f, which holds locks, with a context in which nothing waits for the Budget of ctx. Where f needs more
+// than was paid for, it gets an error, which it returns, having changed nothing. Then Prepay waits, with the locks
+// free, until there is room for what f needed, and runs it again. It returns the last result of f, or the error of the
+// Budget.
 //
 // f therefore reads before it changes anything.
 func Prepay(ctx context.Context, f func(ctx context.Context) error) error {

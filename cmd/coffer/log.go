@@ -103,7 +103,8 @@ func (t tee) Write(line []byte) (int, error) {
 	return len(line), errors.Join(errs...)
 }
 
-// hiding takes tokens out of every line, wherever a client put them: paths, errors and texts of clients get into the log.
+// hiding takes tokens out of every line, wherever a client put them: paths, errors and texts of clients get into the
+// log.
 type hiding struct{ w io.Writer }
 
 func (h hiding) Write(line []byte) (int, error) {

@@ -173,7 +173,8 @@ func (e *versioned) write(ctx context.Context, req *engines.Request, p dataParam
 	if req.Operation == engines.Create {
 		op = opCreate
 	}
-	return e.store(ctx, p, true, attributionOf(req, op), func(context.Context, *change) ([]byte, error) { return data, nil })
+	return e.store(ctx, p, true, attributionOf(req, op),
+		func(context.Context, *change) ([]byte, error) { return data, nil })
 }
 
 // store adds a version whose data build returns.

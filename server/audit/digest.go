@@ -136,11 +136,21 @@ func sizeOfText[T string | []byte](s T) int {
 		return n
 	}
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' || c == '$' || c == '`' {
+		if escaped(s[i]) {
 			n += 5
 		}
 	}
 	return n
+}
+
+// escaped reports whether a byte of a text may become an escape.
+func escaped(c byte) bool {
+	switch c {
+	case '"', '\\', '<', '>', '&', '$', '`':
+		return true
+	default:
+		return c < ' ' || c >= 0x7f
+	}
 }
 
 func (r *redactor) isPlain(key string) bool { return len(r.plain) > 0 && slices.Contains(r.plain, key) }
@@ -151,8 +161,8 @@ func (r *redactor) isPlainJSON(name []byte) bool {
 	return len(r.plain) > 0 && json.Unmarshal(name, &key) == nil && r.isPlain(key)
 }
 
-// bounded copies the parameters of a request or the data of an answer as object does. A member that is too large for the
-// entry is shown as a digest, and so is the whole where there is no room for the rest.
+// bounded copies the parameters of a request or the data of an answer as object does. A member that is too large for
+// the entry is shown as a digest, and so is the whole where there is no room for the rest.
 func (r *redactor) bounded(m map[string]any) any {
 	if len(m) == 0 {
 		return nil

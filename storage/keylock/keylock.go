@@ -36,8 +36,8 @@ func Read[T any](ctx context.Context, s *Set, key string, f func(ctx context.Con
 	return locked(ctx, s.of(key).RLocker(), f)
 }
 
-// Hold takes the lock of key for longer than one function runs, until release is called. Who reads while he holds it does
-// so within storage.Prepay.
+// Hold takes the lock of key for longer than one function runs, until release is called. Who reads while he holds it
+// does so within storage.Prepay.
 func (s *Set) Hold(key string) (release func()) {
 	l := s.of(key)
 	l.Lock()
