@@ -10,8 +10,8 @@ import (
 // oddNames are names that the storage, or somebody on the way to it, may refuse: white space alone, long, deep, with
 // segments of white space.
 func oddNames() []string {
-	return []string{" ", "\u00a0\u3000", "a ", "*", "+", `a\b`, "a:b", "\u202e", "a/ /b", strings.Repeat("a", 1<<10),
-		strings.Repeat("\u00e9", 1<<10), strings.Repeat("a", 5<<10), strings.Repeat("a/", 2<<10) + "b"}
+	return []string{" ", "\u00a0\u3000", `a\b`, "a/ /b", strings.Repeat("\u00e9", 1<<10), strings.Repeat("a", 5<<10),
+		strings.Repeat("a/", 2<<10) + "b"}
 }
 
 // TestNoNameIsAnInternalError asks every route, by every verb, for names that nothing can have, in the path and in the
@@ -45,7 +45,11 @@ func TestNoNameIsAnInternalError(t *testing.T) {
 			}
 			path := (&url.URL{Path: variable.ReplaceAllLiteralString(pattern, name)}).EscapedPath()
 			for _, verb := range []string{"GET", "LIST", "PUT", "PATCH", "DELETE"} {
-				w := h.send(t, verb, "/v1/"+path, h.root, string(text))
+				sent := ""
+				if verb[0] == 'P' {
+					sent = string(text)
+				}
+				w := h.send(t, verb, "/v1/"+path, h.root, sent)
 				if strings.Contains(w.Body.String(), "internal error, see the server's log") && !seen[verb+pattern] {
 					seen[verb+pattern] = true
 					t.Errorf("%s %s with the name %.20q: %d", verb, pattern, name, w.Code)
