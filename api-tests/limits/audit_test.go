@@ -141,7 +141,7 @@ func TestReadersStopNoWriters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*crowdTime)
+	ctx, cancel := context.WithTimeout(t.Context(), crowdTime)
 	defer cancel()
 	var wg sync.WaitGroup
 	for range 20 {

@@ -1,6 +1,13 @@
 package kv_test
 
-import "testing"
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"coffer/storage"
+	"coffer/storage/memory"
+)
 
 func TestPatch(t *testing.T) {
 	v1, v2, v3 := meta(1, "T+0s", "", false), meta(2, "T+0s", "", false), meta(3, "T+0s", "", false)
@@ -79,4 +86,35 @@ func TestSubkeys(t *testing.T) {
 			{`GET subkeys/a`, `404 {"metadata":` + meta(2, "T+0s", "T+0s", false) + `,"subkeys":null}`},
 		},
 	})
+}
+
+// purse is a Budget that counts.
+type purse struct{ spent int }
+
+// Spend implements storage.Budget.
+func (p *purse) Spend(_ context.Context, n int) error {
+	p.spent += n
+	return nil
+}
+
+// TestPatchPaysForWhatItDecodes: a value of many parts is many times as large in memory as it is stored.
+func TestPatchPaysForWhatItDecodes(t *testing.T) {
+	s := newServer(t, memory.New(), "2")
+	const numbers = 100_000
+	s.do(t, `PUT data/a {"data":{"k":[`+strings.Repeat("1,", numbers)+`1]}}`)
+	var p purse
+	ctx := context.WithValue(t.Context(), storage.BudgetKey{}, storage.Budget(&p))
+	if _, err := s.request(ctx, "PATCH", "data/a", map[string]any{"data": map[string]any{"z": "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if p.spent < 20*numbers {
+		t.Errorf("paid for %d bytes", p.spent)
+	}
+	p.spent = 0
+	if _, err := s.request(ctx, "GET", "subkeys/a", nil); err != nil {
+		t.Fatal(err)
+	}
+	if p.spent < 2*numbers || p.spent > 3*numbers {
+		t.Errorf("subkeys paid for %d bytes", p.spent)
+	}
 }

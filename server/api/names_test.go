@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -21,6 +22,10 @@ func TestNoNameIsAnInternalError(t *testing.T) {
 	var body map[string]any
 	if err := json.Unmarshal([]byte(eager), &body); err != nil {
 		t.Fatal(err)
+	}
+	if w := h.send(t, "PUT", "/v1/sys/locked-users/x/unlock/%20", h.root, ""); w.Code != http.StatusBadRequest ||
+		!strings.Contains(w.Body.String(), "missing alias_identifier") {
+		t.Errorf("unlocking a name of a space alone: %d %s", w.Code, w.Body)
 	}
 	for _, name := range []string{"password", "name", "username", "path", "prefix", "lease_id", "entity_id", "id", "from", "to"} {
 		body[name] = "x"

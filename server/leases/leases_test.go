@@ -336,8 +336,10 @@ func TestRevokePrefix(t *testing.T) {
 				if later {
 					revoke = s.RevokePrefixLater
 				}
-				if err := revoke(t.Context(), "db/creds"); err != nil {
-					t.Fatal(err)
+				for _, prefix := range []string{"db/creds", strings.Repeat("x", storage.MaxKeySize)} {
+					if err := revoke(t.Context(), prefix); err != nil {
+						t.Fatal(err)
+					}
 				}
 				synctest.Wait()
 				for _, l := range in {
@@ -364,6 +366,7 @@ func TestList(t *testing.T) {
 	s.register(t, "db/roles", time.Hour)
 	for prefix, want := range map[string][]string{
 		"": {"db/"}, "db/": {"creds/", "roles/"}, "db/creds/a/": {strings.TrimPrefix(a.ID, "db/creds/a/")}, "x/": nil,
+		strings.Repeat("x", storage.MaxKeySize) + "/": nil, // as Vault says: there are none
 	} {
 		got, err := s.List(t.Context(), prefix)
 		if err != nil || !slices.Equal(got, want) {
