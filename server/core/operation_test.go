@@ -35,7 +35,7 @@ func newOperators(t *testing.T, store storage.Storage) *operators {
 	t.Helper()
 	o := &operators{log: &log{}, file: filepath.Join(t.TempDir(), "audit.log")}
 	o.Core = core.New(core.Config{
-		Storage: store, Logger: slog.New(slog.NewTextHandler(o.log, nil)), Now: time.Now,
+		Storage: store, Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: time.Now,
 		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: time.Hour, LogLevel: new(slog.LevelVar)},
 		Build:    core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
 	})
@@ -379,5 +379,27 @@ func TestStrangersDoNotStopAnUnsealing(t *testing.T) {
 	}
 	if n := strings.Count(l.String(), "a share that fits"); n != 2 {
 		t.Errorf("%d lines tell of the right shares", n)
+	}
+}
+
+// TestLogShowsNoPathThatNothingServes: what stands there may be a token, and one that a client chose looks like a name.
+func TestLogShowsNoPathThatNothingServes(t *testing.T) {
+	o := newOperators(t, memory.New())
+	made := must(t, o.Core, o.root, engines.Update, "auth/token/create", map[string]any{"policies": []any{"default"}})
+	for _, path := range []string{"auth/token/lookup/chosen", "sys/policies/acl/seen"} {
+		c := call(engines.Read, path, nil)
+		c.Token = made.Auth.Token
+		if _, err := o.Handle(t.Context(), c); !errors.Is(err, engines.ErrDenied) {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	text := o.log.String()
+	if strings.Contains(text, "path=auth/token/lookup") { // the test's request_id names the path
+		t.Errorf("%s", text)
+	}
+	for _, want := range []string{"path=auth/token/ ", "path=sys/policies/acl/seen"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
 	}
 }
