@@ -17,7 +17,7 @@ import (
 // them however small it is, so that a body of 60 KB would take 2 MB. What is larger is shown as a digest.
 const (
 	// roomOfCallers is for requests with a good token.
-	roomOfCallers = 32 << 10
+	roomOfCallers = 16 << 10
 	// roomOfStrangers is for those without one, who may send as many as they like.
 	roomOfStrangers = 4 << 10
 	// roomOfNames is for a list of names, as of policies, or metadata.
