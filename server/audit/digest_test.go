@@ -126,8 +126,9 @@ func TestEntriesAreBounded(t *testing.T) {
 				if len(line) > 2*roomOfCallers+4*roomOfNames {
 					t.Errorf("the line has %d bytes", len(line))
 				}
-				// Sorted names of one object at a time are the most.
-				if took := after.TotalAlloc - before.TotalAlloc; took > 1200<<10 {
+				// Sorted names of one object at a time are the most. With the race detector pools forget some of what they
+				// are given.
+				if took := after.TotalAlloc - before.TotalAlloc; took > 2<<20 {
 					t.Errorf("it took %d KB", took>>10)
 				}
 				for _, want := range []string{`"client_token_accessor":"`, `"operation":"create"`} {
