@@ -70,13 +70,16 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b[:recordHeader-1])
 	}
 	f.Add([]byte{})
+	// The first form of version 1: of a token, and of a secret.
+	f.Add(append([]byte{firstVersion, firstFlagRenewable}, make([]byte, 24)...))
+	f.Add(append(append([]byte{firstVersion, firstFlagSecret | firstFlagTail}, make([]byte, 24)...), `{"secret":{"path":"0"}}`...))
 	f.Add(append(append([]byte{recordVersion, flagRenewable}, make([]byte, 24)...), `{"secret":{"path":"0","internal":{}}}`...))
 	f.Add(append(append([]byte{recordVersion, 0}, make([]byte, 24)...), "{}"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := decode("id", b)
 		if err != nil {
-			if !errors.Is(err, errCorrupt) {
-				t.Fatalf("%v is no errCorrupt", err)
+			if !errors.Is(err, errCorrupt) && !errors.Is(err, errObsolete) {
+				t.Fatalf("%v is neither errCorrupt nor errObsolete", err)
 			}
 			return
 		}
@@ -92,4 +95,31 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%v: -want +got\n%s", err, diff)
 		}
 	})
+}
+
+// TestRecordsOfVersion1 reads both of its forms.
+func TestRecordsOfVersion1(t *testing.T) {
+	tail := `{"secret":{"path":"db/creds/app"}}`
+	for name, test := range map[string]struct {
+		flags     byte
+		tail      string
+		renewable bool
+		err       error
+	}{
+		"a token":                     {firstFlagRenewable, "", false, errObsolete},
+		"a token that failed":         {firstFlagTail, `{"failure":"x"}`, false, errObsolete},
+		"a secret, first form":        {firstFlagSecret | firstFlagTail, tail, false, nil},
+		"renewable, first form":       {firstFlagSecret | firstFlagTail | firstFlagRenewable, tail, true, nil},
+		"a secret":                    {0, tail, false, nil},
+		"renewable":                   {flagRenewable, tail, true, nil},
+		"flags that no form has":      {1 << 3, tail, false, errCorrupt},
+		"a secret that is not there":  {firstFlagSecret | firstFlagTail, "{}", false, errCorrupt},
+		"a secret without its record": {firstFlagSecret, "", false, errCorrupt},
+	} {
+		record := append(append([]byte{firstVersion, test.flags}, make([]byte, 24)...), test.tail...)
+		l, err := decode("id", record)
+		if !errors.Is(err, test.err) || err == nil && (l.Renewable != test.renewable || l.Secret.Path != "db/creds/app") {
+			t.Errorf("%s: %+v, %v", name, l, err)
+		}
+	}
 }
