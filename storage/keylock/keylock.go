@@ -5,6 +5,7 @@ import (
 	"context"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 
 	"coffer/storage"
 )
@@ -17,8 +18,9 @@ const stripes = 256
 //
 // Whoever holds the lock of one key must not ask for that of another: both may be the same lock.
 type Set struct {
-	seed  maphash.Seed
-	locks [stripes]sync.RWMutex
+	seed maphash.Seed
+	// locks is nil until the first is asked for: a server may have thousands of mounts that nobody uses.
+	locks atomic.Pointer[[stripes]sync.RWMutex]
 }
 
 // New returns a Set.
@@ -56,5 +58,10 @@ func locked[T any](ctx context.Context, l sync.Locker, f func(ctx context.Contex
 
 // of returns the lock of key. It is the same for a key as long as the Set lives.
 func (s *Set) of(key string) *sync.RWMutex {
-	return &s.locks[maphash.String(s.seed, key)%stripes]
+	locks := s.locks.Load()
+	if locks == nil {
+		s.locks.CompareAndSwap(nil, new([stripes]sync.RWMutex))
+		locks = s.locks.Load()
+	}
+	return &locks[maphash.String(s.seed, key)%stripes]
 }
