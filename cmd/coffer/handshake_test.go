@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -127,9 +128,11 @@ func TestHandshakesCostLittle(t *testing.T) {
 	address := secureEndpoint(t, patience)
 	const count = 10
 	chain := chainOf(t, 84_000, 1)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
+	// What else the process allocates meanwhile, such as to wipe memory after an earlier test, is not in the least of them.
+	least := uint64(math.MaxUint64)
 	for range count {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{chain}})
 		if err == nil {
 			_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes after the client's part
@@ -138,10 +141,11 @@ func TestHandshakesCostLittle(t *testing.T) {
 		if err == nil {
 			t.Fatal("welcome")
 		}
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
 	}
-	runtime.ReadMemStats(&after)
-	if each := (after.TotalAlloc - before.TotalAlloc) / count; each > 4<<20 { // the client's part is most of that
-		t.Errorf("%d KiB were allocated for each", each>>10)
+	if least > 4<<20 { // the client's part is most of that
+		t.Errorf("%d KiB were allocated for each", least>>10)
 	}
 }
 
