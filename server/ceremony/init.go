@@ -256,19 +256,13 @@ func replacing(ctx context.Context, s storage.Storage, draft []storage.Op) ([]st
 	for _, op := range draft {
 		drafted[op.Key] = true
 	}
-	for folders := []string{""}; len(folders) > 0; folders = folders[1:] {
-		names, err := s.List(ctx, folders[0], "", 0)
-		if err != nil {
-			return nil, fmt.Errorf("ceremony: list the server that nobody used: %w", err)
-		}
-		for _, name := range names {
-			key := folders[0] + name
-			switch {
-			case strings.HasSuffix(key, "/"):
-				folders = append(folders, key)
-			case !drafted[key]:
-				draft = append(draft, storage.Delete(key))
-			}
+	keys, err := storage.Names(ctx, s, "")
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: the server that nobody used: %w", err)
+	}
+	for _, key := range keys {
+		if !drafted[key] {
+			draft = append(draft, storage.Delete(key))
 		}
 	}
 	return draft, nil

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"coffer/engines"
 	"coffer/policy"
@@ -40,22 +39,9 @@ var _ engines.Passwords = (*Store)(nil)
 
 // List returns the names of the policies in Vault's order: sorted, those in folders after the others.
 func (s *Store) List(ctx context.Context) ([]string, error) {
-	var names []string
-	folders := []string{""}
-	for len(folders) > 0 {
-		folder := folders[0]
-		folders = folders[1:]
-		below, err := s.storage.List(ctx, prefix+folder, "", 0)
-		if err != nil {
-			return nil, fmt.Errorf("passwords: list %s%s: %w", prefix, folder, err)
-		}
-		for _, name := range below {
-			if strings.HasSuffix(name, "/") {
-				folders = append(folders, folder+name)
-			} else {
-				names = append(names, folder+name)
-			}
-		}
+	names, err := storage.Names(ctx, s.storage, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("passwords: %w", err)
 	}
 	return names, nil
 }

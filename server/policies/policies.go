@@ -62,22 +62,9 @@ func New(ctx context.Context, store storage.Storage, now func() time.Time) (*Sto
 // List returns the names of the policies in Vault's order: sorted, those in folders after the others, and
 // "root" at the end.
 func (s *Store) List(ctx context.Context) ([]string, error) {
-	var names []string
-	folders := []string{""}
-	for len(folders) > 0 {
-		folder := folders[0]
-		folders = folders[1:]
-		below, err := s.storage.List(ctx, prefix+folder, "", 0)
-		if err != nil {
-			return nil, fmt.Errorf("policies: list %s%s: %w", prefix, folder, err)
-		}
-		for _, name := range below {
-			if strings.HasSuffix(name, "/") {
-				folders = append(folders, folder+name)
-			} else {
-				names = append(names, folder+name)
-			}
-		}
+	names, err := storage.Names(ctx, s.storage, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
 	}
 	return append(names, policy.RootName), nil
 }
