@@ -105,6 +105,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.leases = leases.New(leases.Config{
 		Storage: s.cfg.clock.Storage(s.barrier), Now: s.now, Logger: s.logger, TrustClock: s.cfg.TrustClock,
 	})
+	if err = s.leases.LoadRevocations(ctx); err != nil {
+		return err
+	}
 	if err = s.buildIdentity(ctx); err != nil {
 		return err
 	}
@@ -164,6 +167,7 @@ func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
 func (s *session) start() {
 	s.cfg.clock.OnJump(s.leases.Wake)
 	s.leases.Start(s.ctx, s.tokens, leased{s.mounts})
+	s.tokens.FinishRevocations()
 	s.work(s.mounts.FinishRemovals)
 	s.work(s.rotateKeys)
 	s.work(s.keepTime)
