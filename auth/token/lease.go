@@ -107,7 +107,7 @@ func (s *Store) RevokeLease(ctx context.Context, leaseID string, due func(contex
 }
 
 // RevokeLeases revokes the tokens of some leases, those that were issued up to a time, with all that hangs on them, in
-// commits of about revokeBatch changes. It returns the leases that no token has now; when there is an error, it may be
+// commits of about manyBatch changes. It returns the leases that no token has now; when there is an error, it may be
 // told of fewer.
 func (s *Store) RevokeLeases(ctx context.Context, leaseIDs []string, until time.Time) (gone []string, err error) {
 	r := &revocation{store: s, begun: make(map[string]struct{})}

@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// revokeBatch is how many changes one commit of a large revocation gathers.
+	// revokeBatch is how many changes a revocation makes within its request: what takes more goes on in the background.
 	revokeBatch = 512
+	// manyBatch is how many changes one commit gathers there. Tokens lie at random places of the file, so a larger commit
+	// writes fewer pages in all, and keeps others waiting for longer: here for less than a tenth of a second.
+	manyBatch = 2048
 	// childPage is how many children are listed at once.
 	childPage = 256
 	// cubbyholeBatch is how many keys of a cubbyhole go in the token's own commit; more go before it.
@@ -174,11 +177,10 @@ func (r *revocation) tree(ctx context.Context, id string) error {
 			return err
 		}
 		stack = stack[:len(stack)-1]
-		switch {
-		case len(r.ops) < revokeBatch || len(stack) == 0 && r.limit > 0:
-		case r.limit > 0:
+		if r.limit > 0 && len(r.ops) > r.limit && len(stack) > 0 {
 			return errMany
-		default:
+		}
+		if r.limit == 0 && len(r.ops) >= manyBatch {
 			if err := r.flush(ctx); err != nil {
 				return err
 			}

@@ -158,9 +158,9 @@ func (s *session) buildTokens(ctx context.Context) (err error) {
 	return err
 }
 
-// unmounted revokes what a mount issued before it goes.
-func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
-	return s.leases.RevokePrefix(ctx, old.Path)
+// unmounted revokes what a mount issued at a path that it leaves.
+func (s *session) unmounted(ctx context.Context, path string) error {
+	return s.leases.RevokePrefix(ctx, path)
 }
 
 // start begins the work in the background.

@@ -87,7 +87,9 @@ func (f fakeTokens) RevokeLease(context.Context, string, func(context.Context) (
 	return nil
 }
 
-func (f fakeTokens) RevokeLeases(context.Context, []string, time.Time) ([]string, error) { return nil, nil }
+func (f fakeTokens) RevokeLeases(context.Context, []string, time.Time) ([]string, error) {
+	return nil, nil
+}
 
 func (f fakeTokens) ExpireLease(context.Context, string) error        { return nil }
 func (f fakeTokens) Alive(_ context.Context, id string) (bool, error) { return f[id], nil }

@@ -35,8 +35,8 @@ type revocationRecord struct {
 
 const revocationVersion = 1
 
-// sweepBatch is how many tokens are revoked at once: with what hangs on them, about two commits.
-const sweepBatch = 256
+// sweepBatch is how many tokens are revoked at once, in one commit or two.
+const sweepBatch = 1024
 
 func prefixKey(prefix string) string { return prefixFolder + strings.TrimSuffix(prefix, "/") }
 
