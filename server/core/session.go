@@ -159,7 +159,10 @@ func (s *session) buildTokens(ctx context.Context) (err error) {
 }
 
 // unmounted revokes what a mount issued at a path that it leaves.
-func (s *session) unmounted(ctx context.Context, path string) error {
+func (s *session) unmounted(ctx context.Context, path string, wait bool) error {
+	if !wait {
+		return s.leases.RevokePrefixLater(ctx, path)
+	}
 	return s.leases.RevokePrefix(ctx, path)
 }
 

@@ -28,22 +28,34 @@ func (m *Mounted) leftPaths() []string {
 // revoked. It returns ErrNoMount when nothing is mounted at from and an engines.ErrInvalid for a built-in mount or a path
 // that is taken.
 //
-// From the moment when that is stored the mount is at its new path and nowhere else. What it issued at the old one is
-// revoked in the background, after a crash at the next start, and tried again from time to time when that fails; until
-// then Moving tells of it, and the old path is in use.
+// Once that is stored the mount is at its new path and nowhere else, and what it issued at the old one is good for
+// nothing any more. That is revoked in the background, after a crash at the next start, and tried again from time to time
+// when that fails; until then Moving tells of it, and the old path is in use.
 func (t *Table) Remount(ctx context.Context, from, to, id string) error {
-	ctx = storage.Unbudgeted(ctx)
+	uuid, err := t.move(storage.Unbudgeted(ctx), from, to, id)
+	if err != nil {
+		return err
+	}
+	if err := t.cfg.Unmounted(context.WithoutCancel(ctx), from, false); err != nil {
+		t.cfg.Logger.Error("what a mount issued before its move is revoked later", "mount", from, "error", err)
+	}
+	t.finishMoveLater(from, uuid)
+	return nil
+}
+
+// move takes a mount to another path, durably.
+func (t *Table) move(ctx context.Context, from, to, id string) (uuid string, err error) {
 	t.changing.Lock()
 	defer t.changing.Unlock()
 	old, ok := (*t.rows.Load())[from]
 	if !ok {
-		return ErrNoMount
+		return "", ErrNoMount
 	}
 	if old.builtin {
-		return engines.Invalid("cannot remount %q", from)
+		return "", engines.Invalid("cannot remount %q", from)
 	}
 	if err := t.checkFree(to, from); err != nil {
-		return err
+		return "", err
 	}
 	moved := *old
 	moved.Entry.Path = to
@@ -51,12 +63,11 @@ func (t *Table) Remount(ctx context.Context, from, to, id string) error {
 	moved.Mount = &mount
 	moved.left = append(slices.Clone(old.left), departure{Path: from, ID: id})
 	if err := t.store(ctx, &moved); err != nil {
-		return err
+		return "", err
 	}
 	t.drop(from)
 	t.put(&moved)
-	t.finishMoveLater(from, moved.Entry.UUID)
-	return nil
+	return moved.Entry.UUID, nil
 }
 
 // Moving tells from where to where a mount is on its way; false when there is no such move, or none any more.
@@ -80,7 +91,7 @@ func (t *Table) finishMove(ctx context.Context, from, uuid string) error {
 	if m, ok := (*t.leaving.Load())[from]; !ok || m.Entry.UUID != uuid || m.removing && m.Entry.Path == from {
 		return nil
 	}
-	if err := t.cfg.Unmounted(ctx, from); err != nil {
+	if err := t.cfg.Unmounted(ctx, from, true); err != nil {
 		return fmt.Errorf("mounts: revoke leases of %s: %w", from, err)
 	}
 	t.changing.Lock()

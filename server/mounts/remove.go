@@ -74,7 +74,7 @@ func (t *Table) finish(ctx context.Context, m *Mounted) error {
 		return nil // it is gone
 	}
 	for _, path := range append([]string{e.Path}, m.leftPaths()...) {
-		if err := t.cfg.Unmounted(ctx, path); err != nil {
+		if err := t.cfg.Unmounted(ctx, path, true); err != nil {
 			return fmt.Errorf("mounts: revoke leases of %s: %w", path, err)
 		}
 	}

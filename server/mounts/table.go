@@ -35,8 +35,9 @@ type Config struct {
 	// Types are the engines that can be mounted, by kind and type.
 	Types map[Kind]map[string]engines.Factory
 	// Unmounted is called when a mount is disabled or moved, before its storage is cleared: what was
-	// issued at the path that it left has to be revoked.
-	Unmounted func(ctx context.Context, path string) error
+	// issued at the path that it left has to be revoked. It returns when that is done, or, without wait, when it is
+	// settled: from then on nothing of it is good any more.
+	Unmounted func(ctx context.Context, path string, wait bool) error
 	// Background runs a function beside the caller until the session ends, and is waited for then.
 	Background func(func(ctx context.Context))
 }

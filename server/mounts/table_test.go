@@ -63,7 +63,10 @@ func newHouse(t *testing.T, store *memory.Store) *house {
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": factory, "transit": factory}, mounts.Auth: {"approle": factory},
 		},
-		Unmounted: func(_ context.Context, path string) error {
+		Unmounted: func(_ context.Context, path string, wait bool) error {
+			if !wait {
+				return nil
+			}
 			if h.hold != nil {
 				<-h.hold
 			}
@@ -292,7 +295,7 @@ func TestRemovalOfAMountThatDoesNotStart(t *testing.T) {
 	left := ""
 	after := mounts.New(t.Context(), mounts.Config{
 		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now, DefaultTTL: time.Hour, MaxTTL: time.Hour,
-		Unmounted: func(_ context.Context, path string) error {
+		Unmounted: func(_ context.Context, path string, _ bool) error {
 			left = path
 			return nil
 		},
