@@ -25,15 +25,18 @@ func family(f *fixture) (top *Entry, below []*Entry) {
 // reopen is the next start over what is stored, up to where it carries on with what was being revoked.
 func (f *fixture) reopen() *fixture {
 	f.t.Helper()
-	again := *f
+	again := &fixture{t: f.t, leases: f.leases, base: f.base, clock: f.clock, root: f.root}
 	cfg := f.store.cfg
-	cfg.Background = nil
+	cfg.Background, cfg.Now = nil, again.now
 	var err error
-	again.store, err = NewStore(f.t.Context(), cfg)
+	if again.store, err = NewStore(f.t.Context(), cfg); err != nil {
+		f.t.Fatal(err)
+	}
+	again.router, err = engines.NewRouter(again.store.Engine(engines.Config{TTLs: fixedTTLs{}}).Routes())
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return &again
+	return again
 }
 
 // TestManyEndWithTheMark lets the work after the mark fail: all are useless from the mark on, here and after the next

@@ -147,9 +147,6 @@ func (m *Manager) revokePrefix(
 		}
 		prefix += "/"
 	}
-	if storage.CheckKey(prefixKey(prefix)) != nil {
-		return nil // no lease has such a path
-	}
 	marked, err := m.mark(ctx, prefix, force)
 	if err != nil || !marked {
 		return err
@@ -161,8 +158,12 @@ func (m *Manager) revokePrefix(
 	return jobs.Wait(ctx, outcome)
 }
 
-// mark stores that the leases below a prefix have ended. It reports false when there are none.
+// mark stores that the leases below a prefix have ended. It reports false when there are none, as for a prefix that is no
+// path.
 func (m *Manager) mark(ctx context.Context, prefix string, force bool) (bool, error) {
+	if errors.Is(storage.CheckKey(prefixKey(prefix)), storage.ErrInvalidKey) {
+		return false, nil
+	}
 	m.issuing.Lock()
 	defer m.issuing.Unlock()
 	old, again := (*m.revocations.Load())[prefix]

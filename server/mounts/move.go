@@ -25,12 +25,12 @@ func (m *Mounted) leftPaths() []string {
 }
 
 // Remount moves a mount, and calls that move id. Its engine and its storage stay what they are; only what it issued is
-// revoked. It returns ErrNoMount when nothing is mounted at from and an engines.ErrInvalid for a built-in mount or a path
-// that is taken.
+// revoked. It returns ErrNoMount when nothing is mounted at from and an engines.ErrInvalid for a built-in mount or a
+// path that is taken.
 //
 // Once that is stored the mount is at its new path and nowhere else, and what it issued at the old one is good for
-// nothing any more. That is revoked in the background, after a crash at the next start, and tried again from time to time
-// when that fails; until then Moving tells of it, and the old path is in use.
+// nothing any more. That is revoked in the background, after a crash at the next start, and tried again from time to
+// time when that fails; until then Moving tells of it, and the old path is in use.
 func (t *Table) Remount(ctx context.Context, from, to, id string) error {
 	uuid, err := t.move(storage.Unbudgeted(ctx), from, to, id)
 	if err != nil {

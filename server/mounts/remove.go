@@ -46,8 +46,8 @@ func (t *Table) leaveForGood(ctx context.Context, path string) (*Mounted, error)
 	return &removing, nil
 }
 
-// FinishRemovals removes to the end what Load found half removed, and ends the moves that it found. It returns when each
-// was tried once.
+// FinishRemovals removes to the end what Load found half removed, and ends the moves that it found. It returns when
+// each was tried once.
 func (t *Table) FinishRemovals(ctx context.Context) {
 	outcomes := []<-chan error{}
 	for path, m := range *t.leaving.Load() {

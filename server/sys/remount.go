@@ -130,13 +130,13 @@ type moves struct {
 
 type move struct{ id, from, to string }
 
-func (m *moves) add(new move) {
+func (m *moves) add(latest move) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.last) == maxMoves {
 		m.last = append(m.last[:0], m.last[1:]...)
 	}
-	m.last = append(m.last, new)
+	m.last = append(m.last, latest)
 }
 
 func (m *moves) find(id string) (move, bool) {

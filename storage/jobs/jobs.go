@@ -1,5 +1,5 @@
-// Package jobs carries through, beside the requests, work that a mark in storage promises: whoever asked for it may give
-// up, a failure is tried again, and a restart begins it anew from the mark.
+// Package jobs carries through, beside the requests, work that a mark in storage promises: whoever asked for it may
+// give up, a failure is tried again, and a restart begins it anew from the mark.
 package jobs
 
 import (
@@ -35,8 +35,8 @@ type job struct {
 	again chan struct{}
 }
 
-// New returns a Set without jobs. background runs a function beside the caller until the session ends, and is waited for
-// then; without it (nil) a job is tried once, before Begin returns.
+// New returns a Set without jobs. background runs a function beside the caller until the session ends, and is waited
+// for then; without it (nil) a job is tried once, before Begin returns.
 func New(background func(func(context.Context)), log *slog.Logger) *Set {
 	return &Set{background: background, log: log, running: make(map[string]*job)}
 }
