@@ -101,8 +101,8 @@ func (s *Store) absolve(folder, id string) {
 	}
 }
 
-// endMany ends a token that has too many children for one commit, which is what errMany says; any other error it returns.
-// Once the mark is stored the work goes on whether the caller waits or not.
+// endMany ends a token that has too many children for one commit, which is what errMany says; any other error it
+// returns. Once the mark is stored the work goes on whether the caller waits or not.
 func (s *Store) endMany(ctx context.Context, folder, id string, why error) error {
 	if !errors.Is(why, errMany) {
 		return why

@@ -307,7 +307,8 @@ func (r *revocation) flush(ctx context.Context) error {
 }
 
 // adopt makes the token's children orphans, each in a commit of its own. Children whose own revocation
-// has begun only leave the index. It returns errMany, with nothing changed, when there are more than limit; 0 sets none.
+// has begun only leave the index. It returns errMany, with nothing changed, when there are more than limit; 0 sets
+// none.
 func (r *revocation) adopt(ctx context.Context, id string, limit int) error {
 	for {
 		children, next, err := storage.Page(ctx, r.store.cfg.Storage, parentFolder+id+"/", "", childPage)

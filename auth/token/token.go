@@ -33,8 +33,8 @@ const (
 	controlPolicy  = "control-group"
 )
 
-// Leases keeps the clock by which tokens end, and knows which are being revoked with the path that issued them. A token's
-// record is its lease: nothing else is stored of it.
+// Leases keeps the clock by which tokens end, and knows which are being revoked with the path that issued them. A
+// token's record is its lease: nothing else is stored of it.
 type Leases interface {
 	// Issue begins to issue a lease at a path. Until the caller, having stored the token and called SetToken, calls done,
 	// no revocation of a path begins. The token is made at the time that is returned: the one given, or one just after

@@ -16,8 +16,8 @@ import (
 	"coffer/storage"
 )
 
-// Lookup returns a lease as it is stored, or ErrNotFound, also for one that is being revoked with its prefix. It does not
-// wait for leases to be loaded.
+// Lookup returns a lease as it is stored, or ErrNotFound, also for one that is being revoked with its prefix. It does
+// not wait for leases to be loaded.
 func (m *Manager) Lookup(ctx context.Context, id string) (Lease, error) {
 	l, err := m.read(ctx, id)
 	if err == nil && m.isRevoking(l) {
@@ -201,8 +201,8 @@ func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
 	return nil
 }
 
-// expireSecrets moves the end of the secrets' leases among some to now, in one commit: of those that were issued up to a
-// time. It returns them, and those whose record cannot be read.
+// expireSecrets moves the end of the secrets' leases among some to now, in one commit: of those that were issued up to
+// a time. It returns them, and those whose record cannot be read.
 func (m *Manager) expireSecrets(
 	ctx context.Context, ids []string, until time.Time,
 ) (due, unreadable []string, err error) {

@@ -105,8 +105,8 @@ func (m *Manager) Revoking() func(path string, issued time.Time) bool {
 }
 
 // Issue begins to issue a lease at a path. No prefix begins to be revoked until the caller, having stored the lease and
-// called SetToken, calls done. The lease counts as issued at the time that is returned: the one given, or one just after
-// a revocation that began since.
+// called SetToken, calls done. The lease counts as issued at the time that is returned: the one given, or one just
+// after a revocation that began since.
 func (m *Manager) Issue(path string, at time.Time) (issued time.Time, done func()) {
 	m.issuing.RLock()
 	for prefix, r := range *m.revocations.Load() {
