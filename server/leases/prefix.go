@@ -26,8 +26,8 @@ type revocation struct {
 	force bool
 }
 
-// revocationRecord is the JSON of a mark, after its version. The prefix is its key, so that a mark whose value is damaged
-// still holds.
+// revocationRecord is the JSON of a mark, after its version. The prefix is its key, so that a mark whose value is
+// damaged still holds.
 type revocationRecord struct {
 	Until time.Time `json:"until"`
 	Force bool      `json:"force,omitempty"`
@@ -117,9 +117,9 @@ func (m *Manager) Issue(path string, at time.Time) (issued time.Time, done func(
 	return at, m.issuing.RUnlock
 }
 
-// RevokePrefix ends every lease below a path. Once that is stored none of them is good any more, whatever becomes of the
-// caller; what they stand for is taken back in the background, also after a restart. It returns when that is done, or
-// why it was not, or when ctx is done. A prefix without a "/" at the end is also tried as the id of one lease.
+// RevokePrefix ends every lease below a path. Once that is stored none of them is good any more, whatever becomes of
+// the caller; what they stand for is taken back in the background, also after a restart. It returns when that is done,
+// or why it was not, or when ctx is done. A prefix without a "/" at the end is also tried as the id of one lease.
 func (m *Manager) RevokePrefix(ctx context.Context, prefix string) error {
 	return m.revokePrefix(ctx, prefix, false, m.Revoke, true)
 }
@@ -158,8 +158,8 @@ func (m *Manager) revokePrefix(
 	return jobs.Wait(ctx, outcome)
 }
 
-// mark stores that the leases below a prefix have ended. It reports false when there are none, as for a prefix that is no
-// path.
+// mark stores that the leases below a prefix have ended. It reports false when there are none, as for a prefix that is
+// no path.
 func (m *Manager) mark(ctx context.Context, prefix string, force bool) (bool, error) {
 	if errors.Is(storage.CheckKey(prefixKey(prefix)), storage.ErrInvalidKey) {
 		return false, nil
