@@ -13,7 +13,7 @@ import (
 )
 
 // many is how many tokens end at once: enough for several commits.
-const many = 3000
+const many = 1500
 
 // TestKilledWhileMuchEnds kills the server while it revokes many tokens in the background. From the answer on, and after
 // the crash, none of them is good for anything; the next start revokes the rest, and what was not meant lives on.
