@@ -14,6 +14,10 @@ import (
 // maxToken is the longest token that is looked at, in bytes.
 const maxToken = 8 << 10
 
+// maxDepth is how many tokens above one are looked at while many are being revoked. One that hangs deeper is refused
+// meanwhile.
+const maxDepth = 10_000
+
 // spentGrace is how long after its last use a token that could not be revoked is kept.
 const spentGrace = 5 * time.Minute
 
@@ -54,7 +58,36 @@ func (s *Store) find(ctx context.Context, t engines.Token) (*Entry, error) {
 			return nil, ErrBadToken
 		}
 	}
-	return e, nil
+	return s.unlessDoomed(ctx, e)
+}
+
+// unlessDoomed returns the entry, or ErrBadToken for a token that is being revoked with many others: with the path that
+// issued it, or with a token that it hangs on. Nothing is looked up while there is no such revocation.
+func (s *Store) unlessDoomed(ctx context.Context, e *Entry) (*Entry, error) {
+	revoking := s.cfg.Leases.Revoking()
+	if revoking == nil && !s.trees.any() {
+		return e, nil
+	}
+	for up, seen := e, 0; ; seen++ {
+		leased := !up.Unleased && !up.Caller.Batch
+		if seen > maxDepth || revoking != nil && leased && revoking(up.Caller.Path, up.Life.Created) {
+			return nil, ErrBadToken
+		}
+		if up.Parent == "" {
+			return e, nil
+		}
+		if s.trees.ends(up.Parent) {
+			return nil, ErrBadToken
+		}
+		parent := s.cache.byTokenID(up.Parent)
+		if parent == nil {
+			var err error
+			if parent, err = s.read(ctx, up.Parent); err != nil {
+				return nil, err
+			}
+		}
+		up = parent
+	}
 }
 
 // load reads a token that is not in the cache.
@@ -88,10 +121,14 @@ func (s *Store) readLocked(ctx context.Context, id string) (*Entry, error) {
 	if s.ending.has(id) {
 		return nil, ErrBadToken
 	}
-	if e := s.cache.byTokenID(id); e != nil {
-		return e, nil
+	e := s.cache.byTokenID(id)
+	if e == nil {
+		var err error
+		if e, err = s.read(ctx, id); err != nil {
+			return nil, err
+		}
 	}
-	return s.read(ctx, id)
+	return s.unlessDoomed(ctx, e)
 }
 
 // read returns the entry as it is stored, ErrBadToken or ErrCorrupt.

@@ -72,6 +72,9 @@ func (s *Store) addService(ctx context.Context, d draft) (*Entry, error) {
 			return nil, err
 		}
 	}
+	var done func()
+	e.Life.Created, done = s.cfg.Leases.Issue(e.Caller.Path, e.Life.Created)
+	defer done()
 	ops, err := stage(e)
 	if err != nil {
 		return nil, err

@@ -105,3 +105,33 @@ func (s *Store) RevokeLease(ctx context.Context, leaseID string, due func(contex
 	}
 	return s.end(ctx, id, endOptions{due: due})
 }
+
+// RevokeLeases revokes the tokens of some leases, those that were issued up to a time, with all that hangs on them, in
+// commits of about manyBatch changes. It returns the leases that no token has now; when there is an error, it may be
+// told of fewer.
+func (s *Store) RevokeLeases(ctx context.Context, leaseIDs []string, until time.Time) (gone []string, err error) {
+	r := &revocation{store: s, begun: make(map[string]struct{})}
+	defer r.release()
+	for _, leaseID := range leaseIDs {
+		id, ok := idOfLease(leaseID)
+		if !ok {
+			continue
+		}
+		e, err := s.read(ctx, id)
+		switch {
+		case errors.Is(err, ErrBadToken) || err == nil && e.LeaseID() != leaseID:
+			gone = append(gone, leaseID)
+			continue
+		case err == nil && e.Life.Created.After(until):
+			continue
+		case err != nil && !errors.Is(err, ErrCorrupt):
+			return nil, err
+		}
+		r.begin(id)
+		if err := r.tree(ctx, id); err != nil {
+			return nil, err
+		}
+		gone = append(gone, leaseID)
+	}
+	return gone, r.flush(ctx)
+}

@@ -14,14 +14,17 @@ import (
 )
 
 const (
-	// revokeBatch is how many changes one commit of a large revocation gathers.
+	// revokeBatch is how many changes a revocation makes within its request: what takes more goes on in the background.
 	revokeBatch = 512
+	// manyBatch is how many changes one commit gathers there. Tokens lie at random places of the file, so a larger commit
+	// writes fewer pages in all, and keeps others waiting for longer: here for less than a tenth of a second.
+	manyBatch = 2048
 	// childPage is how many children are listed at once.
 	childPage = 256
 	// cubbyholeBatch is how many keys of a cubbyhole go in the token's own commit; more go before it.
 	cubbyholeBatch = 256
-	// adoptions is how many children are made orphans at once.
-	adoptions = 16
+	// adoptions is how many children are made orphans at once; storage gathers their commits.
+	adoptions = 64
 )
 
 // Revoke revokes a service token and all tokens made with it, and their children. An unknown token is not
@@ -79,6 +82,9 @@ type revocation struct {
 	ids []string
 	// begun are the tokens that nobody can use any more and whose removal is not yet durable.
 	begun map[string]struct{}
+	// limit is how many changes are gathered before errMany says that it takes more; 0 for any number, with a commit in
+	// between.
+	limit int
 }
 
 // end revokes a token.
@@ -100,11 +106,17 @@ func (s *Store) end(ctx context.Context, id string, o endOptions) error {
 		}
 	}
 	if o.orphans {
-		if err := r.adopt(ctx, id); err != nil {
-			return err
+		if err := r.adopt(ctx, id, childPage); err != nil {
+			return s.endMany(ctx, orphansFolder, id, err)
 		}
 	}
-	return r.tree(ctx, id)
+	if o.take == nil {
+		r.limit = revokeBatch
+	}
+	if err := r.tree(ctx, id); err != nil {
+		return s.endMany(ctx, treeFolder, id, err)
+	}
+	return r.flush(ctx)
 }
 
 // begin makes a token useless: from here on it cannot be used, renewed or have children.
@@ -145,7 +157,7 @@ func (r *revocation) take(
 	return nil
 }
 
-// tree removes the token and all below it, children first.
+// tree removes the token and all below it, children first. What it gathered last is still to be committed.
 func (r *revocation) tree(ctx context.Context, id string) error {
 	stack := []*frame{{id: id}}
 	for len(stack) > 0 {
@@ -165,13 +177,16 @@ func (r *revocation) tree(ctx context.Context, id string) error {
 			return err
 		}
 		stack = stack[:len(stack)-1]
-		if len(r.ops) >= revokeBatch {
+		if r.limit > 0 && len(r.ops) > r.limit && len(stack) > 0 {
+			return errMany
+		}
+		if r.limit == 0 && len(r.ops) >= manyBatch {
 			if err := r.flush(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	return r.flush(ctx)
+	return nil
 }
 
 // frame is a token on the way down the tree, with the children that are still to be visited.
@@ -292,12 +307,16 @@ func (r *revocation) flush(ctx context.Context) error {
 }
 
 // adopt makes the token's children orphans, each in a commit of its own. Children whose own revocation
-// has begun only leave the index.
-func (r *revocation) adopt(ctx context.Context, id string) error {
+// has begun only leave the index. It returns errMany, with nothing changed, when there are more than limit; 0 sets
+// none.
+func (r *revocation) adopt(ctx context.Context, id string, limit int) error {
 	for {
-		children, _, err := storage.Page(ctx, r.store.cfg.Storage, parentFolder+id+"/", "", childPage)
+		children, next, err := storage.Page(ctx, r.store.cfg.Storage, parentFolder+id+"/", "", childPage)
 		if err != nil || len(children) == 0 {
 			return err
+		}
+		if limit > 0 && next != "" {
+			return errMany
 		}
 		var g errgroup.Group
 		g.SetLimit(adoptions)

@@ -33,8 +33,16 @@ const (
 	controlPolicy  = "control-group"
 )
 
-// Leases keeps the clock by which tokens end. A token's record is its lease: nothing else is stored of it.
+// Leases keeps the clock by which tokens end, and knows which are being revoked with the path that issued them. A
+// token's record is its lease: nothing else is stored of it.
 type Leases interface {
+	// Issue begins to issue a lease at a path. Until the caller, having stored the token and called SetToken, calls done,
+	// no revocation of a path begins. The token is made at the time that is returned: the one given, or one just after
+	// a revocation that began since.
+	Issue(path string, at time.Time) (issued time.Time, done func())
+	// Revoking returns what tells whether a token, by the path that issued it and the time, is being revoked with that
+	// path; nil while no path is.
+	Revoking() func(path string, issued time.Time) bool
 	// SetToken says when a token's lease ends, zero for never, once that is durable.
 	SetToken(leaseID string, ends time.Time)
 	// RemoveToken returns the changes that end the secrets leased with the token whose Entry.ID is tokenID,
@@ -131,6 +139,7 @@ type Store struct {
 	customID sync.Mutex
 	tidying  atomic.Bool
 	ending   endings
+	trees    trees
 	underway uses
 }
 
@@ -151,10 +160,14 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.cache.init(cacheSize)
 	s.ending.counts = make(map[string]int)
+	s.trees.init(cfg.Background, s.log)
 	s.underway.tokens = make(map[string]underway)
 	var err error
 	if s.keys, err = openKeys(ctx, cfg.Storage); err == nil {
 		err = s.markEndless(ctx)
+	}
+	if err == nil {
+		err = s.loadTrees(ctx)
 	}
 	return s, err
 }

@@ -18,7 +18,13 @@ import (
 type fakeLeases struct {
 	mu      sync.Mutex
 	expires map[string]time.Time
+	// revoking is what Revoking returns.
+	revoking func(path string, issued time.Time) bool
 }
+
+func (f *fakeLeases) Issue(_ string, at time.Time) (time.Time, func()) { return at, func() {} }
+
+func (f *fakeLeases) Revoking() func(string, time.Time) bool { return f.revoking }
 
 func (f *fakeLeases) SetToken(id string, ends time.Time) {
 	f.mu.Lock()

@@ -69,12 +69,16 @@ func (s *Store) Rewrap(ctx context.Context, t engines.Token) (*Entry, error) {
 		return nil, err
 	}
 	var fresh *Entry
+	issued := func() {}
+	defer func() { issued() }()
 	err = s.end(ctx, e.ID, endOptions{take: func(ctx context.Context, e *Entry) ([]storage.Op, func(), error) {
 		payload, err := s.payload(ctx, e)
 		if err != nil {
 			return nil, nil, err
 		}
 		fresh = s.name(s.wrappingEntry(e.Caller.Path, e.Life.CreationTTL), engines.Token{})
+		// A wrapping token has no children, so nobody waits for the lock of another token from here on.
+		fresh.Life.Created, issued = s.cfg.Leases.Issue(fresh.Caller.Path, fresh.Life.Created)
 		ops, err := stage(fresh)
 		return append(ops, storage.Put(s.cubbyhole(fresh.ID)+wrapped, payload)), func() { s.watch(fresh) }, err
 	}})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"coffer/storage"
 	"coffer/storage/memory"
+	"coffer/storage/storagetest"
 )
 
 // machine is a computer whose clock can be set. In a bubble of synctest its monotonic clock is that of the bubble.
@@ -290,4 +292,19 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%x is written as %x", b, put(mark).Value)
 		}
 	})
+}
+
+// TestPagesThroughTheClock counts the names that are read: a page costs what it has, not the folder.
+func TestPagesThroughTheClock(t *testing.T) {
+	tally := &storagetest.Tally{Storage: memory.New()}
+	for i := range 1000 {
+		if err := tally.Apply(t.Context(), storage.Put(fmt.Sprint("f/", i), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, _ := modern().boot(t, tally, false)
+	names, _, err := storage.Page(t.Context(), c.Storage(tally), "f/", "", 10)
+	if read := tally.Names(); err != nil || len(names) != 10 || read > 20 {
+		t.Errorf("%d names were read for %d, %v", read, len(names), err)
+	}
 }

@@ -123,6 +123,11 @@ type marked struct {
 	clock *Clock
 }
 
+// Page implements storage.Pager: without it each page would cost the whole folder.
+func (m marked) Page(ctx context.Context, prefix, mark string, limit int) (names []string, next string, err error) {
+	return storage.Page(ctx, m.Storage, prefix, mark, limit)
+}
+
 // Apply implements storage.Storage.
 func (m marked) Apply(ctx context.Context, batch ...storage.Op) error {
 	if len(batch) == 0 {

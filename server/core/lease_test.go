@@ -272,6 +272,7 @@ func TestMovedMountTakesItsSecretsBack(t *testing.T) {
 	inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
 		must(t, c, root, engines.Update, "db/creds/a", nil)
 		must(t, c, root, engines.Update, "sys/remount", map[string]any{"from": "db", "to": "other"})
+		synctest.Wait()
 		if names := db.names(); len(names) != 0 {
 			t.Errorf("they outlive the path: %v", names)
 		}

@@ -105,6 +105,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.leases = leases.New(leases.Config{
 		Storage: s.cfg.clock.Storage(s.barrier), Now: s.now, Logger: s.logger, TrustClock: s.cfg.TrustClock,
 	})
+	if err = s.leases.LoadRevocations(ctx); err != nil {
+		return err
+	}
 	if err = s.buildIdentity(ctx); err != nil {
 		return err
 	}
@@ -155,15 +158,19 @@ func (s *session) buildTokens(ctx context.Context) (err error) {
 	return err
 }
 
-// unmounted revokes what a mount issued before it goes.
-func (s *session) unmounted(ctx context.Context, old mounts.Entry) error {
-	return s.leases.RevokePrefix(ctx, old.Path)
+// unmounted revokes what a mount issued at a path that it leaves.
+func (s *session) unmounted(ctx context.Context, path string, wait bool) error {
+	if !wait {
+		return s.leases.RevokePrefixLater(ctx, path)
+	}
+	return s.leases.RevokePrefix(ctx, path)
 }
 
 // start begins the work in the background.
 func (s *session) start() {
 	s.cfg.clock.OnJump(s.leases.Wake)
 	s.leases.Start(s.ctx, s.tokens, leased{s.mounts})
+	s.tokens.FinishRevocations()
 	s.work(s.mounts.FinishRemovals)
 	s.work(s.rotateKeys)
 	s.work(s.keepTime)

@@ -16,8 +16,11 @@ type change struct {
 	now time.Time
 	// refs are the records to be written, in order; entities and groups hold them, nil for a removal.
 	refs      []recordRef
+	noted     map[recordRef]struct{} // what is in refs
 	newEntity map[string]*Entity
 	newGroup  map[string]*Group
+	// gone are the members that leave a group of newGroup: stage takes them out at once, since each costs the whole list.
+	gone map[string]idSet
 }
 
 func (s *Store) begin(ctx context.Context) (*change, error) {
@@ -26,7 +29,8 @@ func (s *Store) begin(ctx context.Context) (*change, error) {
 	}
 	return &change{
 		store: s, index: s.index, now: s.cfg.Now(),
-		newEntity: make(map[string]*Entity), newGroup: make(map[string]*Group),
+		noted:     make(map[recordRef]struct{}),
+		newEntity: make(map[string]*Entity), newGroup: make(map[string]*Group), gone: make(map[string]idSet),
 	}, nil
 }
 
@@ -53,8 +57,9 @@ func (s *Store) change(ctx context.Context, f func(*change) error) error {
 }
 
 func (c *change) note(ref recordRef) {
-	if !slices.Contains(c.refs, ref) {
+	if _, ok := c.noted[ref]; !ok {
 		c.refs = append(c.refs, ref)
+		c.noted[ref] = struct{}{}
 	}
 }
 
@@ -82,9 +87,22 @@ func (c *change) dropEntity(id string) {
 	c.note(recordRef{entityRecord, id})
 	c.newEntity[id] = nil
 	for _, groupID := range c.directOf(id) {
-		g := c.editGroup(groupID)
-		g.Entities = without(g.Entities, id)
-		c.putGroup(g)
+		addTo(c.gone, []string{groupID}, id)
+		c.putGroup(c.editGroup(groupID))
+	}
+}
+
+// takeOut removes from groups the members that were dropped.
+func (c *change) takeOut() {
+	for groupID, gone := range c.gone {
+		g := c.newGroup[groupID]
+		if g == nil {
+			continue
+		}
+		g.Entities = slices.DeleteFunc(g.Entities, func(id string) bool {
+			_, ok := gone[id]
+			return ok
+		})
 	}
 }
 
@@ -124,6 +142,7 @@ func (c *change) editGroup(id string) *Group {
 
 // stage returns what has to be written.
 func (c *change) stage() ([]storage.Op, error) {
+	c.takeOut()
 	ops := make([]storage.Op, 0, len(c.refs))
 	for _, ref := range c.refs {
 		var record any

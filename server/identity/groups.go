@@ -189,8 +189,10 @@ func (c *change) setMemberGroups(g *Group, p groupParams) error {
 			return engines.Invalid("cyclic relationship detected for member group ID %q", id)
 		}
 	}
+	now, before := setOf(members), setOf(g.Groups)
 	for _, id := range slices.Concat(members, g.Groups) {
-		if slices.Contains(members, id) == slices.Contains(g.Groups, id) {
+		_, is := now[id]
+		if _, was := before[id]; is == was {
 			continue
 		}
 		if child := c.editGroup(id); child != nil {

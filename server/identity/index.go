@@ -24,6 +24,14 @@ type index struct {
 
 type idSet map[string]struct{}
 
+func setOf(ids []string) idSet {
+	set := make(idSet, len(ids))
+	for _, id := range ids {
+		set[id] = struct{}{}
+	}
+	return set
+}
+
 func newIndex() *index {
 	return &index{
 		entities: make(map[string]*Entity), names: make(map[string]string), merged: make(map[string]string),

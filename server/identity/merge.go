@@ -47,8 +47,9 @@ func (b *engine) mergeEntities(ctx context.Context, _ *engines.Request, p mergeP
 		if err := checkClashes(to, from, p.Keep); err != nil {
 			return err
 		}
+		joined := make(idSet)
 		for _, e := range from {
-			c.merge(to, e, p.Keep)
+			c.merge(to, e, p.Keep, joined)
 		}
 		c.putEntity(to)
 		return nil
@@ -109,7 +110,9 @@ func checkChoice(from, to string, keep []string) error {
 		"conflicting_alias_ids_to_keep: %s, %s", which, from, to)
 }
 
-func (c *change) merge(to, from *Entity, keep []string) {
+// merge makes one entity part of another, in a change that does nothing else. joined are the groups that the other has
+// joined in it.
+func (c *change) merge(to, from *Entity, keep []string, joined idSet) {
 	for _, a := range from.Aliases {
 		if old := to.aliasAt(a.MountAccessor); old != nil {
 			if slices.Contains(keep, old.ID) {
@@ -127,8 +130,10 @@ func (c *change) merge(to, from *Entity, keep []string) {
 	c.dropEntity(from.ID)
 	for _, id := range groups {
 		g := c.editGroup(id)
-		if !slices.Contains(g.Entities, to.ID) {
+		_, member := c.memberships[to.ID][id]
+		if _, joins := joined[id]; !member && !joins {
 			g.Entities = append(g.Entities, to.ID)
+			joined[id] = struct{}{}
 			c.putGroup(g)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"coffer/auth/token"
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/jobs"
 )
 
 // Errors with the texts that clients see. Each is also an engines.ErrInvalid (400).
@@ -59,6 +60,9 @@ type Tokens interface {
 	// nor renewed it calls due, unless that is nil; when due reports false the token was renewed meanwhile
 	// and must stay. A token that is gone already is not an error, but its lease may still be known here.
 	RevokeLease(ctx context.Context, leaseID string, due func(context.Context) (bool, error)) error
+	// RevokeLeases revokes the tokens of some leases, those that were issued up to a time, in as few commits as it can,
+	// with all that hangs on them. It returns the leases that no token has now.
+	RevokeLeases(ctx context.Context, leaseIDs []string, until time.Time) (gone []string, err error)
 	// WhileAlive runs f while the token with that id (Secret.Token) lives: its revocation waits for f. It returns
 	// token.ErrBadToken without calling f when the revocation has begun.
 	WhileAlive(ctx context.Context, tokenID string, f func() error) error
@@ -109,6 +113,12 @@ type Manager struct {
 	queue queue
 	// loaded is closed when all stored leases are known, tried when that was done, or failed once, or was given up.
 	loaded, tried chan struct{}
+	// revocations are the prefixes that are being revoked, ending in "/". The map is replaced, never changed, by who holds
+	// issuing. A lease is issued by who holds issuing for reading.
+	revocations atomic.Pointer[map[string]revocation]
+	issuing     sync.RWMutex
+	// sweeps take back what is below these prefixes, in the background; set by Start.
+	sweeps *jobs.Set
 	// writing is held from reading the record of a secret's lease until it is changed, where no claim keeps others off.
 	writing sync.Mutex
 	tidying atomic.Bool
@@ -132,6 +142,7 @@ func New(cfg Config) *Manager {
 		m.concurrency = 32
 	}
 	m.queue.init()
+	m.revocations.Store(&map[string]revocation{})
 	return m
 }
 
@@ -139,6 +150,8 @@ func New(cfg Config) *Manager {
 // done. It returns at once and is called once. secrets may be nil while no engine issues leases.
 func (m *Manager) Start(ctx context.Context, tokens Tokens, secrets Secrets) {
 	m.tokens, m.secrets = tokens, secrets
+	m.sweeps = jobs.New(func(f func(context.Context)) { m.workers.Go(func() { f(ctx) }) }, m.log)
+	m.finishRevocations()
 	m.workers.Go(func() { m.load(ctx) })
 	m.workers.Go(func() { m.expireLoop(ctx) })
 }

@@ -86,6 +86,11 @@ func (f fakeTokens) WhileAlive(_ context.Context, _ string, do func() error) err
 func (f fakeTokens) RevokeLease(context.Context, string, func(context.Context) (bool, error)) error {
 	return nil
 }
+
+func (f fakeTokens) RevokeLeases(context.Context, []string, time.Time) ([]string, error) {
+	return nil, nil
+}
+
 func (f fakeTokens) ExpireLease(context.Context, string) error        { return nil }
 func (f fakeTokens) Alive(_ context.Context, id string) (bool, error) { return f[id], nil }
 
@@ -108,6 +113,7 @@ func start(t *testing.T, store storage.Storage, secrets *fakeSecrets, tokens Tok
 		tokens = fakeTokens{}
 	}
 	m := New(Config{Storage: store})
+	_ = m.LoadRevocations(t.Context()) // where storage fails there are none
 	ctx, cancel := context.WithCancel(t.Context())
 	m.Start(ctx, tokens, secrets)
 	return &session{Manager: m, secrets: secrets, end: sync.OnceFunc(func() { cancel(); m.Wait() })}

@@ -3,6 +3,7 @@ package leases
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -15,8 +16,21 @@ import (
 	"coffer/storage"
 )
 
-// Lookup returns a lease as it is stored, or ErrNotFound. It does not wait for leases to be loaded.
-func (m *Manager) Lookup(ctx context.Context, id string) (Lease, error) { return m.read(ctx, id) }
+// Lookup returns a lease as it is stored, or ErrNotFound, also for one that is being revoked with its prefix. It does
+// not wait for leases to be loaded.
+func (m *Manager) Lookup(ctx context.Context, id string) (Lease, error) {
+	l, err := m.read(ctx, id)
+	if err == nil && m.isRevoking(l) {
+		return Lease{}, ErrNotFound
+	}
+	return l, err
+}
+
+// isRevoking reports whether a lease is being revoked with its prefix.
+func (m *Manager) isRevoking(l Lease) bool {
+	revoking := m.Revoking()
+	return revoking != nil && revoking(l.ID[:strings.LastIndexByte(l.ID, '/')+1], l.Issued)
+}
 
 // List returns the names one level below prefix, which is "" or ends in "/": ids' last parts, and folders
 // with a "/" at the end.
@@ -78,7 +92,7 @@ func (m *Manager) Renew(ctx context.Context, id string, increment time.Duration)
 		return Lease{}, nil, ErrToken
 	case !l.Renewable || m.secrets == nil:
 		return Lease{}, nil, ErrNotRenewable
-	case !l.Expires.After(m.now()) || l.Failure != "":
+	case !l.Expires.After(m.now()) || l.Failure != "" || m.isRevoking(l):
 		return Lease{}, nil, ErrExpired
 	}
 	r, err := m.secrets.RenewSecret(ctx, l, increment)
@@ -173,79 +187,55 @@ func (m *Manager) Revoke(ctx context.Context, id string) error {
 // again as for any expired lease. A lease that does not exist is not an error.
 func (m *Manager) RevokeLater(ctx context.Context, ids ...string) error {
 	for part := range slices.Chunk(ids, batchSize) {
-		tokens, err := m.expireSecrets(ctx, part)
+		_, unreadable, err := m.expireSecrets(ctx, part, m.now())
+		if err == nil && len(unreadable) > 0 {
+			err = fmt.Errorf("%w: %s", errCorrupt, unreadable[0])
+		}
 		if err != nil {
 			return err
 		}
-		if err := m.each(ctx, tokens, m.tokens.ExpireLease); err != nil {
+		if err := m.each(ctx, part, m.tokens.ExpireLease); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// expireSecrets moves the end of the secrets' leases among some to now, in one commit. It returns those of tokens.
-func (m *Manager) expireSecrets(ctx context.Context, ids []string) (tokens []string, err error) {
+// expireSecrets moves the end of the secrets' leases among some to now, in one commit: of those that were issued up to
+// a time. It returns them, and those whose record cannot be read.
+func (m *Manager) expireSecrets(
+	ctx context.Context, ids []string, until time.Time,
+) (due, unreadable []string, err error) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	ctx = storage.Unbudgeted(ctx)
 	now := m.now()
 	var ops []storage.Op
-	var due []Lease
 	for _, id := range ids {
 		l, err := m.read(ctx, id)
-		if errors.Is(err, ErrNotFound) {
+		switch {
+		case errors.Is(err, errCorrupt):
+			unreadable = append(unreadable, id)
 			continue
-		} else if err != nil {
-			return nil, err
-		}
-		if l.Kind == Token {
-			tokens = append(tokens, id)
+		case errors.Is(err, ErrNotFound) || err == nil && (l.Kind == Token || l.Issued.After(until)):
 			continue
+		case err != nil:
+			return nil, nil, err
 		}
 		l.Expires, l.Failure = now, ""
 		op, err := put(l)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		ops, due = append(ops, op), append(due, l)
+		ops, due = append(ops, op), append(due, id)
 	}
 	if err := m.store.Apply(ctx, ops...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, l := range due {
-		m.queue.set(l.ID, l.Kind, now)
+	for _, id := range due {
+		m.queue.set(id, EngineSecret, now)
 	}
-	return tokens, nil
-}
-
-// RevokePrefix ends every lease below a path and returns when all are gone. A prefix without a "/" at the
-// end is also tried as the id of one lease.
-func (m *Manager) RevokePrefix(ctx context.Context, prefix string) error {
-	ids, err := m.below(ctx, prefix)
-	if err != nil {
-		return err
-	}
-	return m.each(ctx, ids, m.Revoke)
-}
-
-// RevokePrefixLater makes every lease below a path due now, as RevokeLater does.
-func (m *Manager) RevokePrefixLater(ctx context.Context, prefix string) error {
-	ids, err := m.below(ctx, prefix)
-	if err != nil {
-		return err
-	}
-	return m.RevokeLater(ctx, ids...)
-}
-
-// RevokeForce ends every lease below a path; those that cannot be revoked are logged and forgotten, with
-// what they stand for left as it is.
-func (m *Manager) RevokeForce(ctx context.Context, prefix string) error {
-	ids, err := m.below(ctx, prefix)
-	if err != nil {
-		return err
-	}
-	return m.each(ctx, ids, m.Forget)
+	return due, unreadable, nil
 }
 
 // Forget revokes a lease and removes it even when that fails.
@@ -272,29 +262,6 @@ func (m *Manager) Forget(ctx context.Context, id string) error {
 		return err
 	}
 	return m.remove(ctx, l)
-}
-
-// below lists the ids of all leases below a prefix.
-func (m *Manager) below(ctx context.Context, prefix string) ([]string, error) {
-	var ids []string
-	if prefix != "" && !strings.HasSuffix(prefix, "/") {
-		if _, err := m.read(ctx, prefix); err == nil {
-			ids = append(ids, prefix)
-		}
-		prefix += "/"
-	}
-	if err := m.awaitLoaded(ctx); err != nil {
-		return nil, err
-	}
-	ids = append(ids, m.queue.tokens(prefix)...)
-	err := m.walk(ctx, prefix, func(id string) error {
-		ids = append(ids, id)
-		return nil
-	})
-	if errors.Is(err, storage.ErrInvalidKey) {
-		err = nil // no lease has such a path
-	}
-	return ids, err
 }
 
 // each runs f for every id, several at once, so that their commits are shared. It returns the first error

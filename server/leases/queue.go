@@ -240,6 +240,18 @@ func (q *queue) tokens(prefix string) []string {
 	return ids
 }
 
+// hasToken reports whether the id of the lease of a token begins with prefix.
+func (q *queue) hasToken(prefix string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, it := range q.items {
+		if it.kind == Token && strings.HasPrefix(id, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -77,7 +77,8 @@ func (m *Manager) ofToken(ctx context.Context, tokenID string) ([]Lease, error) 
 // Register gives a secret that an engine issued a lease that ends ttl from now. The returned lease is
 // durable. A secret whose lease could not be registered must be revoked by the caller.
 func (m *Manager) Register(ctx context.Context, s Secret, renewable bool) (Lease, error) {
-	now := m.now()
+	now, done := m.Issue(s.Path, m.now())
+	defer done()
 	l := Lease{
 		ID: s.Path + "/" + rand.Text(), Kind: EngineSecret, Issued: now, Expires: now.Add(s.TTL),
 		Renewable: renewable, Secret: &s,

@@ -39,7 +39,10 @@ func (ttls) MaxTTL() time.Duration     { return 24 * time.Hour }
 func start(t testing.TB, store storage.Storage) *server {
 	t.Helper()
 	s := &server{leases: leases.New(leases.Config{Storage: store})}
-	var err error
+	err := s.leases.LoadRevocations(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.tokens, err = token.NewStore(t.Context(), token.Config{
 		Storage: store, Leases: s.leases, Policies: policies{}, Sudo: policies{}, CubbyholePrefix: "logical/cubbyhole/",
 	})

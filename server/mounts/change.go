@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"coffer/engines"
-	"coffer/storage"
 )
 
 // Enable mounts a new engine: it fills in UUID and accessor, stores the row and starts the engine.
@@ -31,7 +30,7 @@ func (t *Table) Enable(ctx context.Context, e Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := t.store(ctx, row{Entry: e}); err != nil {
+	if err := t.store(ctx, m); err != nil {
 		m.stop()
 		return err
 	}
@@ -88,11 +87,11 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 		return err
 	}
 	if old.builtin || maps.Equal(e.Options, old.Entry.Options) {
-		if err := t.store(ctx, row{Entry: e}); err != nil {
-			return err
-		}
 		tuned := *old
 		tuned.Entry = e
+		if err := t.store(ctx, &tuned); err != nil {
+			return err
+		}
 		tuned.ttls.set(e.Tuning)
 		t.put(&tuned)
 		return nil
@@ -101,62 +100,14 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	if err != nil {
 		return err
 	}
-	if err := t.store(ctx, row{Entry: e}); err != nil {
+	m.left = old.left
+	if err := t.store(ctx, m); err != nil {
 		m.stop()
 		return err
 	}
 	t.put(m)
 	old.stop()
 	return nil
-}
-
-// Remount moves a mount; its storage stays where it is, what it issued is revoked.
-func (t *Table) Remount(ctx context.Context, from, to string) error {
-	ctx = storage.Unbudgeted(ctx)
-	t.changing.Lock()
-	defer t.changing.Unlock()
-	old, ok := (*t.rows.Load())[from]
-	if !ok {
-		return ErrNoMount
-	}
-	if old.builtin {
-		return engines.Invalid("cannot remount %q", from)
-	}
-	if err := t.checkFree(to, from); err != nil {
-		return err
-	}
-	e := old.Entry.Clone()
-	e.Path = to
-	m, err := t.build(e, t.cfg.Types[e.Kind][e.Type])
-	if err != nil {
-		return err
-	}
-	if err := t.leave(ctx, old, e); err != nil {
-		m.stop()
-		return err
-	}
-	t.put(m)
-	old.stop()
-	return nil
-}
-
-// leave takes a mount from its path and revokes what it issued there; its row becomes the one of moved. When
-// it returns an error the mount serves on where it is.
-func (t *Table) leave(ctx context.Context, old *Mounted, moved Entry) error {
-	from := old.Entry.Path
-	replace(&t.leaving, from, old)
-	defer replace(&t.leaving, from, nil)
-	t.drop(from)
-	err := t.cfg.Unmounted(ctx, old.Entry)
-	if err != nil {
-		err = fmt.Errorf("mounts: revoke leases of %s: %w", from, err)
-	} else {
-		err = t.store(ctx, row{Entry: moved})
-	}
-	if err != nil {
-		t.put(old)
-	}
-	return err
 }
 
 // newUUID returns a random UUID, version 4 (RFC 9562).

@@ -15,6 +15,7 @@ import (
 
 	"coffer/engines"
 	"coffer/storage"
+	"coffer/storage/jobs"
 )
 
 // prefix is where the rows of the table live behind the barrier, one record for each mount.
@@ -34,8 +35,9 @@ type Config struct {
 	// Types are the engines that can be mounted, by kind and type.
 	Types map[Kind]map[string]engines.Factory
 	// Unmounted is called when a mount is disabled or moved, before its storage is cleared: what was
-	// issued at its old path has to be revoked.
-	Unmounted func(ctx context.Context, old Entry) error
+	// issued at the path that it left has to be revoked. It returns when that is done, or, without wait, when it is
+	// settled: from then on nothing of it is good any more.
+	Unmounted func(ctx context.Context, path string, wait bool) error
 	// Background runs a function beside the caller until the session ends, and is waited for then.
 	Background func(func(ctx context.Context))
 }
@@ -52,10 +54,8 @@ type Table struct {
 	// leaving are the mounts that are being removed or moved, by the path they leave: they serve nobody any
 	// more but still take back what they issued. Replaced, never changed.
 	leaving atomic.Pointer[map[string]*Mounted]
-
-	// removing guards removals: those of leaving that are being removed.
-	removing sync.Mutex
-	removals map[*Mounted]*removal
+	// jobs end the removals and the moves of leaving.
+	jobs *jobs.Set
 }
 
 // Mounted is a mount at work.
@@ -63,6 +63,11 @@ type Mounted struct {
 	Entry  Entry
 	Mount  *engines.Mount
 	Router *engines.Router
+
+	// left are the paths from which it was moved while what it issued there is being revoked.
+	left []departure
+	// removing is set from the moment when it is disabled.
+	removing bool
 
 	builtin bool
 	engine  engines.Engine
@@ -112,7 +117,7 @@ func (l *limits) MaxTTL() time.Duration {
 
 // New returns a table without mounts. Engines made through it end with ctx.
 func New(ctx context.Context, cfg Config) *Table {
-	t := &Table{cfg: cfg, ctx: ctx, removals: make(map[*Mounted]*removal)}
+	t := &Table{cfg: cfg, ctx: ctx, jobs: jobs.New(cfg.Background, cfg.Logger)}
 	t.rows.Store(&map[string]*Mounted{})
 	t.leaving.Store(&map[string]*Mounted{})
 	return t
@@ -159,15 +164,13 @@ func (t *Table) loadLocked(row row) error {
 	switch {
 	case !row.Removing && err != nil:
 		return err
-	case !row.Removing:
-		t.put(m)
-		return nil
 	case err != nil:
 		// It can take nothing back, but that is no reason to keep the server sealed.
 		t.cfg.Logger.Error("a mount that is to be removed does not start", "mount", row.Path, "error", err)
 		m = &Mounted{Entry: row.Entry, stop: func() {}}
 	}
-	replace(&t.leaving, row.Path, m)
+	m.removing, m.left = row.Removing, row.Left
+	t.put(m)
 	return nil
 }
 
@@ -189,14 +192,17 @@ type row struct {
 	Entry
 	// Removing is set from the moment a mount is disabled until its storage is empty.
 	Removing bool `json:"removing,omitempty"`
+	// Left are the paths from which it was moved while what it issued there is being revoked.
+	Left []departure `json:"left,omitempty"`
 }
 
-func (t *Table) store(ctx context.Context, r row) error {
-	record, err := json.Marshal(r)
+// store writes the row of a mount.
+func (t *Table) store(ctx context.Context, m *Mounted) error {
+	record, err := json.Marshal(row{Entry: m.Entry, Removing: m.removing, Left: m.left})
 	if err != nil {
 		return err
 	}
-	return t.cfg.Storage.Apply(ctx, storage.Put(prefix+r.UUID, record))
+	return t.cfg.Storage.Apply(ctx, storage.Put(prefix+m.Entry.UUID, record))
 }
 
 // StoragePrefix is the folder behind the barrier that belongs to the mount.
@@ -234,7 +240,18 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 	return m, nil
 }
 
-func (t *Table) put(m *Mounted) { replace(&t.rows, m.Entry.Path, m) }
+// put lets a mount serve at its path, or end there, and take back what it issued at others.
+func (t *Table) put(m *Mounted) {
+	for _, path := range m.leftPaths() {
+		replace(&t.leaving, path, m)
+	}
+	if m.removing {
+		replace(&t.leaving, m.Entry.Path, m)
+		t.drop(m.Entry.Path)
+	} else {
+		replace(&t.rows, m.Entry.Path, m)
+	}
+}
 
 func (t *Table) drop(path string) { replace(&t.rows, path, nil) }
 

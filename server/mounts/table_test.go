@@ -63,13 +63,16 @@ func newHouse(t *testing.T, store *memory.Store) *house {
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": factory, "transit": factory}, mounts.Auth: {"approle": factory},
 		},
-		Unmounted: func(_ context.Context, e mounts.Entry) error {
+		Unmounted: func(_ context.Context, path string, wait bool) error {
+			if !wait {
+				return nil
+			}
 			if h.hold != nil {
 				<-h.hold
 			}
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.left = append(h.left, e.Path)
+			h.left = append(h.left, path)
 			return h.fail
 		},
 		Background: background(t),
@@ -155,7 +158,7 @@ func TestAnAccessorIsOneMountWhereverItMoves(t *testing.T) {
 	if m, ok := h.ByAccessor("kv_none"); ok {
 		t.Errorf("an unknown accessor is %+v", m)
 	}
-	if err := h.Remount(t.Context(), "a/", "c/"); err != nil {
+	if err := h.Remount(t.Context(), "a/", "c/", "1"); err != nil {
 		t.Fatal(err)
 	}
 	if m, ok := h.ByAccessor(entry.Accessor); !ok || m.Path != "c/" {
@@ -292,8 +295,8 @@ func TestRemovalOfAMountThatDoesNotStart(t *testing.T) {
 	left := ""
 	after := mounts.New(t.Context(), mounts.Config{
 		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now, DefaultTTL: time.Hour, MaxTTL: time.Hour,
-		Unmounted: func(_ context.Context, e mounts.Entry) error {
-			left = e.Path
+		Unmounted: func(_ context.Context, path string, _ bool) error {
+			left = path
 			return nil
 		},
 		Background: background(t),
@@ -315,10 +318,10 @@ func TestRemount(t *testing.T) {
 	h := newHouse(t, store)
 	e := h.enable(t, mounts.Secret, "s/", "kv")
 	h.enable(t, mounts.Secret, "other/", "kv")
-	if err := h.Remount(t.Context(), "s/", "other/"); !errors.Is(err, engines.ErrInvalid) {
+	if err := h.Remount(t.Context(), "s/", "other/", "1"); !errors.Is(err, engines.ErrInvalid) {
 		t.Errorf("onto a mount: %v, want ErrInvalid", err)
 	}
-	if err := h.Remount(t.Context(), "s/", "moved/"); err != nil {
+	if err := h.Remount(t.Context(), "s/", "moved/", "2"); err != nil {
 		t.Fatal(err)
 	}
 	got, ok := newHouse(t, store).Find("moved/")

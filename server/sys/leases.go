@@ -154,12 +154,12 @@ func (e *engine) renewLease(ctx context.Context, _ *engines.Request, p renewPara
 
 type revokeParams struct {
 	LeaseID string `param:"lease_id" help:"Id of the lease."`
-	Sync    bool   `param:"sync" help:"Answer when the lease is revoked."`
+	Sync    *bool  `param:"sync" help:"Answer when the lease is revoked, the default, or when that is settled."`
 }
 
 type revokeAtParams struct {
 	LeaseID string `path:"lease_id" help:"Id of the lease."`
-	Sync    bool   `param:"sync" help:"Answer when the lease is revoked."`
+	Sync    *bool  `param:"sync" help:"Answer when the lease is revoked, the default, or when that is settled."`
 }
 
 func (e *engine) revokeLeaseAt(ctx context.Context, r *engines.Request, p revokeAtParams) (*engines.Response, error) {
@@ -170,36 +170,45 @@ func (e *engine) revokeLease(ctx context.Context, _ *engines.Request, p revokePa
 	err := checkLeaseID(p.LeaseID)
 	switch {
 	case errors.Is(err, leases.ErrNotFound):
-		return done()
+		err = nil
 	case err != nil:
-		return nil, err
-	case p.Sync:
-		err = e.Leases.Revoke(ctx, p.LeaseID)
-	default:
+	case later(p.Sync):
 		err = e.Leases.RevokeLater(ctx, p.LeaseID)
+	default:
+		err = e.Leases.Revoke(ctx, p.LeaseID)
 	}
 	if err != nil {
 		return nil, err
+	}
+	return revoked(p.Sync)
+}
+
+func later(sync *bool) bool { return sync != nil && !*sync }
+
+// revoked answers that a revocation is done, or, when the client did not want to wait, that it will be.
+func revoked(sync *bool) (*engines.Response, error) {
+	if later(sync) {
+		return &engines.Response{Status: http.StatusAccepted, Raw: &engines.Raw{ContentType: "application/json"}}, nil
 	}
 	return done()
 }
 
 type revokePrefixParams struct {
 	Prefix string `path:"prefix" help:"Path that issued the leases."`
-	Sync   bool   `param:"sync" help:"Answer when the leases are revoked."`
+	Sync   *bool  `param:"sync" help:"Answer when the leases are revoked, the default, or when that is settled."`
 }
 
 func (e *engine) revokePrefix(
 	ctx context.Context, _ *engines.Request, p revokePrefixParams,
 ) (*engines.Response, error) {
-	revoke := e.Leases.RevokePrefixLater
-	if p.Sync {
-		revoke = e.Leases.RevokePrefix
+	revoke := e.Leases.RevokePrefix
+	if later(p.Sync) {
+		revoke = e.Leases.RevokePrefixLater
 	}
 	if err := revoke(ctx, p.Prefix); err != nil {
 		return nil, err
 	}
-	return done()
+	return revoked(p.Sync)
 }
 
 func (e *engine) revokeForce(ctx context.Context, _ *engines.Request, p leasePrefixParams) (*engines.Response, error) {

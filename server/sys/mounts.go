@@ -39,8 +39,11 @@ type MountWriter interface {
 	Disable(ctx context.Context, path string) error
 	// Tune changes an entry through change, whose error it returns; mounts.ErrNoMount.
 	Tune(ctx context.Context, path string, change func(*mounts.Entry) error) error
-	// Remount moves a mount; mounts.ErrNoMount.
-	Remount(ctx context.Context, from, to string) error
+	// Remount moves a mount, and calls that move id; mounts.ErrNoMount. What the mount issued at its old path may be
+	// revoked later.
+	Remount(ctx context.Context, from, to, id string) error
+	// Moving tells of a move that is not done; false for any other.
+	Moving(id string) (from, to string, ok bool)
 }
 
 type pathParams struct {

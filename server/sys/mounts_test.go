@@ -166,6 +166,7 @@ func TestRemounting(t *testing.T) {
 		{`POST remount {"from":"auth/up","to":"auth/token"}`, `400 cannot remount to destination "auth/token/"`},
 		{`POST remount {"from":"auth/nope","to":"auth/x"}`, `400 no matching mount at "auth/nope/"`},
 		{`GET remount/status/nope`, `404`},
+		{`GET remount/status/under-way`, `{"migration_id":"under-way","migration_info":{"source_mount":"a/","target_mount":"c/","status":"in-progress"}}`},
 	})
 	resp, err := b.do(`POST remount {"from":"/a/","to":"moved/here/"}`)
 	if err != nil || !resp.Flatten || len(resp.Warnings) != 1 {

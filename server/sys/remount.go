@@ -25,21 +25,23 @@ type remountParams struct {
 	To   string `param:"to" as:"path" help:"Path of the mount from then on."`
 }
 
-// remount moves a mount at once; the client learns the outcome from remount/status, as with Vault, where
-// the move goes on in the background.
+// remount moves a mount. What it issued at its old path is revoked in the background; remount/status tells when that
+// is done.
 func (e *engine) remount(ctx context.Context, _ *engines.Request, p remountParams) (*engines.Response, error) {
 	from, to := strings.Trim(p.From, "/")+"/", strings.Trim(p.To, "/")+"/"
 	if err := e.checkMove(p, from, to); err != nil {
 		return nil, err
 	}
-	if err := e.Mounts.Remount(ctx, from, to); err != nil {
+	id := newUUID()
+	if err := e.Mounts.Remount(ctx, from, to, id); err != nil {
 		if errors.Is(err, mounts.ErrNoMount) {
 			return nil, engines.Invalid("no matching mount at %q", from)
 		}
 		return nil, err
 	}
+	e.moves.add(move{id, from, to})
 	return &engines.Response{
-		Data:    map[string]any{"migration_id": e.moves.add(from, to)},
+		Data:    map[string]any{"migration_id": id},
 		Flatten: true,
 		Warnings: []string{"Mount move has been queued. Progress will be reported in Vault's server log, " +
 			"tagged with the returned migration_id"},
@@ -95,12 +97,17 @@ type migrationParams struct {
 
 func (e *engine) remountStatus(_ context.Context, _ *engines.Request, p migrationParams) (*engines.Response, error) {
 	m, ok := e.moves.find(p.ID)
-	if !ok {
+	from, to, moving := e.Mounts.Moving(p.ID)
+	status := "success"
+	switch {
+	case moving:
+		m, status = move{p.ID, from, to}, "in-progress"
+	case !ok:
 		return nil, engines.NotFound()
 	}
 	return read(map[string]any{
 		"migration_id":   m.id,
-		"migration_info": migrationInfo{SourceMount: m.from, TargetMount: m.to, Status: "success"},
+		"migration_info": migrationInfo{SourceMount: m.from, TargetMount: m.to, Status: status},
 	})
 }
 
@@ -114,7 +121,7 @@ type migrationInfo struct {
 // maxMoves is how many moves are remembered until the server seals.
 const maxMoves = 64
 
-// moves remembers the last moves.
+// moves remembers the last moves, also when they are done.
 type moves struct {
 	mu sync.Mutex
 	// last, guarded by mu, holds the moves in their order.
@@ -123,15 +130,13 @@ type moves struct {
 
 type move struct{ id, from, to string }
 
-func (m *moves) add(from, to string) string {
-	id := newUUID()
+func (m *moves) add(latest move) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.last) == maxMoves {
 		m.last = append(m.last[:0], m.last[1:]...)
 	}
-	m.last = append(m.last, move{id, from, to})
-	return id
+	m.last = append(m.last, latest)
 }
 
 func (m *moves) find(id string) (move, bool) {

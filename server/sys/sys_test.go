@@ -283,7 +283,11 @@ func (f *fakeMounts) Tune(_ context.Context, path string, change func(*mounts.En
 	return nil
 }
 
-func (f *fakeMounts) Remount(_ context.Context, from, to string) error {
+func (f *fakeMounts) Moving(id string) (from, to string, ok bool) {
+	return "a/", "c/", id == "under-way"
+}
+
+func (f *fakeMounts) Remount(_ context.Context, from, to, _ string) error {
 	e, ok := f.entries[from]
 	if !ok {
 		return mounts.ErrNoMount

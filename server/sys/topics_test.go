@@ -132,7 +132,9 @@ func TestLeases(t *testing.T) {
 		{`POST leases/revoke {"lease_id":"//"}`, `204`},
 		{`POST leases/revoke {"lease_id":"a","sync":true}`, `204`},
 		{`POST revoke/b`, `204`},
+		{`POST revoke/b {"sync":false}`, ` | status 202`},
 		{`POST leases/revoke-prefix/c/d`, `204`},
+		{`POST leases/revoke-prefix/c/d {"sync":false}`, ` | status 202`},
 		{`POST revoke-prefix/c/d {"sync":true}`, `204`},
 		{`POST leases/revoke-force/e`, `204`},
 		{`POST leases/revoke-prefix`, `404 path`},
@@ -144,7 +146,7 @@ func TestLeases(t *testing.T) {
 		{`GET leases/count`, `404`},
 		{`LIST leases`, `404 path`},
 	})
-	want := []string{"revoke a", "later b", "prefix later c/d", "prefix c/d", "force e", "tidy"}
+	want := []string{"revoke a", "revoke b", "later b", "prefix c/d", "prefix later c/d", "prefix c/d", "force e", "tidy"}
 	if diff := cmp.Diff(want, b.leases.calls); diff != "" {
 		t.Errorf("calls: -want +got\n%s", diff)
 	}
