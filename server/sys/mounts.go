@@ -393,7 +393,8 @@ func (e *engine) conflict(path string) (mounts.Entry, bool) {
 
 func (e *engine) disableSecrets(ctx context.Context, _ *engines.Request, p pathParams) (*engines.Response, error) {
 	path := mountPath(mounts.Secret, p.Path)
-	if entry, ok := e.Mounts.Find(path); ok && serverType(entry.Type) {
+	// An auth method is disabled below sys/auth/, which asks for sudo.
+	if entry, ok := e.Mounts.Find(path); ok && (entry.Kind != mounts.Secret || serverType(entry.Type)) {
 		return nil, engines.Invalid("cannot unmount %q", path)
 	}
 	return e.disable(ctx, path)
