@@ -131,6 +131,8 @@ func (t *Table) Remount(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
+	replace(&t.leaving, from, old)
+	defer replace(&t.leaving, from, nil)
 	if err := t.leave(ctx, old, e); err != nil {
 		m.stop()
 		return err
@@ -140,12 +142,10 @@ func (t *Table) Remount(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// leave takes a mount from its path and revokes what it issued there; its row becomes the one of moved. When
-// it returns an error the mount serves on where it is.
+// leave takes a mount, which is in leaving, from its path and revokes what it issued there; its row becomes the one of
+// moved. When it returns an error the mount serves on where it is.
 func (t *Table) leave(ctx context.Context, old *Mounted, moved Entry) error {
 	from := old.Entry.Path
-	replace(&t.leaving, from, old)
-	defer replace(&t.leaving, from, nil)
 	t.drop(from)
 	err := t.cfg.Unmounted(ctx, old.Entry)
 	if err != nil {
