@@ -22,6 +22,8 @@ const (
 	asTyped comparison = iota
 	// asName is for names of which white space around them and the case of ASCII letters say nothing.
 	asName
+	// asLetters is asName for names in which the case of all letters says nothing (FoldLetters).
+	asLetters
 	// asDuration is for a text that is read as a duration.
 	asDuration
 	// asTTL is for a text that is read as a TTL of a mount: whole seconds, of which none mean the server's own.
@@ -43,6 +45,8 @@ func comparisonOf(tag string) comparison {
 		return asTyped
 	case "name":
 		return asName
+	case "letters":
+		return asLetters
 	case "duration":
 		return asDuration
 	case "ttl":
@@ -100,7 +104,7 @@ func (f *field) read(raw any) (policy.Value, bool) {
 	for i := 0; ok && i < len(texts); i++ {
 		texts[i], ok = f.compare.canonical(texts[i])
 	}
-	globs := (f.compare <= asName || f.compare == asEncoded) && f.kind.isText()
+	globs := (f.compare <= asLetters || f.compare == asEncoded) && f.kind.isText()
 	return policy.Value{Texts: texts, Globs: globs}, ok
 }
 
@@ -112,6 +116,8 @@ func (c comparison) canonical(text string) (string, bool) {
 	switch c {
 	case asName:
 		return FoldASCII(strings.TrimSpace(text)), true
+	case asLetters:
+		return FoldLetters(strings.TrimSpace(text)), true
 	case asDuration:
 		d, err := ParseDuration(text)
 		return d.String(), err == nil

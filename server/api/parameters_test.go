@@ -70,6 +70,9 @@ func TestNoSpellingOfAValuePasses(t *testing.T) {
 			`{"metadata":"{\"role\":\"admin\"}"}`, `{"metadata":"{\"role\": \"admin\"}"}`, `{"metadata":"role=admin"}`,
 			`{"metadata":"{\"role\":\"\\u0061dmin\"}"}`,
 		}, []string{`{"metadata":"role=user"}`}},
+		{"auth/ldap/users/task", `denied_parameters = { "groups" = ["ÄRZTE"] }`, []string{
+			`{"groups":"ÄRZTE"}`, `{"groups":"ärzte"}`, `{"groups":["x"," Ärzte"]}`,
+		}, []string{`{"groups":"arzte"}`}},
 		{"secret/config", `denied_parameters = { "cas_required" = [false], "max_versions" = [0] }`, []string{
 			`{"cas_required":false}`, `{"cas_required":0}`, `{"cas_required":null}`, `{"max_versions":null}`,
 		}, []string{`{"cas_required":true}`, `{"max_versions":3}`}},
