@@ -220,7 +220,7 @@ type enableParams struct {
 	Local           bool              `param:"local" help:"Accepted for compatibility."`
 	SealWrap        bool              `param:"seal_wrap" help:"Accepted for compatibility."`
 	ExternalEntropy bool              `param:"external_entropy_access" help:"Accepted for compatibility."`
-	PluginName      string            `param:"plugin_name" help:"Accepted for compatibility."`
+	PluginName      string            `param:"plugin_name" old:"type" help:"The type, for type \"plugin\"."`
 	PluginVersion   string            `param:"plugin_version" help:"Accepted for compatibility."`
 }
 
