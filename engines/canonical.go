@@ -33,8 +33,8 @@ func CaseInsensitiveIf(variable string, insensitive func(context.Context) (bool,
 	return formOption(variable, func(f *form) { f.fold = insensitive })
 }
 
-// AllLetters lets a variable that is CaseInsensitive fold all letters, as the function FoldLetters does, and not those of
-// ASCII alone.
+// AllLetters lets a variable that is CaseInsensitive fold all letters, as the function FoldLetters
+// does, and not those of ASCII alone.
 func AllLetters(variable string) Option {
 	return formOption(variable, func(f *form) { f.letters = true })
 }

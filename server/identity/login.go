@@ -171,9 +171,9 @@ func (x *index) groupMoves(entity string, a token.Alias) []string {
 	return moves
 }
 
-// namedElsewhere reports whether the logins at another mount say who is in the group. Whoever is left in a group without
-// an alias, or whose alias is of a mount that was disabled, leaves it with the next login wherever that is: no other
-// login could take him out.
+// namedElsewhere reports whether the logins at another mount say who is in the group. Whoever is
+// left in a group without an alias, or whose alias is of a mount that was disabled, leaves it with
+// the next login wherever that is: no other login could take him out.
 func (x *index) namedElsewhere(g *Group, accessor string) bool {
 	if g.Alias == nil || g.Alias.MountAccessor == accessor {
 		return false
