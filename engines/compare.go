@@ -23,7 +23,8 @@ const (
 	asTyped comparison = iota
 	// asName is for names of which white space around them and the case of ASCII letters say nothing.
 	asName
-	// asLetters is asName for names in which the case of all letters says nothing (FoldLetters).
+	// asLetters is asName for names in which the case of all letters says nothing (FoldLetters), unless the engine is
+	// configured to tell it. Rules that allow values compare the names as they were sent.
 	asLetters
 	// asDuration is for a text that is read as a duration.
 	asDuration
@@ -82,7 +83,13 @@ func (s *schema) Param(name string) (policy.Param, bool) {
 		if f.name != name || f.fromPath || f.present || f.name == "*" || f.kind == kindAny && f.compare == asTyped {
 			continue
 		}
-		return policy.Param{Others: s.otherNames(f), Read: f.read}, true
+		p := policy.Param{Others: s.otherNames(f), Read: f.read}
+		if f.compare == asLetters {
+			exact := *f
+			exact.compare = asTyped
+			p.Allow = exact.read
+		}
+		return p, true
 	}
 	return policy.Param{}, false
 }

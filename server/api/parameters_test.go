@@ -96,6 +96,9 @@ func TestNoSpellingOfAValuePasses(t *testing.T) {
 		{"auth/ldap/users/task", `denied_parameters = { "groups" = ["ÄRZTE"] }`, []string{
 			`{"groups":"ÄRZTE"}`, `{"groups":"ärzte"}`, `{"groups":["x"," Ärzte"]}`,
 		}, []string{`{"groups":"arzte"}`}},
+		{"auth/ldap/users/task", `allowed_parameters = { "groups" = ["ops", "dev*"] }`, []string{
+			`{"groups":"OPS"}`, `{"groups":["ops","Dev"]}`, // other groups with case_sensitive_names
+		}, []string{`{"groups":"ops"}`, `{"groups":"dev-1,ops"}`, `{"groups":[]}`}},
 		{"secret/config", `denied_parameters = { "cas_required" = [false], "max_versions" = [0] }`, []string{
 			`{"cas_required":false}`, `{"cas_required":0}`, `{"cas_required":null}`, `{"max_versions":null}`,
 		}, []string{`{"cas_required":true}`, `{"max_versions":3}`}},
