@@ -27,7 +27,7 @@ type TokenParams struct {
 	Period          *time.Duration `param:"token_period" help:"Life that each renewal of a token gives."`
 	Policies        *[]string      `param:"token_policies" as:"name" help:"Policies of the tokens."`
 	TTL             *time.Duration `param:"token_ttl" help:"First life of tokens."`
-	Type            *string        `param:"token_type" help:"service, batch, or default for what the mount is tuned to."`
+	Type            *string        `param:"token_type" as:"tokentype" help:"service, batch, or default for the mount's."`
 }
 
 // OldTokenParams are older names of some of TokenParams. A method embeds it, or fills in the names it knows.

@@ -56,11 +56,16 @@ func canonicalAddress(text string) string {
 	u.Scheme = FoldASCII(u.Scheme)
 	host, port := FoldASCII(u.Hostname()), u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443", "ldap": "389", "ldaps": "636"}[u.Scheme]
+		port = usualPort(u.Scheme)
 	}
 	u.Host = net.JoinHostPort(host, port)
 	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), ""
 	return u.String()
+}
+
+// usualPort is the port of a URL that names none, "" for a scheme that is not known.
+func usualPort(scheme string) string {
+	return map[string]string{"http": "80", "https": "443", "ldap": "389", "ldaps": "636"}[scheme]
 }
 
 // String is a digest of the destination, by which it can be stored beside what was meant for it.

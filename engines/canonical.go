@@ -11,10 +11,10 @@ import (
 // form says which spellings of a pattern's variable are the same. The zero value is for one whose spellings all differ.
 type form struct {
 	fold func(context.Context) (bool, error)
-	// lower puts a value into lower case where fold says so; nil for ASCII letters alone.
-	lower func(string) string
-	trim  bool
-	slash bool
+	// letters is set when all letters are folded where fold says so, and not those of ASCII alone.
+	letters bool
+	trim    bool
+	slash   bool
 	// keep is set when the handler gets the value as the client wrote it.
 	keep bool
 }
@@ -33,10 +33,10 @@ func CaseInsensitiveIf(variable string, insensitive func(context.Context) (bool,
 	return formOption(variable, func(f *form) { f.fold = insensitive })
 }
 
-// LowerCase makes lower what puts a variable that is CaseInsensitive into its canonical form, instead of the folding of
-// ASCII letters. It folds these too, and changes nothing when it is applied again.
-func LowerCase(variable string, lower func(string) string) Option {
-	return formOption(variable, func(f *form) { f.lower = lower })
+// AllLetters lets a variable that is CaseInsensitive fold all letters, as the function FoldLetters
+// does, and not those of ASCII alone.
+func AllLetters(variable string) Option {
+	return formOption(variable, func(f *form) { f.letters = true })
 }
 
 // IgnoreSpace declares that white space around a variable of the pattern makes no difference. Its canonical form has
@@ -146,7 +146,7 @@ func (m *Match) build(ctx context.Context, op Operation, path string) (string, e
 			}
 			value = f.canonical(value, op, folds)
 			if folds {
-				m.Spellings.FoldFrom, m.Spellings.FoldTo = at, at+len(value)
+				m.Spellings.FoldFrom, m.Spellings.FoldTo, m.Spellings.Letters = at, at+len(value), f.letters
 			}
 			m.Spellings.Slash = f.slash && op != List
 		}
@@ -225,8 +225,8 @@ func (f *form) canonical(value string, op Operation, fold bool) string {
 		clean = value
 	}
 	if fold {
-		if f.lower != nil {
-			return f.lower(clean)
+		if f.letters {
+			return FoldLetters(clean)
 		}
 		clean = FoldASCII(clean)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -22,6 +23,9 @@ const (
 	asTyped comparison = iota
 	// asName is for names of which white space around them and the case of ASCII letters say nothing.
 	asName
+	// asLetters is asName for names in which the case of all letters says nothing (FoldLetters), unless the engine is
+	// configured to tell it. Rules that allow values compare the names as they were sent.
+	asLetters
 	// asDuration is for a text that is read as a duration.
 	asDuration
 	// asTTL is for a text that is read as a TTL of a mount: whole seconds, of which none mean the server's own.
@@ -32,8 +36,14 @@ const (
 	asPath
 	// asEncoded is for a text that may come in base64.
 	asEncoded
-	// asPairs is for a text that is read as names and values: an object in JSON, or name=value with commas.
+	// asPairs is for a text that is read as names and values, in base64 or not: an object in JSON, or name=value with
+	// commas.
 	asPairs
+	// asAddresses is for a text that is read as URLs of servers with commas between, of which scheme, host and port say
+	// where to connect.
+	asAddresses
+	// asTokenType is for a type of token, which may be named as a default.
+	asTokenType
 )
 
 // comparisonOf reads the tag `as`; an unknown one is a programming error and panics.
@@ -43,6 +53,8 @@ func comparisonOf(tag string) comparison {
 		return asTyped
 	case "name":
 		return asName
+	case "letters":
+		return asLetters
 	case "duration":
 		return asDuration
 	case "ttl":
@@ -55,6 +67,10 @@ func comparisonOf(tag string) comparison {
 		return asEncoded
 	case "pairs":
 		return asPairs
+	case "addresses":
+		return asAddresses
+	case "tokentype":
+		return asTokenType
 	default:
 		panic(fmt.Sprintf("engines: unknown comparison %q", tag))
 	}
@@ -67,7 +83,13 @@ func (s *schema) Param(name string) (policy.Param, bool) {
 		if f.name != name || f.fromPath || f.present || f.name == "*" || f.kind == kindAny && f.compare == asTyped {
 			continue
 		}
-		return policy.Param{Others: s.otherNames(f), Read: f.read}, true
+		p := policy.Param{Others: s.otherNames(f), Read: f.read}
+		if f.compare == asLetters {
+			exact := *f
+			exact.compare = asTyped
+			p.Allow = exact.read
+		}
+		return p, true
 	}
 	return policy.Param{}, false
 }
@@ -97,11 +119,23 @@ func (f *field) read(raw any) (policy.Value, bool) {
 		return policy.Value{}, false
 	}
 	texts, ok := f.texts(dst.Interface())
+	if f.compare == asAddresses && len(texts) == 1 {
+		texts = splitList(texts[0])
+	}
 	for i := 0; ok && i < len(texts); i++ {
 		texts[i], ok = f.compare.canonical(texts[i])
 	}
-	globs := (f.compare <= asName || f.compare == asEncoded) && f.kind.isText()
-	return policy.Value{Texts: texts, Globs: globs}, ok
+	return policy.Value{Texts: texts, Globs: f.compare.isText() && f.kind.isText()}, ok
+}
+
+// isText reports whether a "*" in a rule applies to what the handler makes of a text.
+func (c comparison) isText() bool {
+	switch c {
+	case asDuration, asTTL, asNetwork, asPath:
+		return false
+	default:
+		return true
+	}
 }
 
 func (k kind) isText() bool { return k == kindString || k == kindStrings || k == kindAny }
@@ -112,6 +146,8 @@ func (c comparison) canonical(text string) (string, bool) {
 	switch c {
 	case asName:
 		return FoldASCII(strings.TrimSpace(text)), true
+	case asLetters:
+		return FoldLetters(strings.TrimSpace(text)), true
 	case asDuration:
 		d, err := ParseDuration(text)
 		return d.String(), err == nil
@@ -136,17 +172,39 @@ func (c comparison) canonical(text string) (string, bool) {
 		return text, true
 	case asPairs:
 		return pairs(text), true
+	case asAddresses:
+		return connectTo(FoldASCII(text)), true
+	case asTokenType:
+		return strings.TrimPrefix(strings.TrimPrefix(text, "default"), "-"), true
 	default:
 		return text, true
 	}
 }
 
+// connectTo is the part of a URL in lower case that says where to connect: scheme, host and, unless it is the usual
+// one, port. What is no URL with a host stays as it is.
+func connectTo(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return text
+	}
+	host := strings.TrimSuffix(u.Host, ":")
+	if port := u.Port(); port != "" && port == usualPort(u.Scheme) {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return u.Scheme + "://" + host
+}
+
 // pairs is the JSON of what a text of names and values says, with sorted names.
 func pairs(text string) string {
+	text = strings.TrimSpace(text)
+	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
+		text = string(decoded)
+	}
 	m := make(map[string]string)
 	if json.Unmarshal([]byte(text), &m) != nil {
 		clear(m)
-		for pair := range strings.SplitSeq(text, ",") {
+		for _, pair := range splitList(text) {
 			name, value, _ := strings.Cut(pair, "=")
 			m[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		}

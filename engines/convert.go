@@ -292,14 +292,19 @@ func parseStrings(raw any) ([]string, error) {
 		if !ok {
 			return nil, inList(unconvertible("[0]", "string", raw))
 		}
-		list := []string{}
-		for part := range strings.SplitSeq(s, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				list = append(list, part)
-			}
-		}
-		return list, nil
+		return splitList(s), nil
 	}
+}
+
+// splitList are the parts of a text between commas, without white space around them; empty ones are left out.
+func splitList(text string) []string {
+	list := []string{}
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
 }
 
 // parseStringMap accepts an object of scalars, in which null is "", or "k=v" as a string or a list of strings.

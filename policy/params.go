@@ -29,6 +29,9 @@ type Param struct {
 	Others []string
 	// Read returns a value as the engine will read it. It reports false for a value that the engine will refuse.
 	Read func(value any) (Value, bool)
+	// Allow is Read for rules that allow values. It tells values apart that the engine only reads alike under some
+	// configuration. Nil is Read itself.
+	Allow func(value any) (Value, bool)
 }
 
 // Value is a parameter's value as an engine reads it: equal values of different spelling have equal Values.
@@ -182,14 +185,22 @@ func (s *sent) allowedAs(active []*grant, key string) bool {
 // allAllowed reports whether the value as the engine reads it, or each element of a list, is among the values
 // that the grants allow for key.
 func (s *sent) allAllowed(active []*grant, key string) bool {
-	open := slices.Clone(s.read.Texts)
+	read, readAs := s.read, s.param.Read
+	if s.param.Allow != nil {
+		var ok bool
+		readAs = s.param.Allow
+		if read, ok = readAs(s.value); !ok {
+			return false
+		}
+	}
+	open := slices.Clone(read.Texts)
 	for _, g := range active {
 		for _, item := range g.allowed[key] {
-			want, ok := s.param.Read(asSent(item))
+			want, ok := readAs(asSent(item))
 			if !ok {
 				continue
 			}
-			if slices.Equal(want.Texts, s.read.Texts) {
+			if slices.Equal(want.Texts, read.Texts) {
 				return true
 			}
 			if len(want.Texts) == 1 {
@@ -197,7 +208,7 @@ func (s *sent) allAllowed(active []*grant, key string) bool {
 			}
 		}
 	}
-	return len(open) == 0 && (len(s.read.Texts) > 0 || isEmpty(s.value))
+	return len(open) == 0 && (len(read.Texts) > 0 || isEmpty(s.value))
 }
 
 // isEmpty reports whether a value says plainly that it has no elements. Vault allows such a value; what only becomes

@@ -3,6 +3,7 @@ package policy
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Spellings says which ways of writing a request's path mean the same to the engine that serves it. Rules are
@@ -11,6 +12,8 @@ type Spellings struct {
 	// FoldFrom and FoldTo bound the part of the canonical path, in bytes, in which upper and lower case ASCII
 	// letters are the same. The canonical path has lower case there. They are equal where case matters everywhere.
 	FoldFrom, FoldTo int
+	// Letters is set when not only ASCII letters are folded there, but all that FoldLetters folds.
+	Letters bool
 	// Slash is set when a "/" at the end of the path makes no difference. The canonical path has none.
 	Slash bool
 	// Asked is the path as the client wrote it, or "" where that is the canonical one. A rule that denies it
@@ -22,15 +25,25 @@ func (s *Spellings) folds() bool { return s.FoldFrom < s.FoldTo }
 
 // hasUpper reports whether a rule's path can be equal to a canonical path only by folding.
 func hasUpper(path string) bool {
-	return FoldASCII(path) != path
+	return strings.ContainsFunc(path, func(r rune) bool { return foldLetter(r) != r })
 }
 
-// same compares a byte of a rule with the byte at a position of the canonical path.
-func (s *Spellings) same(rule byte, path string, at int) bool {
-	if at >= s.FoldFrom && at < s.FoldTo && isUpper(rule) {
-		rule += 'a' - 'A'
+// next compares the character that the rest of a rule begins with to the one at a position of the canonical path. It
+// returns their lengths in bytes, which may differ, or false when they are not the same.
+func (s *Spellings) next(rule, path string, at int) (ofRule, ofPath int, same bool) {
+	folds := at >= s.FoldFrom && at < s.FoldTo
+	if c := rule[0]; c < utf8.RuneSelf || !folds || !s.Letters {
+		if folds && isUpper(c) {
+			c += 'a' - 'A'
+		}
+		return 1, 1, at < len(path) && c == path[at]
 	}
-	return rule == path[at]
+	r, size := utf8.DecodeRuneInString(rule)
+	letter := rule[:size]
+	if low := foldLetter(r); low != r {
+		letter = string(low)
+	}
+	return size, len(letter), strings.HasPrefix(path[at:], letter)
 }
 
 // matches reports whether the pattern fits the canonical path. It is for the few rules that hold upper-case
@@ -46,17 +59,19 @@ func (s *Spellings) matches(p *pattern, path string) bool {
 // fits is matches for a rule's path without the "*" at its end; glob tells that there was one.
 func (s *Spellings) fits(rule string, glob bool, path string) bool {
 	at := 0
-	for i := 0; i < len(rule); i++ {
+	for i := 0; i < len(rule); {
 		if isPlus(rule, i) {
 			for at < len(path) && path[at] != '/' {
 				at++
 			}
+			i++
 			continue
 		}
-		if at == len(path) || !s.same(rule[i], path, at) {
+		ofRule, ofPath, same := s.next(rule[i:], path, at)
+		if !same {
 			return false
 		}
-		at++
+		i, at = i+ofRule, at+ofPath
 	}
 	return glob || at == len(path)
 }

@@ -17,6 +17,10 @@ func TestSpellings(t *testing.T) {
 	mount := policy.Request{Capability: policy.Update, Path: "sys/mounts/x", Spellings: policy.Spellings{Slash: true}}
 	foldedMount := mount
 	foldedMount.Spellings.FoldFrom, foldedMount.Spellings.FoldTo = len("sys/mounts/"), len("sys/mounts/x")
+	letters := policy.Request{Capability: policy.Update, Path: "auth/l/users/änne/\u2c65",
+		Spellings: policy.Spellings{FoldFrom: len("auth/l/users/"), FoldTo: len("auth/l/users/änne/\u2c65"), Letters: true}}
+	ascii := letters
+	ascii.Spellings.Letters = false
 	slashed := mount
 	slashed.Spellings.Asked = "sys/mounts/x/"
 	for name, tc := range map[string]struct {
@@ -44,6 +48,15 @@ func TestSpellings(t *testing.T) {
 		"a longer name":                        {folded, `auth/u/users/Bosss/policies: update`, false},
 		"a shorter name":                       {folded, `auth/u/users/Bos/policies: update`, false},
 		"no folding of other letters":          {folded, "auth/u/users/bo\u017f\u017f/policies: update", false},
+
+		"all letters, another case":          {letters, "auth/*: update; auth/l/users/Änne/\u023a: deny", false},
+		"all letters, a pattern":             {letters, `auth/*: update; auth/l/users/Ä*: deny`, false},
+		"all letters, segments":              {letters, "auth/*: update; auth/+/users/+/\u023a: deny", false},
+		"all letters, granted":               {letters, "auth/l/users/ÄNNE/\u023a: update", true},
+		"all letters, a longer name":         {letters, "auth/l/users/ÄNNEE/\u023a: update", false},
+		"all letters, a shorter name":        {letters, "auth/l/users/ÄNNE/: update", false},
+		"all letters, the fixed part":        {letters, "auth/L/users/änne/\u2c65: update", false},
+		"all letters where ASCII alone does": {ascii, "auth/l/users/Änne/\u2c65: update", false},
 
 		"two cases add up":                   {folded, `auth/u/users/boss/policies: read; auth/u/users/Boss/policies: update`, true},
 		"denied by segments with the slash":  {mount, `sys/*: update; sys/mounts/+/: deny`, false},

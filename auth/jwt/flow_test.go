@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"coffer/auth"
 	"coffer/engines"
 )
 
@@ -458,6 +459,43 @@ func TestDirectMode(t *testing.T) {
 	}
 	if _, err := v.poll(state, "n"); !errors.Is(err, engines.ErrInvalid) || !strings.Contains(err.Error(), "email") {
 		t.Errorf("poll for a login that failed: %v", err)
+	}
+}
+
+// TestDirectLoginThatWaited confirms a login in the browser and changes what it rests on before its client polls: the
+// token must not be what the role was then.
+func TestDirectLoginThatWaited(t *testing.T) {
+	const redirect = "https://v.example.org/v1/auth/oidc/oidc/callback"
+	for name, tc := range map[string]struct {
+		path   string
+		change claims
+		want   error
+	}{
+		"nothing":                  {"role/r", claims{"callback_mode": "direct"}, nil},
+		"the policies of the role": {"role/r", claims{"token_policies": "fewer"}, auth.ErrChanged},
+		"the audience of the role": {"role/r", claims{"bound_audiences": "others"}, auth.ErrChanged},
+		"the bounds of the role":   {"role/r", claims{"bound_claims": claims{"team": "x"}}, auth.ErrChanged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := withOP(t, newOP(t))
+			v.must("role/r", claims{"callback_mode": "direct", "allowed_redirect_uris": redirect, "token_policies": "many"})
+			data := v.must("oidc/auth_url", claims{"role": "r", "redirect_uri": redirect, "client_nonce": "n"}).Data
+			u, err := url.Parse(data["auth_url"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			state := data["state"].(string)
+			if resp := v.answer(state, v.asked(u.Query()), "yes"); resp.Status != 200 {
+				t.Fatalf("answered yes: %d", resp.Status)
+			}
+			v.must(tc.path, tc.change)
+			if _, err := v.poll(state, "n"); !errors.Is(err, tc.want) {
+				t.Errorf("poll: %v, want %v", err, tc.want)
+			}
+			if _, err := v.poll(state, "n"); err == nil {
+				t.Error("the login can be fetched again")
+			}
+		})
 	}
 }
 

@@ -101,6 +101,10 @@ func (m *method) poll(ctx context.Context, req *engines.Request, p pollParams) (
 	if done.err != nil {
 		return nil, done.err
 	}
+	// It has waited for its client since the person confirmed it.
+	if err := done.login.StillGood(ctx); err != nil {
+		return nil, err
+	}
 	m.flows.last(w)
 	return &engines.Response{Login: done.login}, nil
 }

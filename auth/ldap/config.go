@@ -160,7 +160,7 @@ func (e *engine) readConfig(ctx context.Context, _ *engines.Request, _ engines.N
 }
 
 type configParams struct {
-	URLs          *string        `param:"url" help:"Addresses of the directory: ldap:// or ldaps://, separated by commas."`
+	URLs          *string        `param:"url" as:"addresses" help:"ldap:// or ldaps:// addresses, with commas between."`
 	CaseSensitive *bool          `param:"case_sensitive_names" help:"Whether names here differ by case."`
 	Deref         *string        `param:"dereference_aliases" help:"never, finding, searching or always."`
 	Connect       *time.Duration `param:"connection_timeout" help:"How long to wait for a connection."`
@@ -187,7 +187,7 @@ type tlsParams struct {
 
 type userSearchParams struct {
 	Base       *string `param:"userdn" help:"Where people are."`
-	Attribute  *string `param:"userattr" help:"Attribute with the name that people log in with."`
+	Attribute  *string `param:"userattr" as:"name" help:"Attribute with the name that people log in with."`
 	Filter     *string `param:"userfilter" help:"Filter that finds a person, with {{.UserAttr}} and {{.Username}}."`
 	Discover   *bool   `param:"discoverdn" help:"Whether people are searched for also without bindpass."`
 	UPNDomain  *string `param:"upndomain" help:"Domain of names of the form name@domain."`
@@ -197,7 +197,7 @@ type userSearchParams struct {
 
 type groupSearchParams struct {
 	Base        *string `param:"groupdn" help:"Where groups are."`
-	Attribute   *string `param:"groupattr" help:"Attribute with the group's name."`
+	Attribute   *string `param:"groupattr" as:"name" help:"Attribute with the group's name."`
 	Filter      *string `param:"groupfilter" help:"Filter that finds groups, with {{.UserDN}} and {{.Username}}."`
 	Anonymous   *bool   `param:"anonymous_group_search" help:"Whether groups are searched for anonymously."`
 	TokenGroups *bool   `param:"use_token_groups" help:"Whether groups are read from tokenGroups (Active Directory)."`
@@ -207,7 +207,7 @@ type groupSearchParams struct {
 
 type rotationParams struct {
 	PasswordPolicy *string        `param:"password_policy" help:"Policy of new passwords; empty for 384 random bits."`
-	URL            *string        `param:"rotation_url" help:"Address for changing the bind password, if it is another."`
+	URL            *string        `param:"rotation_url" as:"addresses" help:"Address for changing the bind password."`
 	Disabled       *bool          `param:"disable_automated_rotation" help:"Rotation by itself is not there anyway."`
 	Period         *time.Duration `param:"rotation_period" help:"Kept while automated rotation is disabled."`
 	Schedule       *string        `param:"rotation_schedule" help:"Kept while automated rotation is disabled."`

@@ -52,11 +52,11 @@ func (e *engine) Routes() []engines.Route {
 			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login), engines.Unauthenticated()),
 		engines.Path("users", "List the users who have policies or groups here.", engines.OnList(e.listUsers)),
 		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.",
-			engines.CaseInsensitiveIf("name", e.foldsNames), engines.LowerCase("name", lower),
+			engines.CaseInsensitiveIf("name", e.foldsNames), engines.AllLetters("name"),
 			engines.OnRead(e.readUser), engines.OnUpdate(e.writeUser), engines.OnDelete(e.deleteUser)),
 		engines.Path("groups", "List the groups that have policies here.", engines.OnList(e.listGroups)),
 		engines.Path("groups/{name+}", "Read, write or delete a group's policies.",
-			engines.CaseInsensitiveIf("name", e.foldsNames), engines.LowerCase("name", lower),
+			engines.CaseInsensitiveIf("name", e.foldsNames), engines.AllLetters("name"),
 			engines.OnRead(e.readGroup), engines.OnUpdate(e.writeGroup), engines.OnDelete(e.deleteGroup)),
 	}
 }
@@ -78,7 +78,7 @@ type nameParams struct {
 
 type userParams struct {
 	Name     string   `path:"name" help:"Name of the user."`
-	Groups   []string `param:"groups" as:"name" help:"Further groups of the user."`
+	Groups   []string `param:"groups" as:"letters" help:"Further groups of the user."`
 	Policies []string `param:"policies" as:"name" help:"Policies of the user."`
 }
 
@@ -102,7 +102,7 @@ const maxName = 512
 // keyOf is where a user or group is stored. Without case-sensitive names all spellings of a name are one.
 func keyOf(folder, name string, c *config) (string, error) {
 	if !c.CaseSensitive {
-		name = lower(name)
+		name = engines.FoldLetters(name)
 	}
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return "", engines.Invalid("invalid name")
@@ -224,7 +224,7 @@ func cleanNames(names []string, caseSensitive bool) []string {
 	clean := make([]string, 0, len(names))
 	for _, name := range names {
 		if !caseSensitive {
-			name = lower(name)
+			name = engines.FoldLetters(name)
 		}
 		if name = strings.TrimSpace(name); name != "" {
 			clean = append(clean, name)

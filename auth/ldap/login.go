@@ -394,7 +394,7 @@ func (d *directory) describe(dn, username string) (*person, error) {
 		}
 		who.name = who.alias
 		if !d.config.CaseSensitive {
-			who.alias = lower(who.alias)
+			who.alias = engines.FoldLetters(who.alias)
 		}
 	}
 	if who.alias == "" {

@@ -24,14 +24,3 @@ func plain(name string) string {
 func holdsControl(name string) bool {
 	return strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) })
 }
-
-// lower puts letters that are one half of a pair into lower case: that is how names are configured here, since a
-// directory does not tell Ä from ä. What differs by more than case stays apart: the Kelvin sign is no k, and İ no i.
-func lower(name string) string {
-	return strings.Map(func(r rune) rune {
-		if l := unicode.ToLower(r); unicode.ToUpper(l) == r {
-			return l
-		}
-		return r
-	}, name)
-}

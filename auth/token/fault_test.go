@@ -313,3 +313,34 @@ func TestTidy(t *testing.T) {
 	}
 	checkWhole(t, f.base)
 }
+
+// TestWrappedIsNotTakenBesideAUse uses a wrapping token, as a read of cubbyhole/response does, and unwraps before that
+// request is over. The request may have seen what was wrapped, so whoever unwraps must learn that somebody was first.
+func TestWrappedIsNotTakenBesideAUse(t *testing.T) {
+	f := newFixture(t)
+	for name, take := range map[string]func(*Entry) error{
+		"unwrap": func(e *Entry) error { _, err := f.store.TakeWrapped(t.Context(), e.Caller.Token); return err },
+		"rewrap": func(e *Entry) error { _, err := f.store.Rewrap(t.Context(), e.Caller.Token); return err },
+		"lookup": func(e *Entry) error { _, err := f.store.Wrapping(t.Context(), e.Caller.Token); return err },
+		"unwrap that looked at the token before it was used": func(e *Entry) error {
+			return f.store.end(t.Context(), e.ID, endOptions{
+				take: func(context.Context, *Entry) ([]storage.Op, func(), error) { return nil, nil, nil },
+			})
+		},
+	} {
+		e, err := f.store.AddWrapping(t.Context(), "a/b", time.Hour, []byte("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		used, err := f.store.Use(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := take(e); !errors.Is(err, ErrBadToken) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := f.store.EndUse(t.Context(), used); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -68,7 +68,7 @@ type endOptions struct {
 	due func(context.Context) (bool, error)
 	// take, when set, is called with the entry once nobody else can use the token; what it returns is
 	// applied with the token's removal. Only one of any number of concurrent calls with take gets that
-	// far, the others return ErrBadToken, and so does a call for a token that is gone.
+	// far, the others return ErrBadToken, and so does a call for a token that is gone or whose last use has begun.
 	take func(context.Context, *Entry) (ops []storage.Op, done func(), err error)
 }
 
@@ -143,7 +143,7 @@ func (r *revocation) take(
 	if err != nil {
 		return err
 	}
-	if e.ended(r.store.now()) {
+	if e.ended(r.store.now()) || e.Spent() {
 		return ErrBadToken
 	}
 	ops, done, err := take(ctx, e)

@@ -31,9 +31,10 @@ func (s *Store) wrappingEntry(path string, ttl time.Duration) *Entry {
 	}
 }
 
-// Wrapping returns the entry of a wrapping token, or ErrBadToken for any other. It counts no use.
+// Wrapping returns the entry of a wrapping token, or ErrBadToken for any other and for one that was used. It counts no
+// use.
 func (s *Store) Wrapping(ctx context.Context, t engines.Token) (*Entry, error) {
-	e, err := s.find(ctx, t)
+	e, err := s.Authenticate(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +45,8 @@ func (s *Store) Wrapping(ctx context.Context, t engines.Token) (*Entry, error) {
 }
 
 // TakeWrapped returns the payload of a wrapping token and revokes the token: of any number of calls at
-// once one gets it, the others and all later ones return ErrBadToken. When it returns another error the
-// token may be lost with its payload.
+// once one gets it, the others and all later ones return ErrBadToken. So does a call for a token whose use has begun
+// elsewhere: that request can read the payload. When it returns another error the token may be lost with its payload.
 func (s *Store) TakeWrapped(ctx context.Context, t engines.Token) (payload []byte, err error) {
 	e, err := s.Wrapping(ctx, t)
 	if err != nil {

@@ -68,8 +68,37 @@ func TestNoSpellingOfAValuePasses(t *testing.T) {
 		}, []string{`{"policy":"path \"x\" { capabilities = [\"read\"] }"}`}},
 		{"auth/approle/role/task/secret-id", `denied_parameters = { "metadata" = ["{\"role\":\"admin\"}"] }`, []string{
 			`{"metadata":"{\"role\":\"admin\"}"}`, `{"metadata":"{\"role\": \"admin\"}"}`, `{"metadata":"role=admin"}`,
-			`{"metadata":"{\"role\":\"\\u0061dmin\"}"}`,
+			`{"metadata":"{\"role\":\"\\u0061dmin\"}"}`, `{"metadata":" role = admin ,,"}`, `{"metadata":"cm9sZT1hZG1pbg=="}`,
+			`{"metadata":"eyJyb2xlIjoiYWRtaW4ifQ=="}`,
 		}, []string{`{"metadata":"role=user"}`}},
+		{"auth/approle/role/task/secret-id", `denied_parameters = { "metadata" = ["*admin*"] }`, []string{
+			`{"metadata":"role=admin"}`, `{"metadata":"cm9sZT1hZG1pbg=="}`, `{"metadata":"{\"role\":\"\\u0061dmin\"}"}`,
+		}, []string{`{"metadata":"role=user"}`}},
+		{"auth/approle/role/task", `denied_parameters = { "token_type" = ["batch"] }`, []string{
+			`{"token_type":"batch"}`, `{"token_type":"default-batch"}`,
+		}, []string{`{"token_type":"default-service"}`, `{"token_type":"default"}`}},
+		{"auth/ldap/config", `denied_parameters = { "url" = ["ldap://evil"], "userattr" = ["cn"] }`, []string{
+			`{"url":"ldap://evil"}`, `{"url":"LDAP://Evil"}`, `{"url":"ldap://evil:389"}`, `{"url":"ldap://evil:"}`, `{"url":"ldap://evil/"}`,
+			`{"url":"ldap://evil?x"}`, `{"url":"ldap://good,, LDAP://evil"}`, `{"userattr":"CN"}`,
+		}, []string{`{"url":"ldap://good"}`, `{"url":"ldaps://evil"}`, `{"url":"ldap://evil:390"}`, `{"userattr":"uid"}`}},
+		{"auth/ldap/config", `allowed_parameters = { "url" = ["ldaps://dc*", "*.corp.example", "ldap://one:389"] }`, []string{
+			`{"url":"ldap://evil"}`, `{"url":"ldap://evil,ldaps://dc1"}`, `{"url":"ldap://evil/x.corp.example"}`,
+			`{"url":"ldap://evil?.corp.example"}`, `{"url":"ldaps://dc1,ldap://evil"}`, `{"url":"ldap://dc1@evil"}`,
+			`{"url":"ldaps://dc@evil"}`, `{"url":","}`,
+		}, []string{`{"url":"ldaps://DC1"}`, `{"url":"ldap://x.corp.example:389/,ldap://one"}`}},
+		{"identity/oidc/role/task", `denied_parameters = { "template" = ["*groups*"] }`, []string{
+			`{"template":"{\"g\":{{identity.entity.groups.names}}}"}`,
+			`{"template":"eyJnIjp7e2lkZW50aXR5LmVudGl0eS5ncm91cHMubmFtZXN9fX0="}`,
+		}, []string{`{"key":"task","template":"{\"i\":{{identity.entity.id}}}"}`}},
+		{"sys/mounts/another", `denied_parameters = { "type" = ["kv"] }`, []string{
+			`{"type":"kv"}`, `{"type":"plugin","plugin_name":"kv"}`,
+		}, nil},
+		{"auth/ldap/users/task", `denied_parameters = { "groups" = ["ÄRZTE"] }`, []string{
+			`{"groups":"ÄRZTE"}`, `{"groups":"ärzte"}`, `{"groups":["x"," Ärzte"]}`,
+		}, []string{`{"groups":"arzte"}`}},
+		{"auth/ldap/users/task", `allowed_parameters = { "groups" = ["ops", "dev*"] }`, []string{
+			`{"groups":"OPS"}`, `{"groups":["ops","Dev"]}`, // other groups with case_sensitive_names
+		}, []string{`{"groups":"ops"}`, `{"groups":"dev-1,ops"}`, `{"groups":[]}`}},
 		{"secret/config", `denied_parameters = { "cas_required" = [false], "max_versions" = [0] }`, []string{
 			`{"cas_required":false}`, `{"cas_required":0}`, `{"cas_required":null}`, `{"max_versions":null}`,
 		}, []string{`{"cas_required":true}`, `{"max_versions":3}`}},

@@ -272,14 +272,16 @@ func TestNamesOfADirectory(t *testing.T) {
 	h := newFullHouse(t)
 	token := h.token(t, deny("x"))
 	for _, folder := range []string{"auth/ldap/users/", "auth/ldap/groups/"} {
-		h.policy(t, fmt.Sprintf("path \"%s*\" { capabilities = [\"update\"] }\npath \"%sjörg\" { capabilities = [\"deny\"] }",
-			folder, folder))
-		for name, want := range map[string]int{
-			"j%C3%B6rg": http.StatusForbidden, "J%C3%96RG": http.StatusForbidden, "j%C3%96rg": http.StatusForbidden,
-			"jorg": http.StatusNoContent,
-		} {
-			if w := h.send(t, "PUT", "/v1/"+folder+name, token, `{"policies":"p"}`); w.Code != want {
-				t.Errorf("%s%s: %d %s", folder, name, w.Code, w.Body)
+		for _, rule := range []string{"jörg", "JÖRG", "Jö*", "JÖ*"} {
+			h.policy(t, fmt.Sprintf("path \"%s*\" { capabilities = [\"update\"] }\npath \"%s%s\" { capabilities = [\"deny\"] }",
+				folder, folder, rule))
+			for name, want := range map[string]int{
+				"j%C3%B6rg": http.StatusForbidden, "J%C3%96RG": http.StatusForbidden, "j%C3%96rg": http.StatusForbidden,
+				"jorg": http.StatusNoContent,
+			} {
+				if w := h.send(t, "PUT", "/v1/"+folder+name, token, `{"policies":"p"}`); w.Code != want {
+					t.Errorf("%s on %s%s: %d %s", rule, folder, name, w.Code, w.Body)
+				}
 			}
 		}
 	}

@@ -76,7 +76,7 @@ func (b *engine) groupAliasChange(c *change, p groupAliasParams) (map[string]any
 	if holder := c.groupOfLogin(factors{p.Mount, folded(p.Name)}); holder != nil && holder.Alias.ID != a.ID {
 		return nil, engines.Invalid("combination of mount and group alias name is already in use")
 	}
-	if owner != nil && a.MountAccessor != p.Mount && owner.ID == to.ID {
+	if to.Alias == nil || to.Alias.MountAccessor != p.Mount {
 		to.Entities = nil // logins at the former mount made them members, and cannot take them out any more
 	}
 	a.Name, a.MountAccessor, a.Updated = p.Name, p.Mount, c.now

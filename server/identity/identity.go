@@ -59,7 +59,7 @@ type Store struct {
 // New opens the entities and groups in cfg.Storage.
 func New(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
-		cfg: cfg, index: newIndex(), holders: make(map[string]*Holder), changing: make(chan struct{}, 1),
+		cfg: cfg, index: newIndex(cfg.Mounts), holders: make(map[string]*Holder), changing: make(chan struct{}, 1),
 	}
 	for _, kind := range []recordKind{entityRecord, groupRecord} {
 		if err := s.load(ctx, kind); err != nil {

@@ -110,7 +110,7 @@ func TestLoginOfADisabledEntityChangesNothing(t *testing.T) {
 func TestIndexTakesAMoveInAnyOrder(t *testing.T) {
 	alias := Alias{ID: "a", Name: "n", MountAccessor: ldap}
 	for _, toFirst := range []bool{true, false} {
-		x := newIndex()
+		x := newIndex(fixedMounts{})
 		x.setEntity("from", &Entity{ID: "from", Name: "from", Aliases: []Alias{alias}, Merged: []string{"m"}})
 		x.setEntity("to", &Entity{ID: "to", Name: "to"})
 		if !toFirst {

@@ -8,6 +8,8 @@ import (
 // index finds entities and groups by everything that names them. It holds what is stored, or what a change
 // that is being made would store.
 type index struct {
+	mounts Mounts
+
 	entities map[string]*Entity
 	names    map[string]string  // folded name → entity id
 	merged   map[string]string  // id that was merged → entity id
@@ -32,8 +34,9 @@ func setOf(ids []string) idSet {
 	return set
 }
 
-func newIndex() *index {
+func newIndex(mounts Mounts) *index {
 	return &index{
+		mounts:   mounts,
 		entities: make(map[string]*Entity), names: make(map[string]string), merged: make(map[string]string),
 		aliases: make(map[string]string), logins: make(map[factors]string),
 		groups: make(map[string]*Group), groupNames: make(map[string]string),

@@ -143,8 +143,8 @@ func (s *Store) Regroup(ctx context.Context, entityID, accessor string, groups [
 	})
 }
 
-// groupMoves are the external groups at the login's mount, or without an alias, that the entity has to enter or to
-// leave.
+// groupMoves are the external groups that the entity has to enter or to leave: those at the login's mount, and those
+// that no login names any more.
 func (x *index) groupMoves(entity string, a token.Alias) []string {
 	if a.KeepGroups || len(x.groupLogins) == 0 && len(x.memberships[entity]) == 0 {
 		return nil
@@ -158,10 +158,9 @@ func (x *index) groupMoves(entity string, a token.Alias) []string {
 	var moves []string
 	for id := range x.memberships[entity] {
 		g := x.groups[id]
-		if g == nil || !g.External || g.Alias != nil && g.Alias.MountAccessor != a.MountAccessor {
+		if g == nil || !g.External || x.namedElsewhere(g, a.MountAccessor) {
 			continue
 		}
-		// Nothing names a group without an alias any more: whoever is left in it leaves it.
 		if _, stays := named[id]; !stays {
 			moves = append(moves, id)
 		}
@@ -170,6 +169,17 @@ func (x *index) groupMoves(entity string, a token.Alias) []string {
 	moves = slices.AppendSeq(moves, maps.Keys(named))
 	slices.Sort(moves)
 	return moves
+}
+
+// namedElsewhere reports whether the logins at another mount say who is in the group. Whoever is
+// left in a group without an alias, or whose alias is of a mount that was disabled, leaves it with
+// the next login wherever that is: no other login could take him out.
+func (x *index) namedElsewhere(g *Group, accessor string) bool {
+	if g.Alias == nil || g.Alias.MountAccessor == accessor {
+		return false
+	}
+	_, mounted := x.mounts.ByAccessor(g.Alias.MountAccessor)
+	return mounted
 }
 
 // policiesAfter are the policies that the entity and its groups add once the change is made.

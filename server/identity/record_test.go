@@ -128,7 +128,7 @@ func FuzzDecode(f *testing.F) {
 			if diff := cmp.Diff(e.Name, back.Name); err != nil || diff != "" {
 				t.Errorf("%v\n%s", err, diff)
 			}
-			newIndex().setEntity("id", e)
+			newIndex(fixedMounts{}).setEntity("id", e)
 		} else if !errors.Is(err, errCorrupt) {
 			t.Errorf("entity: %v", err)
 		}
@@ -140,7 +140,7 @@ func FuzzDecode(f *testing.F) {
 			if _, err := decodeGroup("id", again); err != nil {
 				t.Error(err)
 			}
-			newIndex().setGroup("id", g)
+			newIndex(fixedMounts{}).setGroup("id", g)
 		} else if !errors.Is(err, errCorrupt) {
 			t.Errorf("group: %v", err)
 		}

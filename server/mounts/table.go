@@ -314,11 +314,13 @@ func (t *Table) Find(path string) (Entry, bool) {
 	return m.Entry.Clone(), true
 }
 
-// ByAccessor returns the mount with that accessor, as its engine sees it.
+// ByAccessor returns the mount with that accessor, as its engine sees it, also while it is being moved or removed.
 func (t *Table) ByAccessor(accessor string) (engines.Mount, bool) {
-	for _, m := range *t.rows.Load() {
-		if m.Entry.Accessor == accessor {
-			return *m.Mount, true
+	for _, mounted := range []map[string]*Mounted{*t.leaving.Load(), *t.rows.Load()} {
+		for _, m := range mounted {
+			if m.Entry.Accessor == accessor {
+				return m.Entry.Mount(), true
+			}
 		}
 	}
 	return engines.Mount{}, false

@@ -223,7 +223,7 @@ type enableParams struct {
 	Local           bool              `param:"local" help:"Accepted for compatibility."`
 	SealWrap        bool              `param:"seal_wrap" help:"Accepted for compatibility."`
 	ExternalEntropy bool              `param:"external_entropy_access" help:"Accepted for compatibility."`
-	PluginName      string            `param:"plugin_name" help:"Accepted for compatibility."`
+	PluginName      string            `param:"plugin_name" old:"type" help:"The type, for type \"plugin\"."`
 	PluginVersion   string            `param:"plugin_version" help:"Accepted for compatibility."`
 }
 
@@ -396,7 +396,8 @@ func (e *engine) conflict(path string) (mounts.Entry, bool) {
 
 func (e *engine) disableSecrets(ctx context.Context, _ *engines.Request, p pathParams) (*engines.Response, error) {
 	path := mountPath(mounts.Secret, p.Path)
-	if entry, ok := e.Mounts.Find(path); ok && serverType(entry.Type) {
+	// An auth method is disabled below sys/auth/, which asks for sudo.
+	if entry, ok := e.Mounts.Find(path); ok && (entry.Kind != mounts.Secret || serverType(entry.Type)) {
 		return nil, engines.Invalid("cannot unmount %q", path)
 	}
 	return e.disable(ctx, path)

@@ -41,7 +41,10 @@ func TestPathsOfOneMount(t *testing.T) {
 
 func TestMountsThatAreRefused(t *testing.T) {
 	b := newBench(t)
-	b.run([]step{{`POST mounts/a/b {"type":"kv"}`, `204`}})
+	b.run([]step{
+		{`POST mounts/a/b {"type":"kv"}`, `204`},
+		{`POST auth/up {"type":"userpass"}`, `204`},
+	})
 	before := len(b.mounts.entries)
 	b.run([]step{
 		{`POST mounts/foo {}`, `400 backend type must be specified as a string`},
@@ -71,6 +74,8 @@ func TestMountsThatAreRefused(t *testing.T) {
 		{`DELETE mounts/sys`, `400 cannot unmount "sys/"`},
 		{`DELETE mounts/cubbyhole`, `400 cannot unmount "cubbyhole/"`},
 		{`DELETE mounts/auth/token`, `400 cannot unmount "auth/token/"`},
+		{`DELETE mounts/auth/up`, `400 cannot unmount "auth/up/"`},
+		{`DELETE mounts/auth/up/`, `400 cannot unmount "auth/up/"`},
 		{`DELETE auth/token`, `400 token credential backend cannot be disabled`},
 	})
 	if after := len(b.mounts.entries); after != before {

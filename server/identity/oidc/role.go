@@ -15,7 +15,7 @@ const defaultTokenTTL = 24 * time.Hour
 type roleParams struct {
 	Name     string         `path:"name" help:"Name of the role."`
 	Key      *string        `param:"key" help:"Name of the key that signs."`
-	Template *string        `param:"template" help:"JSON object of further claims with {{selectors}}, in base64 or not."`
+	Template *string        `param:"template" as:"encoded" help:"JSON object of further claims with {{selectors}}."`
 	TTL      *time.Duration `param:"ttl" help:"Life of the tokens. Default 24h."`
 	Client   *string        `param:"client_id" help:"For whom the tokens are; one is made when it is missing."`
 }
