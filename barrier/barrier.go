@@ -32,6 +32,8 @@ var (
 	ErrWrongKey = errors.New("barrier: wrong root key")
 	// ErrNotInitialized is returned by Open when the storage holds no barrier.
 	ErrNotInitialized = errors.New("barrier: not initialized")
+	// ErrReadable is returned by Remove for what can be read.
+	ErrReadable = errors.New("it can be read")
 	// ErrCorrupt is returned for a value or a name that this barrier did not store where it was found:
 	// truncated, changed, moved or foreign. Its text names the key. It is a storage.ErrDamaged.
 	ErrCorrupt = fmt.Errorf("barrier: %w", storage.ErrDamaged)
@@ -49,6 +51,8 @@ type Barrier struct {
 	// writing is held for reading by who applies a batch, so that Close can wait for what is under way. It is taken
 	// before mu.
 	writing sync.RWMutex
+	// watcher is told of what cannot be read. It is set before anything else uses the barrier, or nil.
+	watcher Watcher
 	// current is nil once the barrier is sealed. Get, List and Apply load it once and take no lock.
 	current atomic.Pointer[session]
 
@@ -186,6 +190,14 @@ func (b *Barrier) Close() error {
 
 // Get implements storage.Storage. A value that does not open is ErrCorrupt.
 func (b *Barrier) Get(ctx context.Context, key string) ([]byte, error) {
+	value, err := b.get(ctx, key)
+	if err != nil && errors.Is(err, ErrCorrupt) {
+		b.Report(storage.Damage{Key: key, Err: err})
+	}
+	return value, err
+}
+
+func (b *Barrier) get(ctx context.Context, key string) ([]byte, error) {
 	if err := storage.CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -270,7 +282,7 @@ func (b *Barrier) stored(ctx context.Context, s *session, prefix string) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	return s.decrypt(ctx, folder, stored)
+	return b.decrypt(ctx, s, folder, stored)
 }
 
 // Page implements storage.Pager: names come in the order of their encrypted forms, and only those of the page are
@@ -297,26 +309,29 @@ func (b *Barrier) Page(
 	if err != nil {
 		return nil, "", err
 	}
-	names, err = s.decrypt(ctx, folder, stored)
+	names, err = b.decrypt(ctx, s, folder, stored)
 	return names, next, err
 }
 
-// decrypt replaces the names that are stored in a folder by what they are called.
-func (s *session) decrypt(ctx context.Context, folder location, stored []string) ([]string, error) {
+// decrypt replaces the names that are stored in a folder by what they are called. Each that it cannot read is reported;
+// then it returns ErrCorrupt, or in a context of storage.LeaveOut the others.
+func (b *Barrier) decrypt(ctx context.Context, s *session, folder location, stored []string) ([]string, error) {
 	names := stored[:0]
+	var damaged error
 	for i, encrypted := range stored {
 		if i%1024 == 1023 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		suffix := ""
-		if encrypted[len(encrypted)-1] == '/' {
-			encrypted, suffix = encrypted[:len(encrypted)-1], "/"
-		}
-		name, err := s.names.decrypt(encrypted, folder)
+		name, err := s.names.called(encrypted, folder)
 		if err != nil {
-			return nil, err
+			b.Report(storage.Damage{Key: folder.plain, Stored: folder.encrypted + encrypted, Err: err})
+			damaged = err
+			continue
 		}
-		names = append(names, name+suffix)
+		names = append(names, name)
+	}
+	if damaged != nil && !storage.LeavesOut(ctx) {
+		return nil, damaged
 	}
 	return names, nil
 }
@@ -346,9 +361,16 @@ func (b *Barrier) Apply(ctx context.Context, batch ...storage.Op) error {
 		return err
 	}
 	if b.guard.coversAny(batch) {
-		return b.applyCovered(ctx, s, batch, sealed, puts)
+		err = b.applyCovered(ctx, s, batch, sealed, puts)
+	} else {
+		err = s.active.commit(ctx, b.base, puts, sealed)
 	}
-	return s.active.commit(ctx, b.base, puts, sealed)
+	if err == nil && b.watcher != nil && b.watcher.Any() {
+		for i := range batch {
+			b.watcher.Replaced(batch[i].Key)
+		}
+	}
+	return err
 }
 
 // seal returns the batch as it is stored, with room for one more, and how many values were encrypted.

@@ -349,7 +349,7 @@ func (b *Barrier) survey(ctx context.Context, s *session, scope *Scope, d *draft
 			all = append(all, entry{key, tagOf(data)})
 			return err
 		}
-		names, err := b.stored(ctx, s, key)
+		names, err := b.stored(storage.LeaveOut(ctx), s, key)
 		for i := 0; err == nil && i < len(names); i++ {
 			err = walk(key + names[i])
 		}

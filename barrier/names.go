@@ -141,6 +141,16 @@ func (n *nameCipher) appendName(path []byte, name string, folder []byte) ([]byte
 	return encoding.AppendEncode(path, encrypted), nil
 }
 
+// called is decrypt for a name that may be that of a folder, with "/" at the end.
+func (n *nameCipher) called(encrypted string, folder location) (string, error) {
+	encrypted, isFolder := strings.CutSuffix(encrypted, "/")
+	name, err := n.decrypt(encrypted, folder)
+	if err == nil && isFolder {
+		name += "/"
+	}
+	return name, err
+}
+
 // decrypt returns the name that is stored as encrypted (without a trailing "/") in a folder, or ErrCorrupt.
 func (n *nameCipher) decrypt(encrypted string, folder location) (string, error) {
 	if l := n.names.get(encrypted); l != nil && l.encrypted == encrypted && l.folder == folder.plain {

@@ -23,6 +23,8 @@ type ACL struct {
 	mixed []*entry
 	// entries are all of them, sorted by path.
 	entries []*entry
+	// others are ACLs any of which may have to be added; see Restricted. Nil for nearly every ACL.
+	others []*ACL
 }
 
 // entry is the sum of all rules on one path.

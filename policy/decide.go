@@ -50,6 +50,9 @@ func (a *ACL) Decide(r Request) Decision {
 	if e == nil {
 		return Decision{Reason: "no rule matches the path"}
 	}
+	if a.others != nil {
+		return a.decideRestricted(e, &r)
+	}
 	return e.decide(&r)
 }
 

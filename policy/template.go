@@ -13,16 +13,19 @@ import (
 // ErrNoValue is returned by a Lookup for a selector that has no value for the caller, or is unknown.
 var ErrNoValue = errors.New("no value")
 
+// ErrUnknown is returned by a Lookup for a selector whose value nobody can tell at present.
+var ErrUnknown = errors.New("unknown value")
+
 // Lookup returns the value of a selector such as "identity.entity.id" for one caller. It returns
-// ErrNoValue when there is none; any other error ends Expand.
+// ErrNoValue when there is none, or ErrUnknown; any other error ends Expand.
 type Lookup func(selector string) (string, error)
 
 var errUnbalanced = errors.New("unbalanced templating characters")
 
 // Expand returns the policy with every {{selector}} in its paths replaced by the caller's value.
 //
-// A rule whose selector has no value is left out. A value that would change what the path matches (one
-// with "*", "+", "/", a control character, or nothing or dots alone) never grants: the rule is left out,
+// A rule whose selector has no value is left out. A value that nobody can tell, or that would change what the path
+// matches (one with "*", "+", "/", a control character, or nothing or dots alone) never grants: the rule is left out,
 // or, if it denies, it denies everything below the fixed part in front of the selector.
 func (p *Policy) Expand(lookup Lookup) (*Policy, error) {
 	if !p.Templated {
@@ -35,12 +38,13 @@ func (p *Policy) Expand(lookup Lookup) (*Policy, error) {
 			continue
 		}
 		path, err := expandPath(rule.Path, lookup)
+		uncertain := errors.Is(err, errUnsafeValue) || errors.Is(err, ErrUnknown)
 		switch {
 		case err == nil:
 			rule.Path = path
-		case errors.Is(err, errUnsafeValue) && rule.Capabilities.Has(Deny):
+		case uncertain && rule.Capabilities.Has(Deny):
 			rule.Path = fixedPart(rule.Path) + "*"
-		case errors.Is(err, errUnsafeValue), errors.Is(err, ErrNoValue):
+		case uncertain, errors.Is(err, ErrNoValue):
 			continue
 		default:
 			return nil, err

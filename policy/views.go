@@ -21,7 +21,13 @@ func (a *ACL) Capabilities(path string, s Spellings, now time.Time) []string {
 	if e == nil {
 		return Deny.Names()
 	}
-	return capsOrDeny(e.capsAt(now)).Names()
+	caps := e.capsAt(now)
+	for _, o := range a.others {
+		if with := o.deciding(&Request{Capability: capability, Path: path, Spellings: s}); with != nil {
+			caps &= joined(e, with).capsAt(now)
+		}
+	}
+	return capsOrDeny(caps).Names()
 }
 
 // capsOrDeny shows a rule that grants nothing as Deny.

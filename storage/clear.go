@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// Clear removes every key below prefix, which ends in "/", in bounded batches. Its time grows with the number of keys
-// and its memory does not. When it is interrupted, what is left can be cleared by calling it again.
+// Clear removes every key below prefix, which ends in "/", in bounded batches, and what lies under names that cannot be
+// read. Its time grows with the number of keys and its memory does not. When it is interrupted, what is left can be
+// cleared by calling it again.
 func Clear(ctx context.Context, s Storage, prefix string) error {
-	return eachPage(ctx, s, prefix, func(names []string) error {
+	err := eachPage(LeaveOut(ctx), s, prefix, func(names []string) error {
 		batch := make([]Op, 0, len(names))
 		for _, name := range names {
 			if strings.HasSuffix(name, "/") {
@@ -27,4 +28,8 @@ func Clear(ctx context.Context, s Storage, prefix string) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return discard(ctx, s, prefix)
 }

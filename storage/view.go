@@ -44,6 +44,22 @@ func (v *View) Page(ctx context.Context, prefix, mark string, limit int) (names 
 	return Page(ctx, v.base, v.prefix+prefix, mark, limit)
 }
 
+// Report implements Reporter.
+func (v *View) Report(d Damage) {
+	if r, ok := v.base.(Reporter); ok {
+		d.Key = v.prefix + d.Key
+		r.Report(d)
+	}
+}
+
+// Discard implements Discarder.
+func (v *View) Discard(ctx context.Context, folder string) error {
+	if err := CheckPrefix(folder); err != nil {
+		return err
+	}
+	return discard(ctx, v.base, v.prefix+folder)
+}
+
 // Apply implements Storage.
 func (v *View) Apply(ctx context.Context, batch ...Op) error {
 	moved := make([]Op, len(batch))

@@ -40,7 +40,7 @@ func (e *engine) listSecretIDs(ctx context.Context, _ *engines.Request, p roleNa
 	accessors := make([]string, 0, len(names))
 	for _, name := range names {
 		s, err := e.secretID(ctx, place{r.Folder, name})
-		if errors.Is(err, errNoSecretID) {
+		if errors.Is(err, errNoSecretID) || errors.Is(err, storage.ErrDamaged) {
 			continue
 		}
 		if err != nil {

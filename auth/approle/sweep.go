@@ -39,6 +39,7 @@ func (e *engine) wake() {
 
 // sweep looks at what can have expired; with thorough set at the present hour too.
 func (e *engine) sweep(ctx context.Context, thorough bool) {
+	ctx = storage.LeaveOut(ctx)
 	removed, err := e.sweepHours(ctx, thorough)
 	gone, goneErr := e.sweepGone(ctx)
 	if err = errors.Join(err, goneErr); err != nil && ctx.Err() == nil {
@@ -62,8 +63,8 @@ func (e *engine) sweepHours(ctx context.Context, thorough bool) (removed int, er
 		}
 		n, err := e.each(ctx, expiryFolder+h, func(name string) ([]storage.Op, error) {
 			folder, err := e.storage.Get(ctx, expiryFolder+h+name)
-			if errors.Is(err, storage.ErrNotFound) {
-				return nil, nil
+			if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
+				return nil, nil // what cannot be read keeps no others
 			}
 			if err != nil {
 				return nil, err
@@ -73,6 +74,8 @@ func (e *engine) sweepHours(ctx context.Context, thorough bool) (removed int, er
 			switch {
 			case errors.Is(err, errNoSecretID):
 				return []storage.Op{storage.Delete(expiryFolder + h + name)}, nil
+			case errors.Is(err, storage.ErrDamaged):
+				return nil, nil
 			case err != nil:
 				return nil, err
 			case !s.expired(e.now()):
@@ -98,7 +101,7 @@ func (e *engine) sweepGone(ctx context.Context) (removed int, err error) {
 		n, err := e.each(ctx, secretFolder+folder+"/", func(name string) ([]storage.Op, error) {
 			at := place{folder, name}
 			s, err := e.stored(ctx, at)
-			if errors.Is(err, errNoSecretID) {
+			if errors.Is(err, errNoSecretID) || errors.Is(err, storage.ErrDamaged) {
 				return nil, nil
 			}
 			if err != nil {

@@ -46,7 +46,7 @@ func (e *engine) anchors(ctx context.Context, name string, c *config) (*anchors,
 	names := []string{name}
 	if name == "" {
 		var err error
-		if names, err = e.storage.List(ctx, roleFolder, "", 0); err != nil {
+		if names, err = e.storage.List(storage.LeaveOut(ctx), roleFolder, "", 0); err != nil {
 			return nil, err
 		}
 	}
@@ -55,7 +55,7 @@ func (e *engine) anchors(ctx context.Context, name string, c *config) (*anchors,
 	for _, n := range names {
 		r, err := e.role(ctx, n)
 		switch {
-		case errors.Is(err, errRecord):
+		case errors.Is(err, errRecord), errors.Is(err, storage.ErrDamaged):
 			// The others can still be trusted, and this one lets nobody in.
 			e.log.Error("a role cannot be read", slog.String("role", n), slog.Any("error", err))
 			continue

@@ -145,6 +145,7 @@ func (s *Store) read(ctx context.Context, id string) (*Entry, error) {
 	}
 	e, err := decode(id, b)
 	if err != nil {
+		storage.SetAside(s.cfg.Storage, entryKey(id), err)
 		return nil, err
 	}
 	if err := s.checkEndless(ctx, e); err != nil {

@@ -46,6 +46,9 @@ func (s *Store) checkEndless(ctx context.Context, e *Entry) error {
 // markEndless marks the tokens without an end that were stored before there were marks.
 func (s *Store) markEndless(ctx context.Context) error {
 	_, err := s.cfg.Storage.Get(ctx, endlessKnown)
+	if errors.Is(err, storage.ErrDamaged) {
+		return nil // it is there, and nothing is in it
+	}
 	if !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}

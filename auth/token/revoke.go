@@ -197,10 +197,12 @@ type frame struct {
 	listed     bool   // there is no next page
 }
 
-// next returns a child that was not visited yet, "" when there is none.
+// next returns a child that was not visited yet, "" when there is none. A child whose place cannot be read keeps nobody
+// alive; Tidy finds it by its parent.
 func (f *frame) next(ctx context.Context, s *Store) (string, error) {
 	if len(f.children) == 0 && !f.listed {
-		names, next, err := storage.Page(ctx, s.cfg.Storage, parentFolder+f.id+"/", f.mark, childPage)
+		names, next, err := storage.Page(storage.LeaveOut(ctx), s.cfg.Storage, parentFolder+f.id+"/", f.mark,
+			childPage)
 		if err != nil {
 			return "", err
 		}
@@ -248,15 +250,16 @@ func (r *revocation) remove(ctx context.Context, id, parent string) error {
 	return r.removeCubbyhole(ctx, id)
 }
 
-// removeCubbyhole adds the token's cubbyhole to the batch, or clears it at once when it is large: nobody
-// can reach it any more.
+// removeCubbyhole adds the token's cubbyhole to the batch, or clears it at once when it is large or has names that
+// cannot be read: nobody can reach it any more.
 func (r *revocation) removeCubbyhole(ctx context.Context, id string) error {
 	s := r.store
 	keys, err := below(ctx, s.cfg.Storage, s.cubbyhole(id), cubbyholeBatch+1)
-	if err != nil {
+	unnamed := errors.Is(err, storage.ErrDamaged)
+	if err != nil && !unnamed {
 		return err
 	}
-	if len(keys) > cubbyholeBatch {
+	if unnamed || len(keys) > cubbyholeBatch {
 		return storage.Clear(ctx, s.cfg.Storage, s.cubbyhole(id))
 	}
 	for _, key := range keys {
@@ -311,7 +314,7 @@ func (r *revocation) flush(ctx context.Context) error {
 // none.
 func (r *revocation) adopt(ctx context.Context, id string, limit int) error {
 	for {
-		children, next, err := storage.Page(ctx, r.store.cfg.Storage, parentFolder+id+"/", "", childPage)
+		children, next, err := storage.Page(storage.LeaveOut(ctx), r.store.cfg.Storage, parentFolder+id+"/", "", childPage)
 		if err != nil || len(children) == 0 {
 			return err
 		}

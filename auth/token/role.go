@@ -70,7 +70,11 @@ func (s *Store) role(ctx context.Context, name string) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeRole(name, b)
+	r, err := decodeRole(name, b)
+	if err != nil {
+		storage.SetAside(s.cfg.Storage, roleFolder+name, err)
+	}
+	return r, err
 }
 
 func decodeRole(name string, b []byte) (*role, error) {

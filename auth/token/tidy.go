@@ -38,9 +38,9 @@ func (s *Store) tidy(ctx context.Context) (stats tidyStats, err error) {
 	return stats, nil
 }
 
-// each calls visit with every name in a folder, which it may remove.
+// each calls visit with every name in a folder that can be read, which it may remove.
 func (s *Store) each(ctx context.Context, folder string, visit func(name string) error) error {
-	return storage.EachName(ctx, s.cfg.Storage, folder, func(name string) error {
+	return storage.EachName(storage.LeaveOut(ctx), s.cfg.Storage, folder, func(name string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -100,8 +100,14 @@ func (s *Store) tidyTokens(ctx context.Context, stats *tidyStats) error {
 		case err != nil:
 			return err
 		}
+		orphaned := false
+		if e.Parent != "" {
+			if orphaned, err = s.gone(ctx, e.Parent); err != nil {
+				return err
+			}
+		}
 		// A request that uses a token for the last time revokes it itself; an unleased one has no clock.
-		if e.expired(s.now().Add(-overdue)) || (e.NumUses == spent && e.Unleased) {
+		if orphaned || e.expired(s.now().Add(-overdue)) || (e.NumUses == spent && e.Unleased) {
 			stats.revoked++
 			return s.RevokeID(ctx, id)
 		}

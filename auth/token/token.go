@@ -7,7 +7,7 @@ package token
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -22,7 +22,7 @@ var (
 	// ErrBadToken is returned for a token that is unknown, malformed, expired, revoked or used up.
 	ErrBadToken error = &engines.Error{Kind: engines.ErrDenied, Message: "bad token"}
 	// ErrCorrupt is returned for a record that is not one of ours.
-	ErrCorrupt = errors.New("token: corrupt record")
+	ErrCorrupt = fmt.Errorf("token: corrupt record: %w", storage.ErrDamaged)
 )
 
 // Names of policies that are treated apart.

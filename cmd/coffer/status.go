@@ -57,8 +57,9 @@ type sealStatus struct {
 	ClusterName string `json:"cluster_name"`
 	ClusterID   string `json:"cluster_id"`
 	HAEnabled   bool   `json:"ha_enabled"`
-	// StorageError is coffer's own.
-	StorageError string `json:"storage_error"`
+	// StorageError and DamagedRecords are coffer's own.
+	StorageError   string `json:"storage_error"`
+	DamagedRecords int    `json:"damaged_records"`
 	autoStatus
 }
 
@@ -226,6 +227,9 @@ func (s *sealStatus) print(w io.Writer) {
 	rows = append(rows, [2]string{"HA Enabled", strconv.FormatBool(s.HAEnabled)})
 	if s.StorageError != "" {
 		rows = append(rows, [2]string{"Storage Error", s.StorageError})
+	}
+	if s.DamagedRecords > 0 {
+		rows = append(rows, [2]string{"Damaged Records", strconv.Itoa(s.DamagedRecords) + ", see sys/damaged"})
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 4, ' ', 0)
 	for _, row := range rows {

@@ -116,6 +116,25 @@ HA Enabled       false
 Storage Error    the disk is full
 `
 
+// damagedBody is that of a server with records that cannot be read, whose table has one row more.
+var damagedBody = strings.Replace(unsealedBody, "}", `,"damaged_records":2}`, 1)
+
+const damagedTable = `Key                Value
+---                -----
+Seal Type          shamir
+Initialized        true
+Sealed             false
+Total Shares       5
+Threshold          3
+Version            1.21.2
+Build Date         2026-01-01T00:00:00Z
+Storage Type       bolt
+Cluster Name       home
+Cluster ID         7b0e
+HA Enabled         false
+Damaged Records    2, see sys/damaged
+`
+
 func answer(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/sys/seal-status" {
@@ -139,6 +158,7 @@ func TestStatus(t *testing.T) {
 		{"sealed", answer(200, sealedBody), nil, exitSealed, sealedTable, ""},
 		{"recovery keys", answer(200, newBody), nil, exitSealed, newTable, ""},
 		{"unwritable", answer(200, unwritableBody), nil, exitOK, unwritableTable, ""},
+		{"damaged", answer(200, damagedBody), nil, exitOK, damagedTable, ""},
 		{"unreadable", answer(500, `{"errors":["the file is damaged"]}`), nil, exitError, "", "500 Internal Server Error the file is damaged"},
 		{"migration", answer(200, migrationBody), nil, exitSealed, migrationTable, ""},
 		{"JSON", answer(200, sealedBody), []string{"-format=json"}, exitSealed, sealedBody + "\n", ""},

@@ -12,6 +12,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,11 @@ import (
 // ErrNotRecorded is returned when devices are enabled and none of them recorded the entry. The request
 // must be refused, or its answer withheld.
 var ErrNotRecorded = errors.New("audit: no device recorded the entry")
+
+// errLost is the ErrNotRecorded while the devices cannot be read, with a text for the client.
+var errLost = fmt.Errorf("%w: %w", ErrNotRecorded, errLostDevices)
+
+var errLostDevices = engines.Failed("the audit devices cannot be read: see sys/damaged")
 
 // defaultTimeout is how long a device may take to record an entry.
 const defaultTimeout = 5 * time.Second
@@ -58,11 +64,15 @@ type Broker struct {
 	devices atomic.Pointer[table]
 	// changing serialises changes of the devices and their record.
 	changing sync.Mutex
+	// lost is set while the stored devices cannot be read. Whoever changes it holds changing.
+	lost atomic.Bool
 }
 
 // table is the list of devices at one time.
 type table struct {
 	devices []*device
+	// lost is set while there are devices that cannot be read. They do not record.
+	lost bool
 	// ended is set when the broker was closed with devices enabled: from then on nothing is recorded.
 	ended bool
 }
@@ -119,6 +129,8 @@ func (b *Broker) log(kind string, e *Entry) error {
 		switch r := b.record(t.devices, kind, e); {
 		case r.recorded:
 			return nil
+		case t.lost:
+			return errLost
 		case r.failed:
 			return ErrNotRecorded
 		}

@@ -273,15 +273,47 @@ func TestDevicesSurviveRestart(t *testing.T) {
 	}
 }
 
-func TestLoadOfDamagedRecord(t *testing.T) {
+// TestLostDevicesAreDevicesThatFail reads a record of devices that is none: nothing is taken for recorded, nothing
+// replaces the record, and once it was given up all is as without devices.
+func TestLostDevicesAreDevicesThatFail(t *testing.T) {
 	for _, text := range []string{"", "{", "[1]", `[{"path":"f/","type":"file"}]`, `[{"path":"../","key":"` +
 		strings.Repeat("A", 43) + `="}]`} {
 		store := memory.New()
 		if err := store.Apply(t.Context(), storage.Put(recordKey, []byte(text))); err != nil {
 			t.Fatal(err)
 		}
-		if err := newBroker(store).Load(t.Context()); err == nil || !strings.Contains(err.Error(), recordKey) {
-			t.Errorf("%q: error %v, want one that names the key", text, err)
+		b := newBroker(store)
+		if err := b.Load(t.Context()); err != nil || !b.Lost() || !b.Enabled() {
+			t.Fatalf("%q: %v, lost %v, enabled %v", text, err, b.Lost(), b.Enabled())
+		}
+		if err := b.LogRequest(t.Context(), testEntry()); !errors.Is(err, ErrNotRecorded) {
+			t.Errorf("%q: a request: %v", text, err)
+		}
+		device := sys.AuditDevice{Path: "f/", Type: "file", Options: map[string]string{"file_path": "discard"}}
+		if err := b.Enable(t.Context(), device); err == nil {
+			t.Errorf("%q: a device was enabled", text)
+		}
+		if err := b.Disable(t.Context(), "f/"); err == nil {
+			t.Errorf("%q: a device was disabled", text)
+		}
+		// A declared device records; the lost ones stay lost.
+		if err := b.Declare(t.Context(), []sys.AuditDevice{device}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.LogRequest(t.Context(), testEntry()); err != nil {
+			t.Errorf("%q: with a declared device: %v", text, err)
+		}
+		if got, err := store.Get(t.Context(), recordKey); err != nil || string(got) != text {
+			t.Errorf("%q became %q, %v", text, got, err)
+		}
+		if err := b.Declare(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Apply(t.Context(), storage.Delete(recordKey)); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Reread(t.Context()); err != nil || b.Lost() || b.Enabled() {
+			t.Errorf("%q: given up: %v, lost %v, enabled %v", text, err, b.Lost(), b.Enabled())
 		}
 	}
 }

@@ -62,20 +62,27 @@ type record struct {
 var _ sys.Audit = (*Broker)(nil)
 
 // Load starts the devices of the storage. One whose file cannot be opened is enabled all the same, and
-// tried again with every entry: unsealing must not fail for it, but nothing may go unrecorded either.
+// tried again with every entry: unsealing must not fail for it, but nothing may go unrecorded either. When the record
+// of the devices cannot be read, there is a device that does not record.
 func (b *Broker) Load(ctx context.Context) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	text, err := b.cfg.Storage.Get(ctx, recordKey)
-	if errors.Is(err, storage.ErrNotFound) {
+	var records []record
+	if err == nil {
+		if records, err = decodeRecords(text); err != nil {
+			storage.SetAside(b.cfg.Storage, recordKey, err)
+		}
+	}
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, storage.ErrDamaged):
+		b.lost.Store(true)
+		b.setLocked(nil)
+		return nil
+	case err != nil:
 		return fmt.Errorf("audit: read %s: %w", recordKey, err)
-	}
-	records, err := decodeRecords(text)
-	if err != nil {
-		return err
 	}
 	devices := make([]*device, 0, len(records))
 	for _, r := range records {
@@ -99,11 +106,11 @@ func (b *Broker) Load(ctx context.Context) error {
 func decodeRecords(text []byte) ([]record, error) {
 	var records []record
 	if err := json.Unmarshal(text, &records); err != nil {
-		return nil, fmt.Errorf("audit: %s is damaged: %w", recordKey, err)
+		return nil, fmt.Errorf("audit: %s: %w: %w", recordKey, storage.ErrDamaged, err)
 	}
 	for _, r := range records {
 		if len(r.Key) != keySize || !validPath(r.Path) {
-			return nil, fmt.Errorf("audit: %s is damaged: device %q", recordKey, r.Path)
+			return nil, fmt.Errorf("audit: %s: %w: device %q", recordKey, storage.ErrDamaged, r.Path)
 		}
 	}
 	return records, nil
@@ -129,16 +136,47 @@ func (b *Broker) listLocked() []*device {
 
 // setLocked replaces the devices; b.changing is held.
 func (b *Broker) setLocked(devices []*device) {
-	if len(devices) == 0 {
+	if len(devices) == 0 && !b.lost.Load() {
 		b.devices.Store(nil)
 		return
 	}
 	slices.SortFunc(devices, func(x, y *device) int { return cmp.Compare(x.Path, y.Path) })
-	b.devices.Store(&table{devices: devices})
+	b.devices.Store(&table{devices: devices, lost: b.lost.Load()})
 }
 
-// saveLocked commits the table; b.changing is held.
+// Lost reports whether there are devices that cannot be read.
+func (b *Broker) Lost() bool { return b.lost.Load() }
+
+// Reread goes on without the devices that could not be read, once their record is gone for good.
+func (b *Broker) Reread(ctx context.Context) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	if !b.lost.Load() {
+		return nil
+	}
+	switch _, err := b.cfg.Storage.Get(ctx, recordKey); {
+	case err == nil, errors.Is(err, storage.ErrDamaged):
+		return nil // it is still there
+	case !errors.Is(err, storage.ErrNotFound):
+		return err
+	}
+	list := b.listLocked()
+	b.lost.Store(false)
+	if len(list) > 0 {
+		if err := b.saveLocked(ctx, list); err != nil {
+			b.lost.Store(true)
+			return err
+		}
+	}
+	b.setLocked(list)
+	return nil
+}
+
+// saveLocked commits the table; b.changing is held. While the stored one cannot be read it is not replaced.
 func (b *Broker) saveLocked(ctx context.Context, devices []*device) error {
+	if b.lost.Load() {
+		return nil
+	}
 	records := make([]record, len(devices))
 	for i, d := range devices {
 		records[i] = record{
@@ -196,6 +234,9 @@ func (b *Broker) Enable(ctx context.Context, d sys.AuditDevice) error {
 	}
 	b.changing.Lock()
 	defer b.changing.Unlock()
+	if b.lost.Load() {
+		return errLostDevices
+	}
 	list := b.listLocked()
 	if err := checkCollisions(list, d.Path, opts); err != nil {
 		return err
@@ -251,7 +292,10 @@ func (b *Broker) Disable(ctx context.Context, path string) error {
 	defer b.changing.Unlock()
 	list := b.listLocked()
 	i := slices.IndexFunc(list, func(d *device) bool { return d.Path == path })
-	if i < 0 {
+	switch {
+	case b.lost.Load():
+		return errLostDevices
+	case i < 0:
 		return nil
 	}
 	if list[i].declared {

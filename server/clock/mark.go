@@ -20,7 +20,7 @@ const (
 	markEvery = time.Minute
 )
 
-var errCorrupt = errors.New("clock: corrupt record")
+var errCorrupt = fmt.Errorf("clock: corrupt record: %w", storage.ErrDamaged)
 
 // Load lets the time go on from the mark in s. A mark that cannot be read is logged and counts for nothing. When
 // trust is set the machine's clock is right and the mark was wrong: the time is the machine's, if that can be.
@@ -33,7 +33,8 @@ func (c *Clock) Load(ctx context.Context, s storage.Storage, trust bool) error {
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return nil
-	case errors.Is(err, errCorrupt), errors.Is(err, storage.ErrDamaged):
+	case errors.Is(err, storage.ErrDamaged):
+		storage.SetAside(s, markKey, err)
 		c.log.Error("how far the server's time had come is unreadable; the machine's clock is believed",
 			slog.Any("error", err))
 		return nil
@@ -143,6 +144,21 @@ func (m marked) Apply(ctx context.Context, batch ...storage.Op) error {
 		m.clock.stored.CompareAndSwap(mark, before)
 	}
 	return err
+}
+
+// Report implements storage.Reporter.
+func (m marked) Report(d storage.Damage) {
+	if r, ok := m.Storage.(storage.Reporter); ok {
+		r.Report(d)
+	}
+}
+
+// Discard implements storage.Discarder.
+func (m marked) Discard(ctx context.Context, folder string) error {
+	if d, ok := m.Storage.(storage.Discarder); ok {
+		return d.Discard(ctx, folder)
+	}
+	return nil
 }
 
 func put(mark int64) storage.Op {

@@ -19,6 +19,8 @@ type cluster struct {
 
 const clusterPath = "core/cluster"
 
+var errNoCluster = errors.New("core/cluster cannot be read, without which nothing can be found: put a backup back")
+
 // newCluster returns a random identity: a name people can tell apart and a UUID (RFC 9562).
 func newCluster() cluster {
 	var b [20]byte
@@ -41,6 +43,10 @@ func (s *session) loadCluster(ctx context.Context) error {
 		if record, err = json.Marshal(s.cluster); err == nil {
 			err = s.barrier.Apply(ctx, storage.Put(clusterPath, record))
 		}
+	}
+	if errors.Is(err, storage.ErrDamaged) || err == nil && s.cluster.ID == "" {
+		// Where the built-in mounts keep what they store follows from it: nobody knows who may do what without it.
+		return fmt.Errorf("%w: %w", errNoCluster, err)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", clusterPath, err)

@@ -109,6 +109,7 @@ func New(cfg Config) *Core {
 	c.unseal.Expired = expired(cfg.Logger, "unseal")
 	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount,
 		func() bool { return c.storageError() == "" })
+	c.metrics.WatchDamage(c.damagedKinds)
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 	"coffer/server/identity"
 	"coffer/server/mfa"
 	"coffer/server/mounts"
+	"coffer/server/policies"
 	"coffer/storage"
 )
 
@@ -78,7 +79,7 @@ func (c *Core) Handle(ctx context.Context, call Call) (Reply, error) {
 	if errors.Is(err, errSessionOver) || errors.Is(err, barrier.ErrSealed) {
 		return Reply{}, engines.ErrSealed
 	}
-	return reply, err
+	return reply, ofDamage(err)
 }
 
 // run is one call in the corridor.
@@ -107,7 +108,9 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 	if r.counted {
 		defer r.session.endUse(r.entry)
 	}
-	if auditErr := r.auditRequest(ctx, err); auditErr != nil {
+	auditErr := r.auditRequest(ctx, err)
+	unrecorded := auditErr != nil && err == nil && r.repairs()
+	if auditErr != nil && !unrecorded {
 		return Reply{}, auditErr
 	}
 	if err != nil {
@@ -119,7 +122,7 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 		reply.Response, err = r.finish(ctx, reply.Response)
 	}
 	reply.MountType = r.mountType(reply.Response)
-	if auditErr := r.auditResponse(ctx, reply.Response, err); auditErr != nil {
+	if auditErr := r.auditResponse(ctx, reply.Response, err); auditErr != nil && !unrecorded {
 		return Reply{}, auditErr
 	}
 	if err != nil {
@@ -218,7 +221,7 @@ func (r *run) authorize(ctx context.Context) error {
 	if r.open() {
 		return nil
 	}
-	acl, err := r.session.aclOf(ctx, r.entry.Caller, r.holder)
+	acl, err := r.acl(ctx)
 	if err != nil {
 		return err
 	}
@@ -230,6 +233,9 @@ func (r *run) authorize(ctx context.Context) error {
 	}
 	if r.found && r.call.Operation == engines.Update && r.match.ChecksExistence() {
 		exists, err := r.match.Exists(ctx, &r.request)
+		if errors.Is(err, storage.ErrDamaged) {
+			exists, err = true, nil // it is there, though nobody can read it
+		}
 		if err != nil {
 			return r.publish(err)
 		}
@@ -240,9 +246,18 @@ func (r *run) authorize(ctx context.Context) error {
 	return r.permit(acl, r.found && r.match.Sudo())
 }
 
+// acl is what the caller may do.
+func (r *run) acl(ctx context.Context) (*policy.ACL, error) {
+	acl, err := r.session.aclOf(ctx, r.entry.Caller, r.holder)
+	if errors.Is(err, policies.ErrLost) {
+		err = lostPolicyError{err}
+	}
+	return acl, err
+}
+
 // authorizeBare asks the caller's policies for a path that no engine serves.
 func (r *run) authorizeBare(ctx context.Context, sudo bool) error {
-	acl, err := r.session.aclOf(ctx, r.entry.Caller, r.holder)
+	acl, err := r.acl(ctx)
 	if err != nil {
 		return err
 	}
@@ -298,6 +313,8 @@ func spellings(s policy.Spellings, mount string) policy.Spellings {
 // execute runs the handler of the route.
 func (r *run) execute(ctx context.Context) (*engines.Response, error) {
 	switch {
+	case r.mount == nil && r.session.mounts.Lost():
+		return nil, mounts.ErrLost
 	case r.mount == nil:
 		return nil, engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
 	case r.call.Operation == engines.Help:
@@ -307,6 +324,9 @@ func (r *run) execute(ctx context.Context) (*engines.Response, error) {
 	}
 	if r.match.IsLogin() {
 		return r.login(ctx)
+	}
+	if r.call.Operation == engines.List {
+		ctx = storage.LeaveOut(ctx)
 	}
 	return r.match.Call(ctx, &r.request)
 }

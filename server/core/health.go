@@ -23,12 +23,16 @@ type Health struct {
 	PrimaryCanaryAgeMS         int64  `json:"replication_primary_canary_age_ms"`
 	// StorageError says why nothing is written at present. Vault has no such field.
 	StorageError string `json:"storage_error,omitempty"`
+	// DamagedRecords is how many stored records were found that cannot be read; sys/damaged tells which. Vault has no
+	// such field.
+	DamagedRecords int `json:"damaged_records,omitempty"`
 }
 
 // Health tells the state of the server. It is cheap: probes call it every few seconds.
 func (c *Core) Health(ctx context.Context) (Health, error) {
 	h := Health{Initialized: true, ReplicationPerformanceMode: "disabled", ReplicationDRMode: "disabled",
-		ServerTimeUTC: c.Now().Unix(), Version: c.cfg.Build.Version, StorageError: c.storageError()}
+		ServerTimeUTC: c.Now().Unix(), Version: c.cfg.Build.Version, StorageError: c.storageError(),
+		DamagedRecords: c.damagedRecords()}
 	s := c.session.Load()
 	if s != nil {
 		h.ClusterName, h.ClusterID = s.cluster.Name, s.cluster.ID

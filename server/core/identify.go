@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"coffer/engines"
@@ -9,6 +10,7 @@ import (
 	"coffer/server/identity"
 	"coffer/server/identity/oidc"
 	"coffer/server/mfa"
+	"coffer/server/policies"
 )
 
 func (s *session) buildIdentity(ctx context.Context) (err error) {
@@ -21,7 +23,8 @@ func (s *session) buildIdentity(ctx context.Context) (err error) {
 
 // newIdentity makes the engine at identity/ with what signs identity tokens.
 func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
-	signer, err := oidc.New(ctx, oidc.Config{
+	var err error
+	s.oidc, err = oidc.New(ctx, oidc.Config{
 		Storage: cfg.Storage, Holders: s.identity, Address: s.cfg.APIAddress, Logger: cfg.Logger,
 		Now: cfg.Now, Wall: cfg.Wall,
 	})
@@ -35,7 +38,7 @@ func (s *session) newIdentity(ctx context.Context, cfg engines.Config) (engines.
 	if err != nil {
 		return nil, err
 	}
-	return s.identity.Engine(slices.Concat(signer.Routes(), s.mfa.Routes())...), nil
+	return s.identity.Engine(slices.Concat(s.oidc.Routes(), s.mfa.Routes())...), nil
 }
 
 // errNoHolder is returned for a token whose entity is disabled or gone.
@@ -54,7 +57,8 @@ func (s *session) holder(ctx context.Context, caller *engines.Caller) (*identity
 	return h, err
 }
 
-// aclOf is what a token may do: by its own policies and by those of its holder, nil for none.
+// aclOf is what a token may do: by its own policies and by those of its holder, nil for none. Where one of them cannot
+// be read it returns policies.ErrLost.
 func (s *session) aclOf(ctx context.Context, caller *engines.Caller, holder *identity.Holder) (*policy.ACL, error) {
 	if holder == nil {
 		return s.policies.ACL(ctx, caller.Policies)
@@ -68,5 +72,9 @@ func (s *session) acl(ctx context.Context, caller *engines.Caller) (*policy.ACL,
 	if err != nil {
 		return nil, err
 	}
-	return s.aclOf(ctx, caller, h)
+	acl, err := s.aclOf(ctx, caller, h)
+	if errors.Is(err, policies.ErrLost) {
+		return policy.Compile(), nil // it may do nothing
+	}
+	return acl, err
 }

@@ -144,6 +144,8 @@ type SealStatus struct {
 	FormerShares bool `json:"former_shares,omitempty"`
 	// StorageError is that of Health.
 	StorageError string `json:"storage_error,omitempty"`
+	// DamagedRecords is that of Health.
+	DamagedRecords int `json:"damaged_records,omitempty"`
 }
 
 // SealStatus serves `GET sys/seal-status`.
@@ -161,7 +163,7 @@ func (c *Core) SealStatus(ctx context.Context, _ Call) (any, error) {
 		Version: c.cfg.Build.Version, BuildDate: c.cfg.Build.Date, StorageType: c.cfg.StorageType,
 		Migration: status.Migration, RecoverySeal: status.RecoverySeal, RecoverySealType: status.RecoverySealType,
 		FormerShares: status.FormerShares,
-		StorageError: c.storageError(),
+		StorageError: c.storageError(), DamagedRecords: c.damagedRecords(),
 	}
 	if s := c.session.Load(); s != nil {
 		answer.Sealed = false

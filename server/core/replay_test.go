@@ -3,6 +3,7 @@ package core_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"strings"
@@ -171,45 +172,92 @@ func TestReplayedPolicyIsMended(t *testing.T) {
 	}
 }
 
-// TestReplayedRootOfTrustKeepsTheServerSealed puts back what the server rests on as a whole.
-func TestReplayedRootOfTrustKeepsTheServerSealed(t *testing.T) {
+// TestReplayedRecordsAreSetAside puts back what was stored before a change, of records that are read when the server is
+// unsealed: the old record is not served, and what it would allow is refused.
+func TestReplayedRecordsAreSetAside(t *testing.T) {
+	read := func(path string) func(c *core.Core, root, token string) error {
+		return func(c *core.Core, root, _ string) error {
+			return second(do(t.Context(), c, root, engines.Read, path, nil))
+		}
+	}
+	lookup := func(c *core.Core, _, token string) error {
+		return second(do(t.Context(), c, token, engines.Read, "auth/token/lookup-self", nil))
+	}
 	for _, test := range []struct {
 		name   string
 		op     engines.Operation
 		path   string
 		params map[string]any
 		key    string
+		// try is what the old record would allow, or what nobody may do while it is not known.
+		try func(c *core.Core, root, token string) error
 	}{
-		{"a mount that was removed", engines.Delete, "sys/auth/userpass", nil, "core/mounts/"},
-		{"the tuning of a mount", engines.Update, "sys/mounts/secret/tune", map[string]any{"description": "new"}, "core/mounts/"},
+		{"a mount that was removed", engines.Delete, "sys/auth/userpass", nil, "core/mounts/", func(c *core.Core, _, _ string) error {
+			return login(t, c, "ann", "pw")
+		}},
+		{"the tuning of a mount", engines.Update, "sys/mounts/secret/tune", map[string]any{"description": "new"}, "core/mounts/",
+			read("secret/data/x")},
 		{"before there was an audit device", engines.Update, "sys/audit/file",
-			map[string]any{"type": "file", "options": map[string]any{"file_path": filepath.Join(t.TempDir(), "audit.log")}}, "core/audit"},
-		{"a group with other members", engines.Update, "identity/group/name/g", map[string]any{"policies": []any{"new"}}, "/group/"},
-		{"an entity that was disabled", engines.Update, "identity/entity/name/e", map[string]any{"disabled": true}, "/entity/"},
+			map[string]any{"type": "file", "options": map[string]any{"file_path": filepath.Join(t.TempDir(), "audit.log")}}, "core/audit",
+			read("secret/data/x")},
+		{"a group with other policies", engines.Update, "identity/group/name/g", map[string]any{"policies": []any{"new"}}, "/group/",
+			read("identity/group/name/g")},
+		{"an entity that was disabled", engines.Update, "identity/entity/name/e", map[string]any{"disabled": true}, "/entity/", lookup},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			store := memory.New()
 			c, key, root := loginServerAndKey(t, store)
+			defer sealNow(t, c)
+			addUser(t, c, root, "ann")
+			must(t, c, root, engines.Update, "secret/data/x", map[string]any{"data": map[string]any{"k": "v"}})
 			must(t, c, root, engines.Update, "identity/group/name/g", map[string]any{"policies": []any{"old"}})
 			must(t, c, root, engines.Update, "identity/entity/name/e", map[string]any{"policies": []any{"old"}})
+			entity := must(t, c, root, engines.Read, "identity/entity/name/e", nil).Data["id"]
+			accessor := must(t, c, root, engines.Read, "sys/auth/userpass", nil).Data["accessor"]
+			must(t, c, root, engines.Update, "identity/entity-alias",
+				map[string]any{"name": "ann", "canonical_id": entity, "mount_accessor": accessor})
+			token := must(t, c, "", engines.Update, "auth/userpass/login/ann", map[string]any{"password": "pw"}).Auth.Token.Reveal()
 			before := stored(store)
 			must(t, c, root, test.op, test.path, test.params)
 			after := stored(store)
 			putBack(t, store, before)
-			if err := c.Seal(); err != nil {
-				t.Fatal(err)
+			reopen(t, c, key)
+			record := damagedRecord(t, c, root)
+			if !strings.Contains(fmt.Sprint(record["key"]), test.key) {
+				t.Errorf("sys/damaged tells %v; want a key with %s", record, test.key)
 			}
-			_, err := unsealBy(t, c, key, false)
-			wantDamaged(t, "unseal", test.key, err)
-			if !c.Sealed() {
-				t.Error("the server is open")
+			if err := test.try(c, root, token); err == nil {
+				t.Error("the old record is served")
 			}
 			putBack(t, store, after)
-			if _, err := unsealBy(t, c, key, false); err != nil {
-				t.Errorf("with the new records back: %v", err)
+			reopen(t, c, key)
+			if found := must(t, c, root, engines.Read, "sys/damaged", nil).Data["records"]; len(found.([]any)) > 0 {
+				t.Errorf("with the new records back: %v", found)
 			}
 		})
 	}
+}
+
+// reopen seals a server and opens it again.
+func reopen(t *testing.T, c *core.Core, key string) {
+	t.Helper()
+	if err := c.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unsealBy(t, c, key, false); err != nil {
+		t.Fatalf("one record keeps the server sealed: %v", err)
+	}
+}
+
+// damagedRecord is the only record that sys/damaged tells.
+func damagedRecord(t *testing.T, c *core.Core, root string) map[string]any {
+	t.Helper()
+	found, _ := must(t, c, root, engines.Read, "sys/damaged", nil).Data["records"].([]any)
+	if len(found) != 1 {
+		t.Fatalf("sys/damaged: %v; want one record", found)
+	}
+	record, _ := found[0].(map[string]any)
+	return record
 }
 
 // TestOldUnsealKeyStaysWorthless puts back the records by which the unseal key from before a rekey opened.

@@ -13,7 +13,9 @@ import (
 	"coffer/engines"
 	"coffer/server/audit"
 	"coffer/server/ceremony"
+	"coffer/server/damage"
 	"coffer/server/identity"
+	"coffer/server/identity/oidc"
 	"coffer/server/inflight"
 	"coffer/server/leases"
 	"coffer/server/lockout"
@@ -30,6 +32,7 @@ type session struct {
 	cfg     Config
 	logger  *slog.Logger
 	barrier *barrier.Barrier
+	damage  *damage.Register
 	cluster cluster
 
 	mounts    *mounts.Table
@@ -40,6 +43,7 @@ type session struct {
 	passwords *passwords.Store
 	identity  *identity.Store
 	mfa       *mfa.Store
+	oidc      *oidc.Store
 	wrapping  *wrapping.Service
 	audit     *audit.Broker
 	settings  *sys.Settings
@@ -49,6 +53,8 @@ type session struct {
 	rekeyRecovery *ceremony.Rekey
 	generateRoot  *ceremony.GenerateRoot
 
+	// checking is set while everything stored is being read.
+	checking atomic.Bool
 	// unclaimed is set while nobody has used a token of the server since it was initialised.
 	unclaimed atomic.Bool
 
@@ -74,6 +80,8 @@ func newSession(ctx context.Context, cfg Config, flights *inflight.Board, b *bar
 }
 
 func (s *session) build(ctx context.Context) (err error) {
+	s.damage = damage.New(s.logger, s.wall, s.describe)
+	s.barrier.Watch(s.damage)
 	if err = s.cfg.clock.Load(ctx, s.barrier, s.cfg.TrustClock); err != nil {
 		return err
 	}
@@ -135,7 +143,7 @@ func (s *session) newSys() engines.Engine {
 	cfg := sys.Config{
 		Mounts: s.mounts, Policies: s.policies, Passwords: s.passwords, ACLs: acls{s}, Leases: s.leases, Wrapping: s.wrapping,
 		Lockouts: s.lockouts, SecondFactors: secondFactors{s},
-		Keys: s.barrier, Audit: s.audit, Settings: s.settings, InFlight: flying{s},
+		Keys: s.barrier, Audit: s.audit, Settings: s.settings, InFlight: flying{s}, Damaged: damaged{s},
 		Backups: s.rekey, RecoveryBackups: s.rekeyRecovery,
 		Node: sys.Node{
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,

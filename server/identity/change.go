@@ -143,6 +143,9 @@ func (c *change) editGroup(id string) *Group {
 // stage returns what has to be written.
 func (c *change) stage() ([]storage.Op, error) {
 	c.takeOut()
+	if err := c.checkLost(); err != nil {
+		return nil, err
+	}
 	ops := make([]storage.Op, 0, len(c.refs))
 	for _, ref := range c.refs {
 		var record any

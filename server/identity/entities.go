@@ -145,24 +145,34 @@ func (b *engine) readEntityByID(ctx context.Context, _ *engines.Request, p idPar
 	if err := checkID(p.ID); err != nil {
 		return nil, err
 	}
-	return b.entityAnswer(ctx, func(x *index) *Entity { return x.entities[p.ID] })
+	return b.entityAnswer(ctx, func(x *index) (*Entity, bool) { return x.entities[p.ID], x.isLost(entityRecord, p.ID) })
 }
 
 func (b *engine) readEntityByName(ctx context.Context, _ *engines.Request, p nameParams) (*engines.Response, error) {
-	return b.entityAnswer(ctx, func(x *index) *Entity { return x.entityNamed(p.Name) })
+	return b.entityAnswer(ctx, func(x *index) (*Entity, bool) { return x.entityNamed(p.Name), x.anyLost(entityRecord) })
 }
 
-func (b *engine) entityAnswer(ctx context.Context, find func(*index) *Entity) (*engines.Response, error) {
+// entityAnswer shows the entity that find finds. When it finds none, it also tells whether that may be lost.
+func (b *engine) entityAnswer(ctx context.Context, find func(*index) (*Entity, bool)) (*engines.Response, error) {
 	var data map[string]any
+	lost := false
 	err := b.view(ctx, func(x *index) {
-		if e := find(x); e != nil {
+		var e *Entity
+		if e, lost = find(x); e != nil {
 			data = b.describeEntity(x, e)
 		}
 	})
-	if err != nil {
+	return answerOf(data, lost, err)
+}
+
+// answerOf is the answer with what there is to tell of one thing, if it is there.
+func answerOf(data map[string]any, lost bool, err error) (*engines.Response, error) {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if data == nil {
+	case data == nil && lost:
+		return nil, errLost
+	case data == nil:
 		return nil, engines.NotFound()
 	}
 	return &engines.Response{Data: data}, nil
@@ -227,8 +237,11 @@ func (b *engine) deleteEntities(ctx context.Context, _ *engines.Request, p entit
 func (b *engine) dropEntities(ctx context.Context, which func(*change) []string) (*engines.Response, error) {
 	err := b.change(ctx, func(c *change) error {
 		for _, id := range which(c) {
-			if c.entities[id] != nil {
+			switch {
+			case c.entities[id] != nil:
 				c.dropEntity(id)
+			case c.isLost(entityRecord, id):
+				return errLost
 			}
 		}
 		return nil

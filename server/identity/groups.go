@@ -207,27 +207,24 @@ func (b *engine) readGroupByID(ctx context.Context, _ *engines.Request, p idPara
 	if err := checkID(p.ID); err != nil {
 		return nil, err
 	}
-	return b.groupAnswer(ctx, func(x *index) *Group { return x.groups[p.ID] })
+	return b.groupAnswer(ctx, func(x *index) (*Group, bool) { return x.groups[p.ID], x.isLost(groupRecord, p.ID) })
 }
 
 func (b *engine) readGroupByName(ctx context.Context, _ *engines.Request, p nameParams) (*engines.Response, error) {
-	return b.groupAnswer(ctx, func(x *index) *Group { return x.groupNamed(p.Name) })
+	return b.groupAnswer(ctx, func(x *index) (*Group, bool) { return x.groupNamed(p.Name), x.anyLost(groupRecord) })
 }
 
-func (b *engine) groupAnswer(ctx context.Context, find func(*index) *Group) (*engines.Response, error) {
+// groupAnswer is entityAnswer for groups.
+func (b *engine) groupAnswer(ctx context.Context, find func(*index) (*Group, bool)) (*engines.Response, error) {
 	var data map[string]any
+	lost := false
 	err := b.view(ctx, func(x *index) {
-		if g := find(x); g != nil {
+		var g *Group
+		if g, lost = find(x); g != nil {
 			data = b.describeGroup(x, g)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	if data == nil {
-		return nil, engines.NotFound()
-	}
-	return &engines.Response{Data: data}, nil
+	return answerOf(data, lost, err)
 }
 
 // describeGroup is what clients see of a group.

@@ -24,6 +24,8 @@ type Holder struct {
 	groups   []*Group
 	policies []string
 	revision uint64
+	// uncertain is set while a group cannot be read, of which the entity may be a member.
+	uncertain bool
 }
 
 // EntityID is the id of the entity: not the token's own when that entity was merged into another.
@@ -83,6 +85,9 @@ func (h *Holder) Metadata(selector string) (map[string]string, bool) {
 	}
 }
 
+// Uncertain reports whether there is a group that cannot be read: nobody knows whether the holder is a member.
+func (h *Holder) Uncertain() bool { return h.uncertain }
+
 // Revision is a number that no other Holder of the session has.
 func (h *Holder) Revision() uint64 { return h.revision }
 
@@ -122,7 +127,8 @@ func (s *Store) makeHolder(id string) *Holder {
 	h := s.holders[e.ID]
 	if h == nil {
 		s.revisions++
-		h = &Holder{entity: e, groups: s.index.groupsOf(e.ID), revision: s.revisions}
+		h = &Holder{entity: e, groups: s.index.groupsOf(e.ID), revision: s.revisions,
+			uncertain: s.index.anyLost(groupRecord)}
 		h.policies = s.index.policiesOf(e, s.index.directOf(e.ID))
 		s.holders[e.ID] = h
 	}

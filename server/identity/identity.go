@@ -69,43 +69,29 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// load reads all records of a kind. It lists them in one go: the barrier decrypts every name of a folder for
-// each page of a list.
-func (s *Store) load(ctx context.Context, kind recordKind) error {
-	folder := s.cfg.Prefix + string(kind) + "/"
-	ids, err := s.cfg.Storage.List(ctx, folder, "", 0)
-	if err != nil {
-		return fmt.Errorf("identity: list %s: %w", folder, err)
-	}
-	for _, id := range ids {
-		if err := s.reload(ctx, recordRef{kind, id}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// reload puts into the index what storage has under a record's key. The caller holds changing, or is New.
+// reload puts into the index what storage has under a record's key; what cannot be read is lost. The caller holds
+// changing, or is New.
 func (s *Store) reload(ctx context.Context, ref recordRef) error {
 	b, err := s.cfg.Storage.Get(ctx, s.key(ref))
-	missing := errors.Is(err, storage.ErrNotFound)
-	if err != nil && !missing {
+	missing, lost := errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrDamaged)
+	if err != nil && !missing && !lost {
 		return fmt.Errorf("identity: read %s: %w", s.key(ref), err)
 	}
 	var entity *Entity
 	var group *Group
-	if !missing {
+	if err == nil {
 		if ref.kind == entityRecord {
 			entity, err = decodeEntity(ref.id, b)
 		} else {
 			group, err = decodeGroup(ref.id, b)
 		}
-		if err != nil {
-			return err
+		if lost = err != nil; lost {
+			storage.SetAside(s.cfg.Storage, s.key(ref), err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.index.setLost(ref, lost)
 	if ref.kind == entityRecord {
 		s.index.setEntity(ref.id, entity)
 	} else {

@@ -22,6 +22,8 @@ type index struct {
 	groupLogins  map[factors]string // alias → group id
 	memberships  map[string]idSet   // entity id → groups it is a direct member of
 	parents      map[string]idSet   // group id → groups it is a member of
+
+	lost map[recordRef]struct{} // what is stored and cannot be read; see lost.go
 }
 
 type idSet map[string]struct{}
@@ -41,7 +43,7 @@ func newIndex(mounts Mounts) *index {
 		aliases: make(map[string]string), logins: make(map[factors]string),
 		groups: make(map[string]*Group), groupNames: make(map[string]string),
 		groupAliases: make(map[string]string), groupLogins: make(map[factors]string),
-		memberships: make(map[string]idSet), parents: make(map[string]idSet),
+		memberships: make(map[string]idSet), parents: make(map[string]idSet), lost: make(map[recordRef]struct{}),
 	}
 }
 

@@ -3,14 +3,15 @@ package identity
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"coffer/storage"
 )
 
 // errCorrupt is returned for a record that is not one of ours.
-var errCorrupt = errors.New("identity: corrupt record")
+var errCorrupt = fmt.Errorf("identity: corrupt record: %w", storage.ErrDamaged)
 
 // recordKind is the folder of a record.
 type recordKind string

@@ -14,16 +14,20 @@ type Someone struct {
 	ID string
 	// Merged are the ids of entities that were merged into his.
 	Merged []string
-	// Groups are the ids of the groups he would be in after the login, directly or not.
+	// Groups are the ids of the groups he would be in after the login, directly or not, and of those that cannot be read:
+	// he may be in them.
 	Groups []string
 }
 
-// Who tells whose login an alias names, without changing anything. It refuses the login of a disabled entity.
+// Who tells whose login an alias names, without changing anything. It refuses the login of a disabled entity, and one
+// that may be of an entity that cannot be read.
 func (s *Store) Who(ctx context.Context, a token.Alias) (who Someone, err error) {
-	disabled := false
+	disabled, lost := false, false
 	err = s.view(ctx, func(x *index) {
 		if e := x.entityOfLogin(factors{a.MountAccessor, folded(a.Name)}); e != nil {
 			who.ID, who.Merged, disabled = e.ID, slices.Clone(e.Merged), e.Disabled
+		} else {
+			lost = x.anyLost(entityRecord)
 		}
 		direct := maps.Clone(x.memberships[who.ID])
 		if direct == nil {
@@ -36,10 +40,17 @@ func (s *Store) Who(ctx context.Context, a token.Alias) (who Someone, err error)
 				direct[group] = struct{}{}
 			}
 		}
+		for _, group := range x.lostGroups() {
+			direct[group] = struct{}{}
+		}
 		who.Groups = slices.Sorted(maps.Keys(x.above(slices.Sorted(maps.Keys(direct)))))
 	})
-	if err == nil && disabled {
+	switch {
+	case err != nil:
+	case disabled:
 		err = errDisabledLogin
+	case lost:
+		err = errLost
 	}
 	return who, err
 }

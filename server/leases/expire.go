@@ -210,7 +210,7 @@ func (m *Manager) load(ctx context.Context) {
 // loadOnce loads the leases of secrets and of tokens. Trouble with the ones does not keep the others away.
 func (m *Manager) loadOnce(ctx context.Context) error {
 	var obsolete []storage.Op
-	secrets := m.walk(ctx, "", func(id string) error {
+	secrets := m.walk(storage.LeaveOut(ctx), "", func(id string) error {
 		if old, err := m.isObsolete(ctx, id); old || err != nil {
 			obsolete = append(obsolete, storage.Delete(recordFolder+id))
 			return err

@@ -8,6 +8,7 @@ package leases
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ var (
 
 var (
 	// errCorrupt is returned for a record that is not one of ours.
-	errCorrupt = errors.New("leases: corrupt lease record")
+	errCorrupt = fmt.Errorf("leases: corrupt lease record: %w", storage.ErrDamaged)
 	// errNotStarted is returned for a token's lease before Start.
 	errNotStarted = errors.New("leases: not started, so the leases of tokens are not known")
 	// errNotLoaded is returned where all leases must be known and could not be loaded.

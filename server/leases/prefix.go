@@ -42,7 +42,7 @@ func prefixKey(prefix string) string { return prefixFolder + strings.TrimSuffix(
 
 // LoadRevocations reads which prefixes are being revoked. It comes before anybody asks whether a lease is good.
 func (m *Manager) LoadRevocations(ctx context.Context) error {
-	names, err := storage.Names(ctx, m.store, prefixFolder)
+	names, err := storage.Names(storage.LeaveOut(ctx), m.store, prefixFolder)
 	if err != nil {
 		return fmt.Errorf("leases: %w", err)
 	}

@@ -137,3 +137,31 @@ func TestSpentTokenStaysNearItsEndAsAnOrphan(t *testing.T) {
 		t.Errorf("ends in %v, before in %v (%v)", time.Until(l.Expires), time.Until(near.Expires), err)
 	}
 }
+
+// nameless has a name among the records that cannot be read.
+type nameless struct{ storage.Storage }
+
+func (n nameless) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if prefix == "sys/expire/id/" && !storage.LeavesOut(ctx) {
+		return nil, barrier.ErrCorrupt
+	}
+	return n.Storage.List(ctx, prefix, after, limit)
+}
+
+// TestOneUnreadableNameDoesNotStopTheClock starts with a lease whose name the barrier cannot read: the others are loaded,
+// and who revokes what is below a prefix is not told that all is gone.
+func TestOneUnreadableNameDoesNotStopTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nameless{memory.New()})
+		defer s.end()
+		synctest.Wait()
+		select {
+		case <-s.leases.Loaded():
+		default:
+			t.Error("not loaded")
+		}
+		if err := s.leases.RevokePrefix(t.Context(), ""); !errors.Is(err, storage.ErrDamaged) {
+			t.Errorf("RevokePrefix: %v; want ErrDamaged", err)
+		}
+	})
+}

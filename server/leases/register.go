@@ -48,23 +48,24 @@ func (m *Manager) RemoveToken(ctx context.Context, id, tokenID string) (ops []st
 	}, nil
 }
 
-// ofToken reads the leases of the secrets that a token asked for.
+// ofToken reads the leases of the secrets that a token asked for. One that cannot be read keeps no token alive; the
+// secret waits for an operator.
 func (m *Manager) ofToken(ctx context.Context, tokenID string) ([]Lease, error) {
 	folder := tokenFolder + tokenID + "/"
-	names, err := m.store.List(ctx, folder, "", 0)
+	names, err := m.store.List(storage.LeaveOut(ctx), folder, "", 0)
 	if err != nil {
 		return nil, err
 	}
 	var found []Lease
 	for _, name := range names {
 		id, err := m.store.Get(ctx, folder+name)
-		if errors.Is(err, storage.ErrNotFound) {
+		if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
 			continue
 		} else if err != nil {
 			return nil, err
 		}
 		l, err := m.read(ctx, string(id))
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) || errors.Is(err, errCorrupt) {
 			continue
 		} else if err != nil {
 			return nil, err
@@ -168,6 +169,9 @@ func (m *Manager) read(ctx context.Context, id string) (Lease, error) {
 	l, err := decode(id, value)
 	if errors.Is(err, errObsolete) {
 		return Lease{}, ErrNotFound // there is no such token any more
+	}
+	if err != nil {
+		storage.SetAside(m.store, recordFolder+id, err)
 	}
 	return l, err
 }

@@ -1,9 +1,13 @@
 package lockout
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
+
+	"coffer/storage"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -15,12 +19,19 @@ func FuzzDecode(f *testing.F) {
 	f.Add("", []byte("null"))
 	f.Add("!", []byte("{"))
 	f.Fuzz(func(t *testing.T, encoded string, b []byte) {
-		name, r, err := decode(encoded, b)
+		name, err := base64.RawURLEncoding.DecodeString(encoded)
 		if err != nil {
 			return
 		}
+		r, err := decode(b)
+		if err != nil {
+			if !errors.Is(err, storage.ErrDamaged) {
+				t.Errorf("%v is no ErrDamaged", err)
+			}
+			return
+		}
 		// What is read stands for one user, and one can ask whether he is locked.
-		u := NewUser("acc", name)
+		u := NewUser("acc", string(name))
 		c := &counter{user: u, last: r.Failed, locked: true}
 		c.locks(Policy{Duration: time.Minute}, r.Until)
 		if again := NewUser("acc", u.Name); again != u {

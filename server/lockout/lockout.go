@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,16 +97,18 @@ type record struct {
 	Until  time.Time `json:"until"`
 }
 
-// New reads the locks in s, the barrier from its root, and forgets those that are over.
+// New reads the locks in s, the barrier from its root, and forgets those that are over. A lock that cannot be read
+// counts as one that began now; its user is in its key.
 func New(ctx context.Context, s storage.Storage, now func() time.Time) (*Keeper, error) {
 	k := &Keeper{storage: s, now: now, known: newCounters(maxCounters), unknown: newCounters(maxCounters),
 		stored: make(map[User]time.Time)}
-	accessors, err := s.List(ctx, folder, "", 0)
+	readable := storage.LeaveOut(ctx)
+	accessors, err := s.List(readable, folder, "", 0)
 	if err != nil {
 		return nil, fmt.Errorf("lockout: %w", err)
 	}
 	for _, accessor := range accessors {
-		names, err := s.List(ctx, folder+accessor, "", 0)
+		names, err := s.List(readable, folder+accessor, "", 0)
 		if err != nil {
 			return nil, fmt.Errorf("lockout: %w", err)
 		}
@@ -119,13 +122,25 @@ func New(ctx context.Context, s storage.Storage, now func() time.Time) (*Keeper,
 }
 
 func (k *Keeper) load(ctx context.Context, accessor, encoded string) error {
-	b, err := k.storage.Get(ctx, folder+accessor+"/"+encoded)
+	at := folder + accessor + "/" + encoded
+	text, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
-		return fmt.Errorf("lockout: %w", err)
+		storage.SetAside(k.storage, at, fmt.Errorf("lockout: %w: %w", storage.ErrDamaged, err))
+		return nil
 	}
-	name, r, err := decode(encoded, b)
-	if err != nil {
-		return fmt.Errorf("lockout: %s/%s: %w", accessor, encoded, err)
+	name := string(text)
+	b, err := k.storage.Get(ctx, at)
+	var r record
+	if err == nil {
+		if r, err = decode(b); err != nil {
+			storage.SetAside(k.storage, at, err)
+		}
+	}
+	switch {
+	case errors.Is(err, storage.ErrDamaged):
+		r = record{Failed: k.now().UTC(), Until: k.now().Add(lostLock).UTC()}
+	case err != nil:
+		return fmt.Errorf("lockout: %w", err)
 	}
 	u := User{Accessor: accessor, Name: name}
 	if now := k.now().UTC(); r.Failed.After(now) {
@@ -138,13 +153,15 @@ func (k *Keeper) load(ctx context.Context, accessor, encoded string) error {
 	return nil
 }
 
-// decode reads the name of a stored lock's user, and the lock.
-func decode(encoded string, b []byte) (name string, r record, err error) {
-	text, err := base64.RawURLEncoding.DecodeString(encoded)
-	if err != nil {
-		return "", r, err
+// lostLock is how long a lock that cannot be read is kept; in memory it lasts as long as the policy says.
+const lostLock = 15 * time.Minute
+
+// decode reads a lock. Its error is a storage.ErrDamaged.
+func decode(b []byte) (r record, err error) {
+	if err := json.Unmarshal(b, &r); err != nil {
+		return record{}, fmt.Errorf("lockout: %w: %w", storage.ErrDamaged, err)
 	}
-	return string(text), r, json.Unmarshal(b, &r)
+	return r, nil
 }
 
 func key(u User) string {

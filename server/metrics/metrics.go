@@ -93,6 +93,13 @@ func (m *Metrics) Watch(r Reading) error {
 	return nil
 }
 
+// WatchDamage adds the number of stored records that cannot be read, by their kind. It is called once.
+func (m *Metrics) WatchDamage(read func() map[string]float64) {
+	damaged := Reading{Name: "coffer_damaged_records", Label: "kind", Read: read}
+	m.registry.MustRegister(reader{Reading: damaged, desc: prometheus.NewDesc(damaged.Name,
+		"Stored records that were found and cannot be read.", []string{damaged.Label}, nil)})
+}
+
 // reader is a Reading as Prometheus wants it.
 type reader struct {
 	Reading

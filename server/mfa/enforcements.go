@@ -53,10 +53,14 @@ func (s *Store) readEnforcement(ctx context.Context, _ *engines.Request, p nameP
 		return nil, engines.ErrUnsupportedPath
 	}
 	var e *enforcement
-	if err := s.view(ctx, func() { e = s.enforcements[p.Name] }); err != nil {
+	var lost bool
+	if err := s.view(ctx, func() { e, lost = s.enforcements[p.Name], s.lostEnforcements[p.Name] }); err != nil {
 		return nil, err
 	}
-	if e == nil {
+	switch {
+	case e == nil && lost:
+		return nil, errLost
+	case e == nil:
 		return nil, engines.NotFound()
 	}
 	return &engines.Response{Data: e.data()}, nil
@@ -89,7 +93,10 @@ func (s *Store) writeEnforcement(
 			return nil, nil, err
 		}
 		b, err := encode(e)
-		return []storage.Op{storage.Put(enforcementFolder+e.Name, b)}, func() { s.enforcements[e.Name] = e }, err
+		return []storage.Op{storage.Put(enforcementFolder+e.Name, b)}, func() {
+			s.enforcements[e.Name] = e
+			delete(s.lostEnforcements, e.Name)
+		}, err
 	})
 	return &engines.Response{}, err
 }
@@ -149,7 +156,11 @@ func (s *Store) deleteEnforcement(ctx context.Context, _ *engines.Request, p nam
 		return nil, engines.ErrUnsupportedPath
 	}
 	err := s.change(ctx, func() ([]storage.Op, func(), error) {
-		if s.enforcements[p.Name] == nil {
+		switch {
+		case s.enforcements[p.Name] != nil:
+		case s.lostEnforcements[p.Name]:
+			return nil, nil, errLost
+		default:
 			return nil, nil, nil
 		}
 		return []storage.Op{storage.Delete(enforcementFolder + p.Name)}, func() { delete(s.enforcements, p.Name) }, nil
@@ -181,28 +192,53 @@ func overlap(a, b []string) bool {
 // Demand is what a login has to show: one factor of each enforcement.
 type Demand struct{ enforcements []*enforcement }
 
-// Any reports whether there is any enforcement at all.
+var (
+	// errLost is the answer for what is there and cannot be read.
+	errLost = engines.Failed("the stored MFA method or login enforcement cannot be read: see sys/damaged")
+	// errLostEnforcement refuses every login while nobody knows whose logins need a second factor.
+	errLostEnforcement = engines.Failed("a login enforcement cannot be read, which may be for this login: see sys/damaged")
+	// errLostMethod refuses a login that nothing could satisfy.
+	errLostMethod = engines.Failed("the MFA method that this login needs cannot be read: see sys/damaged")
+)
+
+// Any reports whether there is any enforcement at all. While one cannot be read it returns an ErrFailed: nobody may log
+// in.
 func (s *Store) Any(ctx context.Context) (bool, error) {
-	n := 0
-	err := s.view(ctx, func() { n = len(s.enforcements) })
+	n, lost := 0, 0
+	err := s.view(ctx, func() { n, lost = len(s.enforcements), len(s.lostEnforcements) })
+	if err == nil && lost > 0 {
+		err = errLostEnforcement
+	}
 	return n > 0, err
 }
 
-// DemandOf returns what a login of the subject has to show; nil when that is nothing.
+// DemandOf returns what a login of the subject has to show; nil when that is nothing. It returns an ErrFailed when none
+// of an enforcement's methods can be read.
 func (s *Store) DemandOf(ctx context.Context, w Subject) (*Demand, error) {
 	var d Demand
+	lost := false
 	err := s.view(ctx, func() {
 		for _, e := range s.enforcements {
 			if e.covers(&w) {
 				d.enforcements = append(d.enforcements, e)
+				lost = lost || s.lostAll(e.Methods)
 			}
 		}
 	})
-	if err != nil || len(d.enforcements) == 0 {
+	switch {
+	case err != nil || len(d.enforcements) == 0:
 		return nil, err
+	case lost:
+		return nil, errLostMethod
 	}
 	slices.SortFunc(d.enforcements, func(a, b *enforcement) int { return strings.Compare(a.Name, b.Name) })
 	return &d, nil
+}
+
+// lostAll reports whether some of the methods cannot be read, and there is none of the others.
+func (s *Store) lostAll(methods []string) bool {
+	return slices.ContainsFunc(methods, func(id string) bool { return s.lostMethods[id] }) &&
+		!slices.ContainsFunc(methods, func(id string) bool { return s.methods[id] != nil })
 }
 
 // Requirement tells a client what a waiting login has to show.

@@ -115,11 +115,15 @@ func (s *Store) readMethod(ctx context.Context, _ *engines.Request, p idParams) 
 	if !methodID.MatchString(p.ID) {
 		return nil, engines.ErrUnsupportedPath
 	}
-	m, err := s.method(ctx, p.ID)
-	if err != nil {
+	var m *method
+	var lost bool
+	if err := s.view(ctx, func() { m, lost = s.methods[p.ID], s.lostMethods[p.ID] }); err != nil {
 		return nil, err
 	}
-	if m == nil {
+	switch {
+	case m == nil && lost:
+		return nil, errLost
+	case m == nil:
 		return nil, engines.NotFound()
 	}
 	return &engines.Response{Data: m.data()}, nil
@@ -259,7 +263,11 @@ func (s *Store) deleteMethod(ctx context.Context, _ *engines.Request, p idParams
 					"methodID is still used by an enforcement configuration with ID: "+e.ID))
 			}
 		}
-		if s.methods[p.ID] == nil {
+		switch {
+		case s.methods[p.ID] != nil:
+		case s.lostMethods[p.ID]:
+			return nil, nil, errLost
+		default:
 			return nil, nil, nil
 		}
 		ops := []storage.Op{storage.Delete(methodFolder + p.ID)}

@@ -54,6 +54,9 @@ type Store struct {
 	// methods and enforcements are what mirror guards.
 	methods      map[string]*method
 	enforcements map[string]*enforcement
+	// lostMethods and lostEnforcements are the ids and the names of those that cannot be read, "" for one whose name
+	// cannot be.
+	lostMethods, lostEnforcements map[string]bool
 }
 
 const (
@@ -73,24 +76,35 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	return s, err
 }
 
-// load reads methods and enforcements.
+// load reads methods and enforcements. What cannot be read is lost: nobody knows whose logins it was for.
 func (s *Store) load(ctx context.Context) (put func(), err error) {
 	methods, enforcements := make(map[string]*method), make(map[string]*enforcement)
+	lostMethods, lostEnforcements := make(map[string]bool), make(map[string]bool)
 	err = storage.Each(ctx, s.cfg.Storage, methodFolder, func(id string, b []byte) error {
 		m, err := decodeMethod(id, b)
-		methods[id] = m
+		if err == nil {
+			methods[id] = m
+		}
 		return err
-	})
+	}, func(id string) { lostMethods[id] = true })
 	if err != nil {
 		return nil, err
 	}
 	err = storage.Each(ctx, s.cfg.Storage, enforcementFolder, func(name string, b []byte) error {
 		e, err := decodeEnforcement(name, b)
-		enforcements[name] = e
+		if err == nil {
+			enforcements[name] = e
+		}
 		return err
-	})
-	return func() { s.methods, s.enforcements = methods, enforcements }, err
+	}, func(name string) { lostEnforcements[name] = true })
+	return func() {
+		s.methods, s.enforcements = methods, enforcements
+		s.lostMethods, s.lostEnforcements = lostMethods, lostEnforcements
+	}, err
 }
+
+// Reread looks again at what was lost.
+func (s *Store) Reread(ctx context.Context) error { return s.mirror.Reread(ctx) }
 
 // view runs f while nothing changes; f only reads.
 func (s *Store) view(ctx context.Context, f func()) error { return s.mirror.View(ctx, f) }
@@ -116,7 +130,11 @@ func (s *Store) readSecret(ctx context.Context, method, entity string) (*secret,
 	case err != nil:
 		return nil, fmt.Errorf("mfa: read %s: %w", key, err)
 	}
-	return decodeSecret(key, b)
+	mine, err := decodeSecret(key, b)
+	if err != nil {
+		storage.SetAside(s.cfg.Storage, key, err)
+	}
+	return mine, err
 }
 
 // errNoSecret is returned for an entity without a secret for a method.

@@ -3,14 +3,15 @@ package mfa
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/pquerna/otp"
+
+	"coffer/storage"
 )
 
 // errCorrupt is returned for a record that is not one of ours.
-var errCorrupt = errors.New("mfa: corrupt record")
+var errCorrupt = fmt.Errorf("mfa: corrupt record: %w", storage.ErrDamaged)
 
 // recordVersion is the first byte of what the store writes; what follows is JSON.
 const recordVersion = 1

@@ -52,8 +52,12 @@ func canonicalType(e Entry) Entry {
 	return e
 }
 
-// checkFree refuses a path that is, contains or lies below an existing mount other than except.
+// checkFree refuses a path that is, contains or lies below an existing mount other than except, and every path while
+// there is a mount whose path is not known.
 func (t *Table) checkFree(path, except string) error {
+	if t.Lost() {
+		return ErrLost
+	}
 	for taken := range *t.leaving.Load() {
 		if strings.HasPrefix(path, taken) || strings.HasPrefix(taken, path) {
 			return engines.Invalid("path is already in use at %s", taken)

@@ -31,7 +31,10 @@ func (t *Table) leaveForGood(ctx context.Context, path string) (*Mounted, error)
 		return m, nil
 	}
 	m, ok := (*t.rows.Load())[path]
-	if !ok {
+	switch {
+	case !ok && t.Lost():
+		return nil, ErrLost
+	case !ok:
 		return nil, ErrNoMount
 	}
 	if m.builtin {

@@ -50,7 +50,10 @@ type Table struct {
 
 	// changing serialises changes of the table; readers load rows.
 	changing sync.Mutex
-	rows     atomic.Pointer[map[string]*Mounted]
+	// lost are the rows that cannot be read, by UUID; guarded by changing. unknown tells whether there are any.
+	lost    map[string]bool
+	unknown atomic.Bool
+	rows    atomic.Pointer[map[string]*Mounted]
 	// leaving are the mounts that are being removed or moved, by the path they leave: they serve nobody any
 	// more but still take back what they issued. Replaced, never changed.
 	leaving atomic.Pointer[map[string]*Mounted]
@@ -70,9 +73,11 @@ type Mounted struct {
 	removing bool
 
 	builtin bool
-	engine  engines.Engine
-	stop    context.CancelFunc
-	ttls    *limits
+	// broken is set while the engine does not start, because a record that it needs cannot be read.
+	broken bool
+	engine engines.Engine
+	stop   context.CancelFunc
+	ttls   *limits
 }
 
 // Leaser is the engine as the issuer of leased secrets; false when it issues none.
@@ -91,9 +96,12 @@ func (m *Mounted) Engine() engines.Engine { return m.engine }
 type limits struct {
 	def, max             time.Duration // the server's own
 	tunedDefault, tunedM atomic.Int64
+	// lost is set while the tuning cannot be read.
+	lost atomic.Bool
 }
 
 func (l *limits) set(t Tuning) {
+	l.lost.Store(false)
 	l.tunedDefault.Store(int64(t.DefaultLeaseTTL))
 	l.tunedM.Store(int64(t.MaxLeaseTTL))
 }
@@ -109,6 +117,9 @@ func (l *limits) DefaultTTL() time.Duration {
 
 // MaxTTL implements engines.TTLs.
 func (l *limits) MaxTTL() time.Duration {
+	if l.lost.Load() {
+		return lostTTL
+	}
 	if tuned := l.tunedM.Load(); tuned > 0 {
 		return time.Duration(tuned)
 	}
@@ -117,7 +128,7 @@ func (l *limits) MaxTTL() time.Duration {
 
 // New returns a table without mounts. Engines made through it end with ctx.
 func New(ctx context.Context, cfg Config) *Table {
-	t := &Table{cfg: cfg, ctx: ctx, jobs: jobs.New(cfg.Background, cfg.Logger)}
+	t := &Table{cfg: cfg, ctx: ctx, lost: make(map[string]bool), jobs: jobs.New(cfg.Background, cfg.Logger)}
 	t.rows.Store(&map[string]*Mounted{})
 	t.leaving.Store(&map[string]*Mounted{})
 	return t
@@ -136,17 +147,18 @@ func (t *Table) Builtin(e Entry, build func(engines.Config) (engines.Engine, err
 	return nil
 }
 
-// Load mounts what is stored. A mount whose removal was interrupted waits for FinishRemovals.
+// Load mounts what is stored, but for rows that cannot be read. A mount whose removal was interrupted waits for
+// FinishRemovals.
 func (t *Table) Load(ctx context.Context) error {
 	t.changing.Lock()
 	defer t.changing.Unlock()
 	err := storage.Each(ctx, t.cfg.Storage, prefix, func(uuid string, record []byte) error {
-		var row row
-		if err := json.Unmarshal(record, &row); err != nil {
-			return fmt.Errorf("decode %s: %w", uuid, err)
+		row, err := decodeRow(uuid, record)
+		if err != nil {
+			return err
 		}
 		return t.loadLocked(row)
-	})
+	}, t.loseLocked)
 	if err != nil {
 		return fmt.Errorf("mounts: %w", err)
 	}
@@ -162,6 +174,10 @@ func (t *Table) loadLocked(row row) error {
 	}
 	m, err := t.start(row.Entry)
 	switch {
+	case !row.Removing && errors.Is(err, storage.ErrDamaged):
+		if m, err = t.broken(row.Entry); err != nil {
+			return err
+		}
 	case !row.Removing && err != nil:
 		return err
 	case err != nil:

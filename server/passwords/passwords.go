@@ -16,9 +16,6 @@ import (
 // ErrNotFound is returned by Get for a name without a policy.
 var ErrNotFound = errors.New("passwords: no such policy")
 
-// errRecord is returned for bytes in storage that are not what was written there.
-var errRecord = errors.New("damaged record")
-
 // prefix is where the policies live behind the barrier, each under its name. What is below core/ cannot be replaced by
 // an older value.
 const prefix = "core/password-policy/"
@@ -39,7 +36,7 @@ var _ engines.Passwords = (*Store)(nil)
 
 // List returns the names of the policies in Vault's order: sorted, those in folders after the others.
 func (s *Store) List(ctx context.Context) ([]string, error) {
-	names, err := storage.Names(ctx, s.storage, prefix)
+	names, err := storage.Names(storage.LeaveOut(ctx), s.storage, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("passwords: %w", err)
 	}
@@ -58,13 +55,23 @@ func (s *Store) Get(ctx context.Context, name string) (*Policy, error) {
 	case err != nil:
 		return nil, fmt.Errorf("passwords: read %s%s: %w", prefix, name, err)
 	}
+	p, err := decode(raw)
+	if err != nil {
+		err = fmt.Errorf("passwords: %s%s: %w: %s", prefix, name, storage.ErrDamaged, err.Error()) // no fault of the client
+		storage.SetAside(s.storage, prefix+name, err)
+		return nil, err
+	}
+	return p, nil
+}
+
+func decode(raw []byte) (*Policy, error) {
 	var r record
-	if json.Unmarshal(raw, &r) != nil {
-		return nil, fmt.Errorf("passwords: %s%s: %w", prefix, name, errRecord)
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return nil, err
 	}
 	p, err := Parse(r.Text)
 	if err != nil {
-		return nil, fmt.Errorf("passwords: %s%s: %w: %s", prefix, name, errRecord, err.Error()) // no fault of the client
+		return nil, err
 	}
 	p.Entropy = r.Entropy
 	return p, nil

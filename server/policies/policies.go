@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"coffer/engines"
@@ -25,6 +26,9 @@ const DefaultName = "default"
 var (
 	// ErrNotFound is returned by Get for a name without a policy.
 	ErrNotFound = errors.New("policies: no such policy")
+	// ErrLost is returned by ACL and ACLOf when a policy cannot be read that may deny: the token may do nothing. It is a
+	// storage.ErrDamaged.
+	ErrLost = fmt.Errorf("policies: a policy of the token cannot be read: %w", storage.ErrDamaged)
 	// ErrReserved is returned by Set and Delete for a built-in policy that cannot be changed so.
 	ErrReserved = errors.New("policies: the policy is built in")
 )
@@ -39,6 +43,8 @@ type Store struct {
 	// builtin are the policies that cannot be changed, by name.
 	builtin map[string]*policy.Policy
 	cache   cache
+	// unnamed is set while there is a policy whose name cannot be read: it may be any that is not there.
+	unnamed atomic.Bool
 }
 
 // New opens the policies in store, which is the barrier from its root. A store without a default policy
@@ -49,20 +55,33 @@ func New(ctx context.Context, store storage.Storage, now func() time.Time) (*Sto
 		s.builtin[p.Name] = p
 	}
 	s.cache.reset()
-	_, err := store.Get(ctx, prefix+DefaultName)
-	if errors.Is(err, storage.ErrNotFound) {
-		err = store.Apply(ctx, storage.Put(prefix+DefaultName, []byte(policy.Default().Text)))
+	return s, s.Reread(ctx)
+}
+
+// Reread looks for policies whose names cannot be read, makes the default policy if there is none, and forgets every
+// compiled ACL: something was lost for good, or New opens the store.
+func (s *Store) Reread(ctx context.Context) error {
+	defer s.cache.reset()
+	_, err := storage.Names(ctx, s.storage, prefix)
+	unnamed := errors.Is(err, storage.ErrDamaged)
+	if err != nil && !unnamed {
+		return fmt.Errorf("policies: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("policies: %s%s: %w", prefix, DefaultName, err)
+	s.unnamed.Store(unnamed)
+	_, err = s.storage.Get(ctx, prefix+DefaultName)
+	if errors.Is(err, storage.ErrNotFound) && !unnamed {
+		err = s.storage.Apply(ctx, storage.Put(prefix+DefaultName, []byte(policy.Default().Text)))
 	}
-	return s, nil
+	if err != nil && !errors.Is(err, storage.ErrDamaged) && !errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("policies: %s%s: %w", prefix, DefaultName, err)
+	}
+	return nil
 }
 
 // List returns the names of the policies in Vault's order: sorted, those in folders after the others, and
 // "root" at the end.
 func (s *Store) List(ctx context.Context) ([]string, error) {
-	names, err := storage.Names(ctx, s.storage, prefix)
+	names, err := storage.Names(storage.LeaveOut(ctx), s.storage, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("policies: %w", err)
 	}
@@ -91,7 +110,9 @@ func (s *Store) load(ctx context.Context, name string) (*policy.Policy, error) {
 	}
 	p, err := policy.Parse(name, string(text))
 	if err != nil {
-		return nil, fmt.Errorf("policies: parse %s%s: %w", prefix, name, err)
+		err = fmt.Errorf("policies: parse %s%s: %w: %w", prefix, name, storage.ErrDamaged, err)
+		storage.SetAside(s.storage, prefix+name, err)
+		return nil, err
 	}
 	return p, nil
 }
@@ -102,6 +123,8 @@ func (s *Store) Exists(ctx context.Context, name string) (bool, error) {
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, policy.ErrName):
 		return false, nil
+	case errors.Is(err, storage.ErrDamaged):
+		return true, nil // there is one, though nobody can read it
 	case err != nil:
 		return false, err
 	}
@@ -154,11 +177,13 @@ type Subject interface {
 	Revision() uint64
 	// Value is a policy.Lookup for the selectors that begin with "identity.".
 	Value(selector string) (string, error)
+	// Uncertain is set while a group cannot be read that the subject may be in: it is held to every policy there is.
+	Uncertain() bool
 }
 
-// ACL returns the compiled union of the named policies for a token without an entity. Names without a
-// policy grant nothing. The caller keeps names; asking again for the same names in the same order allocates
-// nothing.
+// ACL returns the compiled union of the named policies for a token without an entity. Names without a policy grant
+// nothing. A policy that cannot be read is ErrLost, whatever the others say. The caller keeps names; asking again for
+// the same names in the same order allocates nothing.
 func (s *Store) ACL(ctx context.Context, names []string) (*policy.ACL, error) {
 	current := s.cache.current.Load()
 	if acl, ok := current.find(names, 0); ok {
@@ -182,6 +207,9 @@ func (s *Store) ACLOf(ctx context.Context, names []string, who Subject) (*policy
 	v := values{who: who, now: s.now}
 	added := slices.DeleteFunc(slices.Clone(who.Policies()), isRoot)
 	acl, err := s.compile(ctx, slices.Concat(names, added), v.lookup)
+	if err == nil && who.Uncertain() {
+		acl, err = s.restricted(ctx, acl, v.lookup)
+	}
 	if err == nil && !v.timed {
 		s.cache.add(current, names, who.Revision(), acl)
 	}
@@ -192,6 +220,34 @@ func (s *Store) ACLOf(ctx context.Context, names []string, who Subject) (*policy
 func isRoot(name string) bool {
 	canonical, err := policy.Canonicalize(name)
 	return err == nil && canonical == policy.RootName
+}
+
+// restricted returns what an ACL permits whichever policies are added to it.
+func (s *Store) restricted(ctx context.Context, acl *policy.ACL, lookup policy.Lookup) (*policy.ACL, error) {
+	names, err := storage.Names(ctx, s.storage, prefix)
+	if errors.Is(err, storage.ErrDamaged) {
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	all := make([]*policy.ACL, 0, len(names))
+	for _, name := range names {
+		p, err := s.load(ctx, name)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case errors.Is(err, storage.ErrDamaged):
+			return nil, fmt.Errorf("%w: %w", ErrLost, err)
+		case err != nil:
+			return nil, err
+		}
+		if p, err = p.Expand(lookup); err != nil {
+			return nil, err
+		}
+		all = append(all, policy.Compile(p))
+	}
+	return acl.Restricted(all), nil
 }
 
 func (s *Store) compile(ctx context.Context, names []string, lookup policy.Lookup) (*policy.ACL, error) {
@@ -208,13 +264,17 @@ func (s *Store) compile(ctx context.Context, names []string, lookup policy.Looku
 	parsed := make([]*policy.Policy, 0, len(unique))
 	for _, name := range unique {
 		p, err := s.load(ctx, name)
-		if errors.Is(err, ErrNotFound) {
+		switch {
+		case errors.Is(err, ErrNotFound) && s.unnamed.Load():
+			return nil, fmt.Errorf("%w: %q is not there, and the name of another cannot be read", ErrLost, name)
+		case errors.Is(err, ErrNotFound):
 			continue
+		case errors.Is(err, storage.ErrDamaged):
+			return nil, fmt.Errorf("%w: %w", ErrLost, err)
+		case err != nil:
+			return nil, err
 		}
-		if err == nil {
-			p, err = p.Expand(lookup)
-		}
-		if err != nil {
+		if p, err = p.Expand(lookup); err != nil {
 			return nil, err
 		}
 		parsed = append(parsed, p)
@@ -238,5 +298,9 @@ func (v *values) lookup(selector string) (string, error) {
 	if v.who == nil {
 		return "", policy.ErrNoValue
 	}
-	return v.who.Value(selector)
+	value, err := v.who.Value(selector)
+	if errors.Is(err, policy.ErrNoValue) && v.who.Uncertain() && strings.HasPrefix(selector, "identity.groups.") {
+		err = policy.ErrUnknown
+	}
+	return value, err
 }

@@ -21,6 +21,12 @@ type subject struct {
 
 func (s subject) Policies() []string { return s.policies }
 func (s subject) Revision() uint64   { return s.revision }
+func (s subject) Uncertain() bool    { return false }
+
+// uncertain is a subject that may have any policy.
+type uncertain struct{ subject }
+
+func (uncertain) Uncertain() bool { return true }
 
 func (s subject) Value(selector string) (string, error) {
 	if selector != "identity.entity.name" || s.name == "" {
@@ -122,5 +128,31 @@ func TestACLOfIsKept(t *testing.T) {
 	}
 	if n := base.Calls(storagetest.Get) - before; n > 0 {
 		t.Errorf("%d reads", n)
+	}
+}
+
+// TestWhoMayHaveAnyPolicyIsHeldToAll asks for somebody of whom nobody knows which policies his groups add.
+func TestWhoMayHaveAnyPolicyIsHeldToAll(t *testing.T) {
+	s := open(t, memory.New())
+	set(t, s, "own", `
+		path "x/*" { capabilities = ["read"] }
+		path "team/{{identity.groups.names.g.id}}/*" { capabilities = ["deny"] }
+		path "team/*" { capabilities = ["read"] }`)
+	set(t, s, "other", `path "x/closed" { capabilities = ["deny"] }`)
+	bob := subject{"bob", nil, 1}
+	for path, want := range map[string][2]string{
+		"x/open": {"read", "read"}, "x/closed": {"read", "deny"}, "team/a": {"read", "deny"}, "y": {"deny", "deny"},
+	} {
+		if got := mayAs(t, s, bob, path, "own"); got != want[0] {
+			t.Errorf("bob may %s %s; want %s", got, path, want[0])
+		}
+		for range 2 { // compiled, then from the cache
+			if got := mayAs(t, s, uncertain{subject{"bob", nil, 2}}, path, "own"); got != want[1] {
+				t.Errorf("whose groups nobody knows may %s %s; want %s", got, path, want[1])
+			}
+		}
+	}
+	if got := mayAs(t, s, uncertain{subject{"bob", nil, 3}}, "x/closed", "root"); got != "root" {
+		t.Errorf("root may %s", got)
 	}
 }

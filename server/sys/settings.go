@@ -65,28 +65,31 @@ func DefaultCORSHeaders() []string {
 }
 
 // OpenSettings reads the settings from store, the barrier from its root, and records the running version
-// when it is new.
+// when it is new. Settings that cannot be read are those that show the least; they are not replaced until somebody
+// changes one.
 func OpenSettings(ctx context.Context, store storage.Storage, running VersionRecord) (*Settings, error) {
 	s := &Settings{store: store}
 	state := settings{AuditHeaders: map[string]bool{
 		"correlation-id": false, "x-correlation-id": false, "user-agent": false,
 	}}
+	running.Installed = running.Installed.UTC().Truncate(time.Second)
 	record, err := store.Get(ctx, settingsKey)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-	case err != nil:
-		return nil, fmt.Errorf("sys: read %s: %w", settingsKey, err)
-	default:
+	if err == nil {
 		if state, err = decodeSettings(record); err != nil {
-			return nil, err
+			storage.SetAside(store, settingsKey, err)
 		}
+	}
+	switch {
+	case errors.Is(err, storage.ErrDamaged):
+		state = settings{Versions: []VersionRecord{running}}
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return nil, fmt.Errorf("sys: read %s: %w", settingsKey, err)
 	}
 	s.current.Store(&state)
 	known := slices.ContainsFunc(state.Versions, func(v VersionRecord) bool { return v.Version == running.Version })
 	if known {
 		return s, nil
 	}
-	running.Installed = running.Installed.UTC().Truncate(time.Second)
 	return s, s.change(ctx, func(next *settings) error {
 		next.Versions = append(slices.Clip(next.Versions), running)
 		return nil
@@ -96,7 +99,7 @@ func OpenSettings(ctx context.Context, store storage.Storage, running VersionRec
 func decodeSettings(record []byte) (settings, error) {
 	var state settings
 	if err := json.Unmarshal(record, &state); err != nil {
-		return settings{}, fmt.Errorf("sys: decode %s: %w", settingsKey, err)
+		return settings{}, fmt.Errorf("sys: decode %s: %w: %w", settingsKey, storage.ErrDamaged, err)
 	}
 	return state, nil
 }

@@ -31,6 +31,7 @@ type Config struct {
 	Lockouts                 Lockouts
 	SecondFactors            SecondFactors
 	InFlight                 InFlight
+	Damaged                  Damaged
 	// Raw is the barrier from its root for sys/raw; nil leaves the route out.
 	Raw  storage.Storage
 	Node Node
@@ -70,7 +71,7 @@ func (e *engine) Routes() []engines.Route {
 		e.uiRoutes(), e.catalogRoutes(), e.keyRoutes(), e.leaseRoutes(), e.wrappingRoutes(), e.auditRoutes(),
 		e.corsRoutes(), e.headerRoutes(), e.toolRoutes(), e.hostRoutes(), e.loggerRoutes(), e.nodeRoutes(),
 		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), e.featureRoutes(),
-		e.pluginRoutes(), e.profileRoutes(), absentRoutes(),
+		e.pluginRoutes(), e.damagedRoutes(), e.profileRoutes(), absentRoutes(),
 	)
 }
 

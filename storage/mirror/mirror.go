@@ -76,6 +76,16 @@ func (m *Mirror) Change(ctx context.Context, f func() (ops []storage.Op, done fu
 	return nil
 }
 
+// Reread reads everything again.
+func (m *Mirror) Reread(ctx context.Context) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	m.mu.Lock()
+	m.doubtful = true
+	m.mu.Unlock()
+	return m.settleLocked(ctx)
+}
+
 func (m *Mirror) inDoubt() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

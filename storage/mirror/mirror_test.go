@@ -28,7 +28,7 @@ func open(ctx context.Context, s storage.Storage) (*names, error) {
 		err := storage.Each(ctx, s, folder, func(name string, value []byte) error {
 			read[name] = string(value)
 			return nil
-		})
+		}, func(string) {})
 		return func() { n.of = read }, err
 	})
 	return n, err

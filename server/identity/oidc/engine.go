@@ -60,9 +60,12 @@ const warnIssuer = `If "issuer" is set explicitly, all tokens must be validated 
 	`api_addr as the issuer.`
 
 func (s *Store) readConfig(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
-	issuer := ""
-	if err := s.view(ctx, func() { issuer = s.issuer }); err != nil {
+	issuer, lost := "", false
+	if err := s.view(ctx, func() { issuer, lost = s.issuer, s.lost[configKey] }); err != nil {
 		return nil, err
+	}
+	if lost {
+		return nil, errLost
 	}
 	return &engines.Response{Data: map[string]any{"issuer": issuer}}, nil
 }
@@ -77,7 +80,7 @@ func (s *Store) writeConfig(ctx context.Context, _ *engines.Request, p configPar
 			"(e.g. https://example.com:8200)")
 	}
 	err := s.change(ctx, func(e *edit) error {
-		return e.put(configKey, configRecord{Issuer: issuer}, func() { s.issuer = issuer })
+		return s.put(e, configKey, configRecord{Issuer: issuer}, func() { s.issuer = issuer })
 	})
 	if err != nil {
 		return nil, err
@@ -190,7 +193,7 @@ func (s *Store) readKey(ctx context.Context, _ *engines.Request, p nameParams) (
 		return nil, err
 	}
 	if k == nil {
-		return nil, engines.NotFound()
+		return nil, s.missing(ctx, keyFolder+p.Name, engines.NotFound())
 	}
 	return &engines.Response{Data: map[string]any{
 		"rotation_period": seconds(k.Rotation), "verification_ttl": seconds(k.Verification), "algorithm": k.Algorithm,
@@ -267,12 +270,15 @@ func (s *Store) signToken(ctx context.Context, r *engines.Request, p nameParams)
 	}
 	var issuer string
 	var found *role
-	if err := s.view(ctx, func() { issuer, found = s.issuerURL(), s.roles[p.Name] }); err != nil {
+	var lost bool
+	if err := s.view(ctx, func() { issuer, found, lost = s.issuerURL(), s.roles[p.Name], s.lost[configKey] }); err != nil {
 		return nil, err
 	}
 	switch {
+	case lost:
+		return nil, errLost
 	case found == nil:
-		return nil, engines.Invalid("role %q not found", p.Name)
+		return nil, s.missing(ctx, roleFolder+p.Name, engines.Invalid("role %q not found", p.Name))
 	case r.Caller.EntityID == "":
 		return nil, engines.Invalid("no entity associated with the request's token")
 	}
@@ -281,7 +287,7 @@ func (s *Store) signToken(ctx context.Context, r *engines.Request, p nameParams)
 	case err != nil:
 		return nil, err
 	case k == nil:
-		return nil, engines.Invalid("key %q not found", found.Key)
+		return nil, s.missing(ctx, keyFolder+found.Key, engines.Invalid("key %q not found", found.Key))
 	case !k.allows(found.Client):
 		return nil, engines.Invalid("the key %q does not list the client ID of the role %q as an allowed client ID",
 			found.Key, p.Name)
@@ -354,8 +360,12 @@ type discovered struct {
 
 func (s *Store) discovery(ctx context.Context, _ *engines.Request, _ engines.NoParams) (*engines.Response, error) {
 	var issuer string
-	if err := s.view(ctx, func() { issuer = s.issuerURL() }); err != nil {
+	var lost bool
+	if err := s.view(ctx, func() { issuer, lost = s.issuerURL(), s.lost[configKey] }); err != nil {
 		return nil, err
+	}
+	if lost {
+		return nil, errLost
 	}
 	s.warnRelative(issuer)
 	return raw(discovered{

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"coffer/engines"
 	"coffer/server/identity"
 	"coffer/storage"
 	"coffer/storage/mirror"
@@ -47,6 +48,8 @@ type Store struct {
 	issuer string
 	keys   map[string]*namedKey
 	roles  map[string]*role
+	// lost are the keys of the records that cannot be read.
+	lost map[string]bool
 
 	// relative warns of an issuer that is no URL, once.
 	relative sync.Once
@@ -67,18 +70,26 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	return s, err
 }
 
-// load reads everything.
+// load reads everything. What needs a record that cannot be read fails.
 func (s *Store) load(ctx context.Context) (put func(), err error) {
 	var c configRecord
-	err = s.read(ctx, configKey, &c)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+	lost := make(map[string]bool)
+	switch err = s.read(ctx, configKey, &c); {
+	case errors.Is(err, storage.ErrDamaged):
+		lost[configKey] = true
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
 		return nil, err
 	}
 	keys := map[string]*namedKey{defaultKey: newDefaultKey()}
 	err = storage.Each(ctx, s.cfg.Storage, keyFolder, func(name string, b []byte) error {
 		k, err := decodeKey(name, b)
-		keys[name] = k
+		if err == nil {
+			keys[name] = k
+		}
 		return err
+	}, func(name string) {
+		lost[keyFolder+name] = true
+		delete(keys, name) // the default key is not made anew
 	})
 	if err != nil {
 		return nil, err
@@ -86,10 +97,30 @@ func (s *Store) load(ctx context.Context) (put func(), err error) {
 	roles := make(map[string]*role)
 	err = storage.Each(ctx, s.cfg.Storage, roleFolder, func(name string, b []byte) error {
 		r, err := decodeRole(name, b)
-		roles[name] = r
+		if err == nil {
+			roles[name] = r
+		}
 		return err
-	})
-	return func() { s.issuer, s.keys, s.roles = c.Issuer, keys, roles }, err
+	}, func(name string) { lost[roleFolder+name] = true })
+	return func() { s.issuer, s.keys, s.roles, s.lost = c.Issuer, keys, roles, lost }, err
+}
+
+// Reread looks again at what was lost.
+func (s *Store) Reread(ctx context.Context) error { return s.mirror.Reread(ctx) }
+
+// errLost is the answer where a record is needed that cannot be read.
+var errLost = engines.Failed("the stored key, role or configuration of identity tokens cannot be read: see sys/damaged")
+
+// missing is the answer for a record that is not there: otherwise, or errLost.
+func (s *Store) missing(ctx context.Context, key string, otherwise error) error {
+	lost := false
+	if err := s.view(ctx, func() { lost = s.lost[key] }); err != nil {
+		return err
+	}
+	if lost {
+		return errLost
+	}
+	return otherwise
 }
 
 func (s *Store) read(ctx context.Context, key string, into any) error {
@@ -97,7 +128,10 @@ func (s *Store) read(ctx context.Context, key string, into any) error {
 	if err != nil {
 		return fmt.Errorf("oidc: read %s: %w", key, err)
 	}
-	return decode(key, b, into)
+	if err = decode(key, b, into); err != nil {
+		storage.SetAside(s.cfg.Storage, key, err)
+	}
+	return err
 }
 
 // view runs f while nothing changes; f only reads.
@@ -122,10 +156,11 @@ func (s *Store) change(ctx context.Context, f func(*edit) error) error {
 	})
 }
 
-// put adds a record to the edit.
-func (e *edit) put(key string, v any, done func()) error {
+// put adds a record to the edit; one that was lost is there again.
+func (s *Store) put(e *edit, key string, v any, done func()) error {
 	b, err := encode(v)
-	e.ops, e.done = append(e.ops, storage.Put(key, b)), append(e.done, done)
+	e.ops = append(e.ops, storage.Put(key, b))
+	e.done = append(e.done, done, func() { delete(s.lost, key) })
 	return err
 }
 
@@ -134,7 +169,7 @@ func (e *edit) remove(key string, done func()) {
 }
 
 func (s *Store) putKey(e *edit, k *namedKey) error {
-	return e.put(keyFolder+k.Name, k, func() { s.keys[k.Name] = k })
+	return s.put(e, keyFolder+k.Name, k, func() { s.keys[k.Name] = k })
 }
 
 // issuerURL is the iss claim of tokens; the caller holds mu.

@@ -3,15 +3,16 @@ package oidc
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"coffer/storage"
 )
 
 // errCorrupt is returned for a record that is not one of ours.
-var errCorrupt = errors.New("oidc: corrupt record")
+var errCorrupt = fmt.Errorf("oidc: corrupt record: %w", storage.ErrDamaged)
 
 // recordVersion is the first byte of what the store writes; what follows is JSON.
 const recordVersion = 1

@@ -60,7 +60,7 @@ func (s *Store) writeRole(ctx context.Context, _ *engines.Request, p roleParams)
 				return err
 			}
 		}
-		return e.put(roleFolder+r.Name, r, func() { s.roles[r.Name] = r })
+		return s.put(e, roleFolder+r.Name, r, func() { s.roles[r.Name] = r })
 	})
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (s *Store) readRole(ctx context.Context, _ *engines.Request, p nameParams) 
 		return nil, err
 	}
 	if r == nil {
-		return nil, engines.NotFound()
+		return nil, s.missing(ctx, roleFolder+p.Name, engines.NotFound())
 	}
 	return &engines.Response{Data: map[string]any{
 		"key": r.Key, "client_id": r.Client, "template": r.Template, "ttl": seconds(r.TTL),
