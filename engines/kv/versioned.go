@@ -55,25 +55,29 @@ func newVersioned(ctx context.Context, cfg engines.Config) (engines.Engine, erro
 }
 
 // Routes implements engines.Engine.
-func (e *versioned) Routes() []engines.Route {
+func (*versioned) Routes() *engines.Routes { return engines.RoutesOf[*versioned](versionedRoutes) }
+
+func versionedRoutes() []engines.Route {
 	routes := []engines.Route{
 		engines.Path("data/{path...}", "Read, write, patch or delete the latest version of a secret.",
-			engines.Exists(guard(e, e.exists)), engines.OnRead(guard(e, e.read)), engines.OnWrite(guard(e, e.write)),
-			engines.OnPatch(guard(e, e.patch)), engines.OnDelete(guard(e, e.deleteLatest)), engines.OnList(outside)),
+			engines.Exists(guard((*versioned).exists)), engines.OnRead(guard((*versioned).read)),
+			engines.OnWrite(guard((*versioned).write)),
+			engines.OnPatch(guard((*versioned).patch)), engines.OnDelete(guard((*versioned).deleteLatest)),
+			engines.OnList(outside)),
 		engines.Path("metadata/{path...}", "Configure, list and remove secrets and their history.",
 			engines.IgnoreSlash("path"),
-			engines.Exists(guard(e, e.metadataExists)), engines.OnRead(guard(e, e.readMetadata)),
-			engines.OnList(guard(e, e.listMetadata)), engines.OnWrite(guard(e, e.writeMetadata)),
-			engines.OnPatch(guard(e, e.patchMetadata)), engines.OnDelete(guard(e, e.deleteMetadata))),
+			engines.Exists(guard((*versioned).metadataExists)), engines.OnRead(guard((*versioned).readMetadata)),
+			engines.OnList(guard((*versioned).listMetadata)), engines.OnWrite(guard((*versioned).writeMetadata)),
+			engines.OnPatch(guard((*versioned).patchMetadata)), engines.OnDelete(guard((*versioned).deleteMetadata))),
 		engines.Path("subkeys/{path...}", "Read the structure of a secret without its values.",
-			engines.OnRead(guard(e, e.subkeys))),
+			engines.OnRead(guard((*versioned).subkeys))),
 		engines.Path("delete/{path...}", "Delete versions of a secret; they can be undeleted.",
-			engines.OnUpdate(guard(e, e.deleteVersions))),
-		engines.Path("undelete/{path...}", "Undelete versions of a secret.", engines.OnUpdate(guard(e, e.undelete))),
+			engines.OnUpdate(guard((*versioned).deleteVersions))),
+		engines.Path("undelete/{path...}", "Undelete versions of a secret.", engines.OnUpdate(guard((*versioned).undelete))),
 		engines.Path("destroy/{path...}", "Remove the data of versions of a secret for ever.",
-			engines.OnUpdate(guard(e, e.destroy))),
+			engines.OnUpdate(guard((*versioned).destroy))),
 		engines.Path("config", "Configure the mount.",
-			engines.OnRead(guard(e, e.readConfig)), engines.OnUpdate(guard(e, e.writeConfig))),
+			engines.OnRead(guard((*versioned).readConfig)), engines.OnUpdate(guard((*versioned).writeConfig))),
 	}
 	for _, name := range []string{"data", "metadata", "delete", "undelete", "destroy"} {
 		routes = append(routes, everywhere(name, bare))
@@ -92,15 +96,15 @@ var errUpgrading = &engines.Error{Kind: engines.ErrInvalid, Message: "Upgrading 
 
 // guard keeps requests out while the mount is being upgraded.
 func guard[P, R any](
-	e *versioned, f func(context.Context, *engines.Request, P) (R, error),
+	f func(*versioned, context.Context, *engines.Request, P) (R, error),
 ) func(context.Context, *engines.Request, P) (R, error) {
-	return func(ctx context.Context, req *engines.Request, p P) (R, error) {
+	return engines.Method(func(e *versioned, ctx context.Context, req *engines.Request, p P) (R, error) {
 		if e.upgrading.Load() {
 			var none R
 			return none, errUpgrading
 		}
-		return f(ctx, req, p)
-	}
+		return f(e, ctx, req, p)
+	})
 }
 
 type anyPath struct {
