@@ -10,7 +10,7 @@ import (
 
 // form says which spellings of a pattern's variable are the same. The zero value is for one whose spellings all differ.
 type form struct {
-	fold func(context.Context) (bool, error)
+	fold func(context.Context, Engine) (bool, error)
 	// letters is set when all letters are folded where fold says so, and not those of ASCII alone.
 	letters bool
 	trim    bool
@@ -24,13 +24,19 @@ type form struct {
 //
 // Policies, audit and the handler see the canonical form of a path, whatever the client wrote.
 func CaseInsensitive(variable string) Option {
-	return CaseInsensitiveIf(variable, func(context.Context) (bool, error) { return true, nil })
+	return formOption(variable, func(f *form) { f.fold = alwaysFold })
 }
 
-// CaseInsensitiveIf is CaseInsensitive for a variable whose case matters or not by the mount's configuration. An error
-// of insensitive ends the request, see Match.Err.
-func CaseInsensitiveIf(variable string, insensitive func(context.Context) (bool, error)) Option {
-	return formOption(variable, func(f *form) { f.fold = insensitive })
+func alwaysFold(context.Context, Engine) (bool, error) { return true, nil }
+
+// CaseInsensitiveIf is CaseInsensitive for a variable whose case matters or not by the configuration of the engine. An
+// error of insensitive ends the request, see Match.Err.
+func CaseInsensitiveIf[E Engine](variable string, insensitive func(E, context.Context) (bool, error)) Option {
+	return formOption(variable, func(f *form) {
+		f.fold = func(ctx context.Context, e Engine) (bool, error) {
+			return insensitive(e.(E), ctx) //nolint:forcetypeassert // as in Method
+		}
+	})
 }
 
 // AllLetters lets a variable that is CaseInsensitive fold all letters, as the function FoldLetters
@@ -140,7 +146,7 @@ func (m *Match) build(ctx context.Context, op Operation, path string) (string, e
 		}
 		value, f := m.vars.values[next], m.route.varForms[next]
 		if f != nil {
-			folds, err := f.folds(ctx)
+			folds, err := f.folds(ctx, m.engine)
 			if err != nil {
 				return "", err
 			}
@@ -198,11 +204,11 @@ func (m *Match) keepSpelling(first *Match) {
 	}
 }
 
-func (f *form) folds(ctx context.Context) (bool, error) {
+func (f *form) folds(ctx context.Context, e Engine) (bool, error) {
 	if f.fold == nil {
 		return false, nil
 	}
-	return f.fold(ctx)
+	return f.fold(ctx, e)
 }
 
 // canonical is the canonical form of a value. A value of which nothing, or no clean path, would be left stays as it is:

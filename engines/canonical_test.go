@@ -24,7 +24,7 @@ func TestCanonicalPaths(t *testing.T) {
 	path := func(pattern string, options ...engines.Option) engines.Route {
 		return engines.Path(pattern, "A route.", append(options, all...)...)
 	}
-	router, err := engines.NewRouter([]engines.Route{
+	router, err := engines.NewRouter(declared{
 		path("case/{name}", engines.CaseInsensitive("name")),
 		path("case/{name}/below", engines.CaseInsensitive("name")),
 		path("kept/{name+}", engines.CaseInsensitive("name"), engines.KeepSpelling("name")),
@@ -33,8 +33,10 @@ func TestCanonicalPaths(t *testing.T) {
 		path("slash/{name+}", engines.IgnoreSlash("name")),
 		path("all/{name+}", engines.CaseInsensitive("name"), engines.IgnoreSpace("name"), engines.IgnoreSlash("name")),
 		path("exact/{name+}"),
-		path("when/{name}", engines.CaseInsensitiveIf("name", func(context.Context) (bool, error) { return false, nil })),
-		path("error/{name}", engines.CaseInsensitiveIf("name", func(context.Context) (bool, error) { return true, errConfig })),
+		path("when/{name}", engines.CaseInsensitiveIf("name",
+			func(declared, context.Context) (bool, error) { return false, nil })),
+		path("error/{name}", engines.CaseInsensitiveIf("name",
+			func(declared, context.Context) (bool, error) { return true, errConfig })),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +78,7 @@ func TestCanonicalPaths(t *testing.T) {
 	if _, err := m.Call(t.Context(), &engines.Request{Operation: engines.Read}); !ok || !errors.Is(err, errConfig) || m.Err() == nil {
 		t.Errorf("without a configuration: %v, %v", ok, err)
 	}
-	if _, err := engines.NewRouter([]engines.Route{path("x/{name}", engines.CaseInsensitive("other"))}); err == nil {
+	if _, err := engines.NewRouter(declared{path("x/{name}", engines.CaseInsensitive("other"))}); err == nil {
 		t.Error("the form of a variable that is not there is accepted")
 	}
 }

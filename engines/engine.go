@@ -16,8 +16,9 @@ import (
 
 // Engine serves the paths below one mount. Its handlers run concurrently.
 type Engine interface {
-	// Routes returns the engine's routes. It is called once, when the engine is mounted.
-	Routes() []Route
+	// Routes returns the engine's routes. It is called once, when the engine is mounted. Engines of which there may be
+	// thousands share those of their type: see RoutesOf.
+	Routes() *Routes
 }
 
 // LoginRenewer is an auth method whose tokens can be renewed.

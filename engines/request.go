@@ -97,6 +97,9 @@ type Request struct {
 	Client Client
 	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.
 	WrapTTL time.Duration
+
+	// engine is the one whose route serves the request; see Method.
+	engine Engine
 }
 
 // FullPath is the canonical path from the root: the mount's path and Path.

@@ -66,6 +66,15 @@ func Path(pattern, synopsis string, options ...Option) Route {
 // HandlerFunc serves one operation with its parameters decoded into P, a struct.
 type HandlerFunc[P any] func(context.Context, *Request, P) (*Response, error)
 
+// Method is a handler of routes that the engines of type E share: f is called with the engine that serves the request.
+func Method[E Engine, P, R any](
+	f func(E, context.Context, *Request, P) (R, error),
+) func(context.Context, *Request, P) (R, error) {
+	return func(ctx context.Context, req *Request, p P) (R, error) {
+		return f(req.engine.(E), ctx, req, p) //nolint:forcetypeassert // the routes of a type are served by engines of it
+	}
+}
+
 // On registers the handler of an operation. The fields of P say what it takes: `path:"name"` for a
 // segment of the pattern, `param:"name"` for a parameter, `param:"*"` for all of them in a
 // map[string]any; `default:"…"` and `help:"…"` add to both. Two more tags tell policies which values of a parameter
@@ -179,9 +188,10 @@ type Match struct {
 	// Spellings are the other ways of writing it; their positions count from the mount's end.
 	Spellings policy.Spellings
 
-	route *compiled
-	vars  vars
-	err   error
+	engine Engine
+	route  *compiled
+	vars   vars
+	err    error
 }
 
 // Err returns why the canonical form of the path is not known, or nil. Nothing must be decided about such a path.
@@ -210,6 +220,7 @@ func (m Match) LoginAs(req *Request) (string, error) { return m.route.loginAs(re
 // Parameters that Update cannot decode are an ErrInvalid here already, as in Vault, where they are found
 // before the policy decides and are reported in other words than later.
 func (m Match) Exists(ctx context.Context, req *Request) (bool, error) {
+	req.engine = m.engine
 	if h := m.route.handlers[Update]; h != nil {
 		if err := h.check(req, m.vars); err != nil {
 			return false, Invalid("%v", err)
@@ -228,6 +239,7 @@ func (m Match) Call(ctx context.Context, req *Request) (*Response, error) {
 	if h == nil {
 		return nil, ErrUnsupported
 	}
+	req.engine = m.engine
 	return h.call(ctx, req, m.vars)
 }
 

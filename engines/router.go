@@ -3,28 +3,34 @@ package engines
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
+	"sync"
 )
 
-// Router finds the route of a path. It is immutable and safe for concurrent use.
-type Router struct {
+// Routes are routes ready for matching. They are immutable and safe for concurrent use.
+type Routes struct {
 	byFirst map[string][]*compiled // by the literal first segment
 	rest    []*compiled            // patterns that begin with a variable, and the empty one
 	all     []*compiled
+	// of is the type of the engines that share them; nil for the routes of one engine.
+	of reflect.Type
+	// err says what is wrong with the declaration.
+	err error
 }
 
-// NewRouter compiles routes. Where several match a path, literals win over variables by their order
-// in the declaration.
-func NewRouter(routes []Route) (*Router, error) {
-	r := &Router{byFirst: make(map[string][]*compiled)}
+// Compile makes routes ready. Where several match a path, literals win over variables by their order in the
+// declaration. A mistake in the declaration is the error of NewRouter.
+func Compile(routes ...Route) *Routes {
+	r := &Routes{byFirst: make(map[string][]*compiled)}
 	seen := make(map[string]bool, len(routes))
 	for i := range routes {
 		c, err := compile(&routes[i])
 		if err != nil {
-			return nil, err
+			return &Routes{err: err}
 		}
 		if seen[c.pattern] {
-			return nil, fmt.Errorf("engines: route %q is declared twice", c.pattern)
+			return &Routes{err: fmt.Errorf("engines: route %q is declared twice", c.pattern)}
 		}
 		seen[c.pattern] = true
 		r.all = append(r.all, c)
@@ -35,7 +41,38 @@ func NewRouter(routes []Route) (*Router, error) {
 		first := c.segments[0].text
 		r.byFirst[first] = append(r.byFirst[first], c)
 	}
-	return r, nil
+	return r
+}
+
+// shared holds the routes of each type of engine that was asked for, as schemas holds those of parameters.
+var shared sync.Map // of reflect.Type to *Routes
+
+// RoutesOf returns the routes of the engines of type E, which all of them share: declare is called for the first one,
+// and its result must not depend on an engine. Handlers get theirs by Method.
+func RoutesOf[E Engine](declare func() []Route) *Routes {
+	t := reflect.TypeFor[E]()
+	r, ok := shared.Load(t)
+	if !ok {
+		compiled := Compile(declare()...)
+		compiled.of = t
+		r, _ = shared.LoadOrStore(t, compiled)
+	}
+	return r.(*Routes) //nolint:forcetypeassert // nothing else is put into it
+}
+
+// Router finds the route of a path in one engine. It is immutable and safe for concurrent use.
+type Router struct {
+	*Routes
+	engine Engine
+}
+
+// NewRouter returns the router of an engine, or what is wrong with the declaration of its routes.
+func NewRouter(e Engine) (*Router, error) {
+	r := &Router{Routes: e.Routes(), engine: e}
+	if r.err == nil && r.of != nil && r.of != reflect.TypeOf(e) {
+		return nil, fmt.Errorf("engines: a %T has the routes of %s", e, r.of)
+	}
+	return r, r.err
 }
 
 // Match finds the route of a path below the mount. The "/" at the end of a List path does not count
@@ -43,6 +80,7 @@ func NewRouter(routes []Route) (*Router, error) {
 // canonical form of the path.
 func (r *Router) Match(ctx context.Context, op Operation, path string) (Match, bool) {
 	m, ok := r.find(op, path)
+	m.engine = r.engine
 	if !ok || m.canonicalize(ctx, op, path) {
 		return m, ok
 	}
@@ -52,6 +90,7 @@ func (r *Router) Match(ctx context.Context, op Operation, path string) (Match, b
 		if m, ok = r.find(op, canonical); !ok {
 			return m, false
 		}
+		m.engine = r.engine
 		if m.canonicalize(ctx, op, canonical) {
 			m.Spellings.Asked = path
 			m.keepSpelling(&first)
@@ -60,7 +99,7 @@ func (r *Router) Match(ctx context.Context, op Operation, path string) (Match, b
 	}
 }
 
-func (r *Router) find(op Operation, path string) (Match, bool) {
+func (r *Routes) find(op Operation, path string) (Match, bool) {
 	if m, ok := r.match(path); ok {
 		return m, true
 	}
@@ -72,7 +111,7 @@ func (r *Router) find(op Operation, path string) (Match, bool) {
 	return Match{}, false
 }
 
-func (r *Router) match(path string) (Match, bool) {
+func (r *Routes) match(path string) (Match, bool) {
 	first, _, _ := strings.Cut(path, "/")
 	var m Match
 	for _, c := range r.byFirst[first] {
@@ -106,7 +145,7 @@ type ParameterHelp struct {
 }
 
 // Help describes every route in the order of declaration.
-func (r *Router) Help() []RouteHelp {
+func (r *Routes) Help() []RouteHelp {
 	help := make([]RouteHelp, 0, len(r.all))
 	for _, c := range r.all {
 		help = append(help, c.help())

@@ -25,10 +25,15 @@ type wide struct {
 	Any      any               `param:"any"`
 }
 
+// declared is an engine of these routes.
+type declared []engines.Route
+
+func (d declared) Routes() *engines.Routes { return engines.Compile(d...) }
+
 func call(t *testing.T, path string, params map[string]any) (wide, *engines.Response, error) {
 	t.Helper()
 	var got wide
-	router, err := engines.NewRouter([]engines.Route{
+	router, err := engines.NewRouter(declared{
 		engines.Path("things/{path...}", "Things.", engines.OnUpdate(
 			func(_ context.Context, _ *engines.Request, p wide) (*engines.Response, error) {
 				got = p
@@ -128,7 +133,7 @@ func TestMatch(t *testing.T) {
 		}
 		return engines.Path(pattern, pattern, engines.OnRead(answer), engines.OnList(answer))
 	}
-	router, err := engines.NewRouter([]engines.Route{
+	router, err := engines.NewRouter(declared{
 		serve("roles"), serve("roles/{name}"), serve("roles/{name}/id"), serve("data/{path...}"), serve("a/{x}/b/{y...}"), serve(""),
 		serve("mounts"), serve("mounts/{path+}/tune"), serve("mounts/{path+}"),
 	})
@@ -178,25 +183,25 @@ func TestMatch(t *testing.T) {
 
 func TestBadPatternsAreRefused(t *testing.T) {
 	for _, pattern := range []string{"a/{b", "a/{}", "{a...}/{b}", "{a}/{b}/{c}/{d}/{e}"} {
-		if _, err := engines.NewRouter([]engines.Route{engines.Path(pattern, "")}); err == nil {
+		if _, err := engines.NewRouter(declared{engines.Path(pattern, "")}); err == nil {
 			t.Errorf("pattern %q was accepted", pattern)
 		}
 	}
 	read := engines.OnRead(func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
 		return &engines.Response{}, nil
 	})
-	if router, err := engines.NewRouter([]engines.Route{engines.Path("a", "", read)}); err != nil {
+	if router, err := engines.NewRouter(declared{engines.Path("a", "", read)}); err != nil {
 		t.Error(err)
 	} else if _, ok := router.Match(t.Context(), engines.List, "a/"); ok {
 		t.Error("a route that cannot be listed took the path of a folder")
 	}
-	if _, err := engines.NewRouter([]engines.Route{engines.Path("a", ""), engines.Path("a", "")}); err == nil {
+	if _, err := engines.NewRouter(declared{engines.Path("a", ""), engines.Path("a", "")}); err == nil {
 		t.Error("the same pattern twice was accepted")
 	}
 }
 
 func TestUnsupportedOperation(t *testing.T) {
-	router, err := engines.NewRouter([]engines.Route{engines.Path("a", "")})
+	router, err := engines.NewRouter(declared{engines.Path("a", "")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +251,7 @@ func BenchmarkCall(b *testing.B) {
 		Version int    `param:"version"`
 	}
 	resp := &engines.Response{}
-	router, err := engines.NewRouter([]engines.Route{
+	router, err := engines.NewRouter(declared{
 		engines.Path("data/{path...}", "", engines.OnRead(
 			func(context.Context, *engines.Request, params) (*engines.Response, error) { return resp, nil })),
 	})
@@ -268,7 +273,7 @@ func TestFoldersOnlyList(t *testing.T) {
 	list := func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
 		return &engines.Response{}, nil
 	}
-	router, err := engines.NewRouter([]engines.Route{
+	router, err := engines.NewRouter(declared{
 		engines.Path("folder", "Lists.", engines.OnList(list)),
 		engines.Path("both", "Lists and reads.", engines.OnList(list), engines.OnRead(list)),
 		engines.Path("plain", "Reads.", engines.OnRead(list)),

@@ -105,39 +105,44 @@ func newUUID() string {
 }
 
 // Routes implements engines.Engine.
-func (e *engine) Routes() []engines.Route {
-	routes := []engines.Route{
+func (*engine) Routes() *engines.Routes { return engines.RoutesOf[*engine](routes) }
+
+func routes() []engines.Route {
+	list := []engines.Route{
 		engines.Path("login", "Log in with a role id and a secret id.", engines.Unauthenticated(),
-			engines.LoginAs(loginParams.roleID), engines.OnUpdate(e.login)),
-		engines.Path("role", "List the roles.", engines.OnList(e.listRoles)),
+			engines.LoginAs(loginParams.roleID), engines.OnUpdate(engines.Method((*engine).login))),
+		engines.Path("role", "List the roles.", engines.OnList(engines.Method((*engine).listRoles))),
 		engines.Path("role/{role_name}", "Read, write or delete a role.",
-			engines.CaseInsensitive("role_name"), engines.Exists(e.roleExists),
-			engines.OnRead(e.readRole), engines.OnWrite(e.writeRole), engines.OnDelete(e.deleteRole)),
+			engines.CaseInsensitive("role_name"), engines.Exists(engines.Method((*engine).roleExists)),
+			engines.OnRead(engines.Method((*engine).readRole)), engines.OnWrite(engines.Method((*engine).writeRole)),
+			engines.OnDelete(engines.Method((*engine).deleteRole))),
 		engines.Path("role/{role_name}/role-id", "Read or change the role id.", engines.CaseInsensitive("role_name"),
-			engines.OnRead(e.readRoleID), engines.OnUpdate(e.writeRoleID)),
+			engines.OnRead(engines.Method((*engine).readRoleID)), engines.OnUpdate(engines.Method((*engine).writeRoleID))),
 		engines.Path("role/{role_name}/local-secret-ids", "Whether secret ids stay in this cluster.",
 			engines.CaseInsensitive("role_name"),
-			engines.OnRead(e.readProperty(localSecretIDs))),
+			engines.OnRead(readProperty(localSecretIDs))),
 		engines.Path("role/{role_name}/secret-id", "Issue a secret id, or list the accessors of those there are.",
 			engines.CaseInsensitive("role_name"),
-			engines.OnList(e.listSecretIDs), engines.OnUpdate(e.generate)),
+			engines.OnList(engines.Method((*engine).listSecretIDs)), engines.OnUpdate(engines.Method((*engine).generate))),
 		engines.Path("role/{role_name}/custom-secret-id", "Issue a secret id with a text of one's choice.",
 			engines.CaseInsensitive("role_name"),
-			engines.OnUpdate(e.generateCustom)),
+			engines.OnUpdate(engines.Method((*engine).generateCustom))),
 		engines.Path("role/{role_name}/secret-id/lookup", "Read the properties of a secret id.",
 			engines.CaseInsensitive("role_name"),
-			engines.OnUpdate(e.lookup)),
+			engines.OnUpdate(engines.Method((*engine).lookup))),
 		engines.Path("role/{role_name}/secret-id/destroy", "Destroy a secret id.", engines.CaseInsensitive("role_name"),
-			engines.OnUpdate(e.destroy), engines.OnDelete(e.destroy)),
+			engines.OnUpdate(engines.Method((*engine).destroy)), engines.OnDelete(engines.Method((*engine).destroy))),
 		engines.Path("role/{role_name}/secret-id-accessor/lookup", "Read the properties of a secret id by its accessor.",
 			engines.CaseInsensitive("role_name"),
-			engines.OnUpdate(e.lookupAccessor)),
+			engines.OnUpdate(engines.Method((*engine).lookupAccessor))),
 		engines.Path("role/{role_name}/secret-id-accessor/destroy", "Destroy a secret id by its accessor.",
 			engines.CaseInsensitive("role_name"),
-			engines.OnUpdate(e.destroyAccessor), engines.OnDelete(e.destroyAccessor)),
-		engines.Path("tidy/secret-id", "Remove expired secret ids from the storage.", engines.OnUpdate(e.tidy)),
+			engines.OnUpdate(engines.Method((*engine).destroyAccessor)),
+			engines.OnDelete(engines.Method((*engine).destroyAccessor))),
+		engines.Path("tidy/secret-id", "Remove expired secret ids from the storage.",
+			engines.OnUpdate(engines.Method((*engine).tidy))),
 	}
-	return append(routes, e.propertyRoutes()...)
+	return append(list, propertyRoutes()...)
 }
 
 // internal puts a text into the form in which Vault reports an error that it did not write for the client.

@@ -43,7 +43,7 @@ func tryOpen(ctx context.Context, s storage.Storage) (*mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	router, err := engines.NewRouter(e.Routes())
+	router, err := engines.NewRouter(e)
 	if err != nil {
 		return nil, err
 	}

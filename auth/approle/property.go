@@ -204,18 +204,20 @@ func setPeriod(e *engine, r *role, p roleParams) error {
 	return r.Token.Set(auth.TokenParams{Period: p.Period}, auth.OldTokenParams{Period: p.OldPeriod})
 }
 
-func (e *engine) propertyRoutes() []engines.Route {
+func propertyRoutes() []engines.Route {
 	list := properties()
 	routes := make([]engines.Route, 0, len(list))
 	for _, p := range list {
 		routes = append(routes, engines.Path("role/{role_name}/"+p.path, p.synopsis, engines.CaseInsensitive("role_name"),
-			engines.OnRead(e.readProperty(p)), engines.OnUpdate(e.writeProperty(p)), engines.OnDelete(e.clearProperty(p))))
+			engines.OnRead(readProperty(p)), engines.OnUpdate(writeProperty(p)), engines.OnDelete(clearProperty(p))))
 	}
 	return routes
 }
 
-func (e *engine) readProperty(p property) engines.HandlerFunc[roleName] {
-	return func(ctx context.Context, _ *engines.Request, params roleName) (*engines.Response, error) {
+func readProperty(p property) engines.HandlerFunc[roleName] {
+	return engines.Method(func(
+		e *engine, ctx context.Context, _ *engines.Request, params roleName,
+	) (*engines.Response, error) {
 		r, err := e.role(ctx, params.Name)
 		if err != nil {
 			return nil, readable(err)
@@ -225,23 +227,27 @@ func (e *engine) readProperty(p property) engines.HandlerFunc[roleName] {
 			resp.Warnings = []string{p.warning}
 		}
 		return resp, nil
-	}
+	})
 }
 
-func (e *engine) writeProperty(p property) engines.HandlerFunc[roleParams] {
-	return func(ctx context.Context, _ *engines.Request, params roleParams) (*engines.Response, error) {
+func writeProperty(p property) engines.HandlerFunc[roleParams] {
+	return engines.Method(func(
+		e *engine, ctx context.Context, _ *engines.Request, params roleParams,
+	) (*engines.Response, error) {
 		return e.change(ctx, params.Name, func(r *role) error { return p.set(e, r, params) })
-	}
+	})
 }
 
-func (e *engine) clearProperty(p property) engines.HandlerFunc[roleName] {
-	return func(ctx context.Context, _ *engines.Request, params roleName) (*engines.Response, error) {
+func clearProperty(p property) engines.HandlerFunc[roleName] {
+	return engines.Method(func(
+		e *engine, ctx context.Context, _ *engines.Request, params roleName,
+	) (*engines.Response, error) {
 		resp, err := e.change(ctx, params.Name, func(r *role) error { p.clear(r); return nil })
 		if errors.Is(err, engines.ErrUnsupportedPath) && auth.ValidName(params.Name) {
 			return &engines.Response{}, nil
 		}
 		return resp, err
-	}
+	})
 }
 
 // change changes a role that is there; for one that is not the path is unsupported.

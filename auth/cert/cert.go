@@ -46,18 +46,22 @@ const (
 )
 
 // Routes implements engines.Engine.
-func (e *engine) Routes() []engines.Route {
+func (*engine) Routes() *engines.Routes { return engines.RoutesOf[*engine](routes) }
+
+func routes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config", "Settings of the whole mount.",
-			engines.OnRead(e.readConfig), engines.OnUpdate(e.writeConfig)),
+			engines.OnRead(engines.Method((*engine).readConfig)), engines.OnUpdate(engines.Method((*engine).writeConfig))),
 		engines.Path("login", "Log in with the certificate of the connection.",
-			engines.OnUpdate(e.login), engines.Unauthenticated()),
-		engines.Path("certs", "List the trusted certificates.", engines.OnList(e.listRoles)),
+			engines.OnUpdate(engines.Method((*engine).login)), engines.Unauthenticated()),
+		engines.Path("certs", "List the trusted certificates.", engines.OnList(engines.Method((*engine).listRoles))),
 		engines.Path("certs/{name}", "Read, write or delete a trusted certificate.", engines.CaseInsensitive("name"),
-			engines.OnRead(e.readRole), engines.OnUpdate(e.writeRole), engines.OnDelete(e.deleteRole)),
-		engines.Path("crls", "List the revocation lists.", engines.OnList(e.listLists)),
+			engines.OnRead(engines.Method((*engine).readRole)), engines.OnUpdate(engines.Method((*engine).writeRole)),
+			engines.OnDelete(engines.Method((*engine).deleteRole))),
+		engines.Path("crls", "List the revocation lists.", engines.OnList(engines.Method((*engine).listLists))),
 		engines.Path("crls/{name}", "Read, write or delete a revocation list.", engines.CaseInsensitive("name"),
-			engines.OnRead(e.readList), engines.OnUpdate(e.writeList), engines.OnDelete(e.deleteList)),
+			engines.OnRead(engines.Method((*engine).readList)), engines.OnUpdate(engines.Method((*engine).writeList)),
+			engines.OnDelete(engines.Method((*engine).deleteList))),
 	}
 }
 

@@ -102,7 +102,7 @@ func newMount(t testing.TB, s storage.Storage, now func() time.Time) *mount {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := engines.NewRouter(e.Routes())
+	r, err := engines.NewRouter(e)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func mount(t testing.TB, s storage.Storage) *mounted {
 		t.Fatal(err)
 	}
 	v.method = e.(*method)
-	if v.router, err = engines.NewRouter(e.Routes()); err != nil {
+	if v.router, err = engines.NewRouter(e); err != nil {
 		t.Fatal(err)
 	}
 	return v

@@ -46,21 +46,25 @@ type method struct {
 }
 
 // Routes implements engines.Engine.
-func (m *method) Routes() []engines.Route {
+func (*method) Routes() *engines.Routes { return engines.RoutesOf[*method](routes) }
+
+func routes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config", "Read or replace the configuration.",
-			engines.OnRead(m.readConfig), engines.OnUpdate(m.writeConfig)),
-		engines.Path("role", "List the roles.", engines.OnList(m.listRoles)),
+			engines.OnRead(engines.Method((*method).readConfig)), engines.OnUpdate(engines.Method((*method).writeConfig))),
+		engines.Path("role", "List the roles.", engines.OnList(engines.Method((*method).listRoles))),
 		engines.Path("role/{name}", "Read, write or delete a role.",
-			engines.CaseInsensitive("name"), engines.Exists(m.roleExists),
-			engines.OnRead(m.readRole), engines.OnWrite(m.writeRole), engines.OnDelete(m.deleteRole)),
-		engines.Path("login", "Log in with a signed token.", engines.Unauthenticated(), engines.OnUpdate(m.login)),
+			engines.CaseInsensitive("name"), engines.Exists(engines.Method((*method).roleExists)),
+			engines.OnRead(engines.Method((*method).readRole)), engines.OnWrite(engines.Method((*method).writeRole)),
+			engines.OnDelete(engines.Method((*method).deleteRole))),
+		engines.Path("login", "Log in with a signed token.", engines.Unauthenticated(),
+			engines.OnUpdate(engines.Method((*method).login))),
 		engines.Path("oidc/auth_url", "Begin a login in the browser.", engines.Unauthenticated(),
-			engines.OnUpdate(m.authURL)),
+			engines.OnUpdate(engines.Method((*method).authURL))),
 		engines.Path("oidc/callback", "End a login in the browser.", engines.Unauthenticated(),
-			engines.OnRead(m.callback), engines.OnUpdate(m.callbackPost)),
+			engines.OnRead(engines.Method((*method).callback)), engines.OnUpdate(engines.Method((*method).callbackPost))),
 		engines.Path("oidc/poll", "Ask for the token of a login that ends elsewhere.", engines.Unauthenticated(),
-			engines.OnUpdate(m.poll)),
+			engines.OnUpdate(engines.Method((*method).poll))),
 	}
 }
 

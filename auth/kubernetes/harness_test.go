@@ -187,7 +187,7 @@ func newMount(t testing.TB) *mount {
 		Mount: engines.Mount{Path: "auth/kubernetes/", Type: "kubernetes"}, Storage: memory.New(), Logger: log,
 		Wall: func() time.Time { return epoch.Add(time.Duration(m.clock.Load())) }, TTLs: fixedTTLs{},
 	}, m.pod)
-	router, err := engines.NewRouter(m.Routes())
+	router, err := engines.NewRouter(m.method)
 	if err != nil {
 		t.Fatal(err)
 	}

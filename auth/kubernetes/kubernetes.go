@@ -60,18 +60,21 @@ func newMethod(ctx context.Context, cfg engines.Config, folder string) *method {
 }
 
 // Routes implements engines.Engine.
-func (m *method) Routes() []engines.Route {
+func (*method) Routes() *engines.Routes { return engines.RoutesOf[*method](routes) }
+
+func routes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config", "Configure how the Kubernetes API server is reached.",
-			engines.OnRead(m.readConfig), engines.OnUpdate(m.writeConfig)),
+			engines.OnRead(engines.Method((*method).readConfig)), engines.OnUpdate(engines.Method((*method).writeConfig))),
 		engines.Path("login", "Log in with the token of a ServiceAccount.",
-			engines.Unauthenticated(), engines.OnUpdate(m.login)),
-		engines.Path("role", "List the roles.", engines.OnList(m.listRoles)),
+			engines.Unauthenticated(), engines.OnUpdate(engines.Method((*method).login))),
+		engines.Path("role", "List the roles.", engines.OnList(engines.Method((*method).listRoles))),
 		engines.Path("role/{name}", "Configure which ServiceAccounts may log in, and what tokens they get.",
 			engines.CaseInsensitive("name"),
 			engines.KeepSpelling("name"),
-			engines.Exists(m.roleExists), engines.OnRead(m.readRole), engines.OnWrite(m.writeRole),
-			engines.OnDelete(m.deleteRole)),
+			engines.Exists(engines.Method((*method).roleExists)), engines.OnRead(engines.Method((*method).readRole)),
+			engines.OnWrite(engines.Method((*method).writeRole)),
+			engines.OnDelete(engines.Method((*method).deleteRole))),
 	}
 }
 

@@ -42,22 +42,28 @@ const (
 )
 
 // Routes implements engines.Engine.
-func (e *engine) Routes() []engines.Route {
+func (*engine) Routes() *engines.Routes { return engines.RoutesOf[*engine](routes) }
+
+func routes() []engines.Route {
 	return []engines.Route{
 		engines.Path("config", "How to find people and groups in the directory, and what tokens they get.",
-			engines.OnRead(e.readConfig), engines.OnUpdate(e.writeConfig)),
+			engines.OnRead(engines.Method((*engine).readConfig)), engines.OnUpdate(engines.Method((*engine).writeConfig))),
 		engines.Path("config/rotate-root", "Give the account at binddn a new password that nobody else knows.",
-			engines.OnUpdate(e.rotateRoot)),
+			engines.OnUpdate(engines.Method((*engine).rotateRoot))),
 		engines.Path("login/{username+}", "Log in with a name and password of the directory.",
-			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login), engines.Unauthenticated()),
-		engines.Path("users", "List the users who have policies or groups here.", engines.OnList(e.listUsers)),
+			engines.LoginAs(loginParams.alias), engines.OnUpdate(engines.Method((*engine).login)), engines.Unauthenticated()),
+		engines.Path("users", "List the users who have policies or groups here.",
+			engines.OnList(engines.Method((*engine).listUsers))),
 		engines.Path("users/{name+}", "Read, write or delete a user's policies and groups.",
-			engines.CaseInsensitiveIf("name", e.foldsNames), engines.AllLetters("name"),
-			engines.OnRead(e.readUser), engines.OnUpdate(e.writeUser), engines.OnDelete(e.deleteUser)),
-		engines.Path("groups", "List the groups that have policies here.", engines.OnList(e.listGroups)),
+			engines.CaseInsensitiveIf("name", (*engine).foldsNames), engines.AllLetters("name"),
+			engines.OnRead(engines.Method((*engine).readUser)), engines.OnUpdate(engines.Method((*engine).writeUser)),
+			engines.OnDelete(engines.Method((*engine).deleteUser))),
+		engines.Path("groups", "List the groups that have policies here.",
+			engines.OnList(engines.Method((*engine).listGroups))),
 		engines.Path("groups/{name+}", "Read, write or delete a group's policies.",
-			engines.CaseInsensitiveIf("name", e.foldsNames), engines.AllLetters("name"),
-			engines.OnRead(e.readGroup), engines.OnUpdate(e.writeGroup), engines.OnDelete(e.deleteGroup)),
+			engines.CaseInsensitiveIf("name", (*engine).foldsNames), engines.AllLetters("name"),
+			engines.OnRead(engines.Method((*engine).readGroup)), engines.OnUpdate(engines.Method((*engine).writeGroup)),
+			engines.OnDelete(engines.Method((*engine).deleteGroup))),
 	}
 }
 

@@ -53,7 +53,7 @@ func newMount(t testing.TB, s storage.Storage) *mount {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.router, err = engines.NewRouter(m.engine.Routes()); err != nil {
+	if m.router, err = engines.NewRouter(m.engine); err != nil {
 		t.Fatal(err)
 	}
 	return m

@@ -21,8 +21,8 @@ type engine struct {
 func (s *Store) Engine(cfg engines.Config) engines.Engine { return &engine{store: s, ttls: cfg.TTLs} }
 
 // Routes implements engines.Engine.
-func (b *engine) Routes() []engines.Route {
-	return []engines.Route{
+func (b *engine) Routes() *engines.Routes {
+	return engines.Compile(
 		engines.Path("create", "Make a token.", engines.OnUpdate(b.create)),
 		engines.Path("create-orphan", "Make a token without a parent.", engines.OnUpdate(b.createOrphan)),
 		engines.Path("create/{role_name}", "Make a token as a role says.", engines.OnUpdate(b.createWithRole)),
@@ -44,7 +44,7 @@ func (b *engine) Routes() []engines.Route {
 			engines.Exists(b.roleExists), engines.OnRead(b.readRole), engines.OnWrite(b.writeRole),
 			engines.OnDelete(b.deleteRole)),
 		engines.Path("tidy", "Put right what faults may have left of tokens.", engines.OnUpdate(b.tidy)),
-	}
+	)
 }
 
 // numbered puts a text into the form in which Vault reports some of its errors.

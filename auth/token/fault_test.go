@@ -147,7 +147,7 @@ func TestFaults(t *testing.T) {
 			return
 		}
 		f := &fixture{t: t, store: store, base: base}
-		if f.router, err = engines.NewRouter(store.Engine(engines.Config{TTLs: fixedTTLs{}}).Routes()); err != nil {
+		if f.router, err = engines.NewRouter(store.Engine(engines.Config{TTLs: fixedTTLs{}})); err != nil {
 			t.Fatal(err)
 		}
 		if f.root, err = store.Authenticate(t.Context(), root); err != nil {

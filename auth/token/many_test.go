@@ -32,7 +32,7 @@ func (f *fixture) reopen() *fixture {
 	if again.store, err = NewStore(f.t.Context(), cfg); err != nil {
 		f.t.Fatal(err)
 	}
-	again.router, err = engines.NewRouter(again.store.Engine(engines.Config{TTLs: fixedTTLs{}}).Routes())
+	again.router, err = engines.NewRouter(again.store.Engine(engines.Config{TTLs: fixedTTLs{}}))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func openFixture(t testing.TB, base storage.Storage) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.router, err = engines.NewRouter(f.store.Engine(engines.Config{TTLs: fixedTTLs{}}).Routes()); err != nil {
+	if f.router, err = engines.NewRouter(f.store.Engine(engines.Config{TTLs: fixedTTLs{}})); err != nil {
 		t.Fatal(err)
 	}
 	root, err := f.store.CreateRoot(t.Context())

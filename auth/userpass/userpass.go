@@ -33,19 +33,22 @@ func NewFactory(hasher *Hasher) engines.Factory {
 }
 
 // Routes implements engines.Engine.
-func (e *engine) Routes() []engines.Route {
+func (*engine) Routes() *engines.Routes { return engines.RoutesOf[*engine](routes) }
+
+func routes() []engines.Route {
 	return []engines.Route{
 		engines.Path("login/{username+}", "Log in with a name and a password.",
 			engines.CaseInsensitive("username"), engines.Unauthenticated(),
-			engines.LoginAs(loginParams.alias), engines.OnUpdate(e.login)),
-		engines.Path("users", "List the users.", engines.OnList(e.list)),
+			engines.LoginAs(loginParams.alias), engines.OnUpdate(engines.Method((*engine).login))),
+		engines.Path("users", "List the users.", engines.OnList(engines.Method((*engine).list))),
 		engines.Path("users/{username}", "Read, write or delete a user.",
-			engines.CaseInsensitive("username"), engines.Exists(e.exists),
-			engines.OnRead(e.read), engines.OnWrite(e.write), engines.OnDelete(e.delete)),
+			engines.CaseInsensitive("username"), engines.Exists(engines.Method((*engine).exists)),
+			engines.OnRead(engines.Method((*engine).read)), engines.OnWrite(engines.Method((*engine).write)),
+			engines.OnDelete(engines.Method((*engine).delete))),
 		engines.Path("users/{username}/password", "Change a user's password.",
-			engines.CaseInsensitive("username"), engines.OnUpdate(e.writePassword)),
+			engines.CaseInsensitive("username"), engines.OnUpdate(engines.Method((*engine).writePassword))),
 		engines.Path("users/{username}/policies", "Change a user's policies.",
-			engines.CaseInsensitive("username"), engines.OnUpdate(e.writePolicies)),
+			engines.CaseInsensitive("username"), engines.OnUpdate(engines.Method((*engine).writePolicies))),
 	}
 }
 

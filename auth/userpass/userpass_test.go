@@ -36,7 +36,7 @@ func open(t testing.TB, s storage.Storage) *mount {
 	if err != nil {
 		t.Fatal(err)
 	}
-	router, err := engines.NewRouter(e.Routes())
+	router, err := engines.NewRouter(e)
 	if err != nil {
 		t.Fatal(err)
 	}

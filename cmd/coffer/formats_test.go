@@ -28,6 +28,8 @@ type opened struct {
 	Login     string `json:"login"`
 	RoleID    string `json:"role_id"`
 	SecretID  string `json:"secret_id"`
+	// Versions is how many versions secret/many was written, of which 80 are kept; 0 when it is not there.
+	Versions int `json:"versions"`
 }
 
 // TestFormats opens a data folder of each format that there was. A change of what is stored gets a version, a
@@ -43,6 +45,9 @@ func TestFormats(t *testing.T) {
 			o.want(t, "GET", "secret/data/app", o.Token, "", `"k":"v2"`)
 			o.want(t, "GET", "secret/data/app?version=1", o.Login, "", `"k":"v1"`)
 			o.want(t, "GET", "secret/metadata/app", o.RootToken, "", `"a":"b"`)
+			if o.Versions > 0 {
+				o.wantVersions(t)
+			}
 			o.want(t, "GET", "kv1/a", o.RootToken, "", `"k":"v"`)
 			o.want(t, "GET", "cubbyhole/x", o.RootToken, "", `"k":"v"`)
 			o.want(t, "GET", "identity/entity/name/e", o.RootToken, "", `"policies":["p"]`)
@@ -65,6 +70,36 @@ func TestFormats(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wantVersions reads a secret of many versions as it was left: all but version 12, which is deleted, and 13, which is
+// destroyed. It writes one more, reads all again, and undeletes.
+func (o *opened) wantVersions(t *testing.T) {
+	t.Helper()
+	all := func(first, last int) {
+		t.Helper()
+		for n := first - 1; n <= last; n++ {
+			path := fmt.Sprintf("secret/data/many?version=%d", n)
+			if n >= first && n != 12 && n != 13 {
+				o.want(t, "GET", path, o.RootToken, "", fmt.Sprintf(`"n":"%d"`, n))
+			} else if w := o.call("GET", path, o.RootToken, ""); w.Code != http.StatusNotFound {
+				t.Errorf("version %d: %d %s; want 404", n, w.Code, w.Body)
+			}
+		}
+		about := o.call("GET", "secret/metadata/many", o.RootToken, "").Body.String()
+		for _, want := range []string{fmt.Sprintf(`"oldest_version":%d`, first), fmt.Sprintf(`"current_version":%d`, last)} {
+			if !strings.Contains(about, want) || strings.Count(about, `"created_time"`) != 1+last-first+1 {
+				t.Errorf("%s; want %s", about, want)
+			}
+		}
+	}
+	first, last := o.Versions-79, o.Versions
+	all(first, last)
+	o.want(t, "POST", "secret/data/many", o.RootToken, fmt.Sprintf(`{"data":{"n":"%d"}}`, last+1), "")
+	all(first+1, last+1)
+	o.want(t, "POST", "secret/undelete/many", o.RootToken, `{"versions":[12,13]}`, "")
+	o.want(t, "GET", "secret/data/many?version=12", o.RootToken, "", `"n":"12"`)
+	o.want(t, "DELETE", "secret/metadata/many", o.RootToken, "", "")
 }
 
 func openFormat(t *testing.T, file string) *opened {

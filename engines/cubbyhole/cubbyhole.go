@@ -25,12 +25,12 @@ func Factory(_ context.Context, cfg engines.Config) (engines.Engine, error) {
 type engine struct{ storage storage.Storage }
 
 // Routes implements engines.Engine.
-func (e *engine) Routes() []engines.Route {
-	return []engines.Route{
+func (e *engine) Routes() *engines.Routes {
+	return engines.Compile(
 		engines.Path("{path...}", "Read, write, list and delete the token's own secrets.",
 			engines.AnyParameters(), engines.Exists(e.exists), engines.OnRead(e.read), engines.OnList(e.list),
 			engines.OnWrite(e.write), engines.OnDelete(e.remove)),
-	}
+	)
 }
 
 type params struct {

@@ -32,7 +32,7 @@ func newHole(t *testing.T, s storage.Storage) *hole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	router, err := engines.NewRouter(e.Routes())
+	router, err := engines.NewRouter(e)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func (e *versioned) readLatest(ctx context.Context, name string) (*engines.Respo
 	}
 	h, err := decodeHead(raw)
 	if err != nil {
-		return nil, damaged(key)
+		return nil, unreadable(key, raw, formatPaged)
 	}
 	if !h.exists {
 		return nil, engines.NotFound()
@@ -112,13 +112,16 @@ func (e *versioned) view(ctx context.Context, name string, n int) (view, error) 
 		if n > 0 {
 			number = uint64(n)
 		}
-		found := ent.version(number)
+		found, err := e.find(ctx, name, ent, number)
+		if err != nil {
+			return view{}, err
+		}
 		if found == nil {
 			return view{}, engines.NotFound()
 		}
 		v := view{number: number, version: *found, custom: ent.Custom}
 		if !v.hide(e.now()) {
-			v.data, err = e.data(ctx, name, ent, number)
+			v.data, err = e.data(ctx, name, number, found)
 		}
 		return v, err
 	})
@@ -201,7 +204,9 @@ func (e *versioned) store(
 			c.entry.Created = now
 		}
 		v := version{Created: now, Deletion: cfg.deletion(c.entry, now), CreatedBy: by}
-		c.addVersion(data, v, cfg.keep(c.entry))
+		if err := c.addVersion(ctx, data, v, cfg.keep(c.entry)); err != nil {
+			return false, err
+		}
 		resp = &engines.Response{Data: versionData(c.entry.Current, &v, c.entry.Custom)}
 		return true, nil
 	})

@@ -42,7 +42,7 @@ func mount(ctx context.Context, s storage.Storage, version string, now func() ti
 	if err != nil {
 		return nil, err
 	}
-	return engines.NewRouter(e.Routes())
+	return engines.NewRouter(e)
 }
 
 func newServer(t testing.TB, s storage.Storage, version string) *server {

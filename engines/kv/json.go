@@ -125,11 +125,34 @@ func appendAttribution(b []byte, a attribution) []byte {
 	return append(b, '}')
 }
 
-// appendVersions appends the history of a secret, its members sorted as text: 1, 10, 2.
-func appendVersions(b []byte, e *entry) []byte {
-	numbers := make([]string, len(e.Versions))
+// sizeOfVersion is about what a version takes in memory while it is shown, in bytes of a Budget, without its JSON.
+const sizeOfVersion = 320 / 4
+
+// sizeOfVersions is how long the JSON of versions is at most.
+func sizeOfVersions(versions []version) int {
+	const frame = 190 // the names of members, a number, two times and the marks
+	size := len(`{}`)
+	for i := range versions {
+		size += frame + versions[i].CreatedBy.size() + versions[i].DeletedBy.size()
+	}
+	return size
+}
+
+// size is how long the JSON of an attribution is at most.
+func (a *attribution) size() int {
+	if a.Operation == opNone {
+		return len("null")
+	}
+	const frame = 70 // the names of members, an operation and the marks
+	return frame + engines.TextSize(a.Name) + engines.TextSize(a.EntityID) + engines.TextSize(a.ClientID)
+}
+
+// appendVersions appends the history of a secret, of which the oldest version has the number first. Its members are
+// sorted as text: 1, 10, 2.
+func appendVersions(b []byte, first uint64, versions []version) []byte {
+	numbers := make([]string, len(versions))
 	for i := range numbers {
-		numbers[i] = strconv.FormatUint(e.first()+uint64(i), 10)
+		numbers[i] = strconv.FormatUint(first+uint64(i), 10)
 	}
 	slices.Sort(numbers)
 	b = append(b, '{')
@@ -141,7 +164,7 @@ func appendVersions(b []byte, e *entry) []byte {
 		if err != nil { // it was formatted above
 			continue
 		}
-		v := e.version(n)
+		v := &versions[n-first]
 		b = append(engines.AppendText(b, number), ':')
 		b = appendAttribution(append(b, `{"created_by":`...), v.CreatedBy)
 		b = appendTimeText(append(b, `,"created_time":`...), v.Created)

@@ -40,11 +40,46 @@ func secretName(path string) string {
 }
 
 func (e *versioned) readMetadata(ctx context.Context, _ *engines.Request, p metadataParams) (*engines.Response, error) {
-	ent, err := e.load(ctx, secretName(p.Path))
+	name := secretName(p.Path)
+	ent, err := e.load(ctx, name)
+	if err == nil && ent.Paged == 0 {
+		return describe(ctx, ent, ent.Versions)
+	}
+	if err == nil {
+		var resp *engines.Response
+		resp, err = keylock.Read(ctx, e.locks, name, func(ctx context.Context) (*engines.Response, error) {
+			return e.readPagedMetadata(ctx, name)
+		})
+		if err == nil {
+			return resp, nil
+		}
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, engines.NotFound()
 	}
+	return nil, err
+}
+
+// readPagedMetadata reads the record and the pages, which have to agree. The caller holds the lock of the secret.
+func (e *versioned) readPagedMetadata(ctx context.Context, name string) (*engines.Response, error) {
+	ent, err := e.load(ctx, name)
 	if err != nil {
+		return nil, err
+	}
+	if err := storage.Spend(ctx, int(ent.Paged)*sizeOfVersion); err != nil { //nolint:gosec // at most maxVersions
+		return nil, err
+	}
+	versions, err := e.history(ctx, name, ent)
+	if err != nil {
+		return nil, err
+	}
+	return describe(ctx, ent, versions)
+}
+
+// describe is the metadata of a secret with all its versions.
+func describe(ctx context.Context, ent *entry, versions []version) (*engines.Response, error) {
+	size := sizeOfVersions(versions)
+	if err := storage.Spend(ctx, size); err != nil {
 		return nil, err
 	}
 	return &engines.Response{Data: map[string]any{
@@ -57,7 +92,7 @@ func (e *versioned) readMetadata(ctx context.Context, _ *engines.Request, p meta
 		"max_versions":         int64(ent.MaxVersions),
 		"oldest_version":       json.RawMessage(strconv.AppendUint(nil, ent.Oldest, 10)),
 		"updated_time":         timeText(ent.Updated),
-		"versions":             json.RawMessage(appendVersions(nil, ent)),
+		"versions":             json.RawMessage(appendVersions(make([]byte, 0, size), ent.first(), versions)),
 	}}, nil
 }
 
@@ -171,15 +206,11 @@ func (e *versioned) deleteMetadata(
 		if err != nil {
 			return nil, err
 		}
-		batch := make([]storage.Op, 0, 1+len(ent.Versions))
-		batch = append(batch, storage.Delete(entryPrefix+name))
-		for i := range ent.Versions {
-			n := ent.first() + uint64(i)
-			if v := &ent.Versions[i]; v.elsewhere() {
-				batch = append(batch, storage.Delete(versionKey(name, n)))
-			}
+		c := &change{storage: e.storage, name: name, entry: ent}
+		if err := c.removeBelow(ctx, ent.Current+1); err != nil {
+			return nil, err
 		}
-		if err := e.storage.Apply(ctx, batch...); err != nil {
+		if err := e.storage.Apply(ctx, append(c.batch, storage.Delete(entryPrefix+name))...); err != nil {
 			return nil, err
 		}
 		return &engines.Response{}, nil

@@ -28,7 +28,7 @@ func (e *versioned) patch(ctx context.Context, req *engines.Request, p dataParam
 			hidden = &engines.Response{Status: 404, Data: versionData(c.entry.Current, latest, c.entry.Custom)}
 			return nil, storage.ErrNotFound
 		}
-		data, err := e.data(ctx, c.name, c.entry, c.entry.Current)
+		data, err := e.data(ctx, c.name, c.entry.Current, latest)
 		if err != nil {
 			return nil, err
 		}

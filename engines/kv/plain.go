@@ -22,11 +22,14 @@ type plain struct {
 }
 
 // Routes implements engines.Engine.
-func (e *plain) Routes() []engines.Route {
+func (*plain) Routes() *engines.Routes { return engines.RoutesOf[*plain](plainRoutes) }
+
+func plainRoutes() []engines.Route {
 	return []engines.Route{
 		engines.Path("{path...}", "Read, write, list and delete secrets.",
-			engines.AnyParameters(), engines.Exists(e.exists), engines.OnRead(e.read), engines.OnList(e.list),
-			engines.OnWrite(e.write), engines.OnDelete(e.remove)),
+			engines.AnyParameters(), engines.Exists(engines.Method((*plain).exists)),
+			engines.OnRead(engines.Method((*plain).read)), engines.OnList(engines.Method((*plain).list)),
+			engines.OnWrite(engines.Method((*plain).write)), engines.OnDelete(engines.Method((*plain).remove))),
 	}
 }
 

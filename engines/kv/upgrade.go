@@ -131,8 +131,10 @@ func (u *upgrade) secret(ctx context.Context, name string) error {
 	}
 	now := u.now()
 	by := attribution{Operation: opUpgrade, actor: actor{Name: "kv_upgrade"}}
-	c := &change{name: name, entry: &entry{Created: now}}
-	c.addVersion(data, version{Created: now, CreatedBy: by}, 1)
+	c := &change{storage: u.storage, name: name, entry: &entry{Created: now}}
+	if err := c.addVersion(ctx, data, version{Created: now, CreatedBy: by}, 1); err != nil {
+		return err
+	}
 	c.entry.Oldest = 1
 	u.batch = append(u.batch, c.batch...)
 	u.batch = append(u.batch, storage.Put(entryPrefix+name, c.entry.encode()), storage.Delete(plainPrefix+name))

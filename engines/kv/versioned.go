@@ -29,8 +29,9 @@ const (
 	historyLimit = 2 << 10
 	// defaultVersions is how many versions are kept when neither metadata nor configuration says.
 	defaultVersions = 10
-	// maxVersions bounds how many are kept whatever they say, because every write rewrites the history.
-	maxVersions = 1 << 14
+	// maxVersions bounds how many are kept whatever they say, because they are removed in one commit and shown in one
+	// answer.
+	maxVersions = 1 << 15
 )
 
 // versioned is version 2: a history of values for each name.
@@ -54,25 +55,29 @@ func newVersioned(ctx context.Context, cfg engines.Config) (engines.Engine, erro
 }
 
 // Routes implements engines.Engine.
-func (e *versioned) Routes() []engines.Route {
+func (*versioned) Routes() *engines.Routes { return engines.RoutesOf[*versioned](versionedRoutes) }
+
+func versionedRoutes() []engines.Route {
 	routes := []engines.Route{
 		engines.Path("data/{path...}", "Read, write, patch or delete the latest version of a secret.",
-			engines.Exists(guard(e, e.exists)), engines.OnRead(guard(e, e.read)), engines.OnWrite(guard(e, e.write)),
-			engines.OnPatch(guard(e, e.patch)), engines.OnDelete(guard(e, e.deleteLatest)), engines.OnList(outside)),
+			engines.Exists(guard((*versioned).exists)), engines.OnRead(guard((*versioned).read)),
+			engines.OnWrite(guard((*versioned).write)),
+			engines.OnPatch(guard((*versioned).patch)), engines.OnDelete(guard((*versioned).deleteLatest)),
+			engines.OnList(outside)),
 		engines.Path("metadata/{path...}", "Configure, list and remove secrets and their history.",
 			engines.IgnoreSlash("path"),
-			engines.Exists(guard(e, e.metadataExists)), engines.OnRead(guard(e, e.readMetadata)),
-			engines.OnList(guard(e, e.listMetadata)), engines.OnWrite(guard(e, e.writeMetadata)),
-			engines.OnPatch(guard(e, e.patchMetadata)), engines.OnDelete(guard(e, e.deleteMetadata))),
+			engines.Exists(guard((*versioned).metadataExists)), engines.OnRead(guard((*versioned).readMetadata)),
+			engines.OnList(guard((*versioned).listMetadata)), engines.OnWrite(guard((*versioned).writeMetadata)),
+			engines.OnPatch(guard((*versioned).patchMetadata)), engines.OnDelete(guard((*versioned).deleteMetadata))),
 		engines.Path("subkeys/{path...}", "Read the structure of a secret without its values.",
-			engines.OnRead(guard(e, e.subkeys))),
+			engines.OnRead(guard((*versioned).subkeys))),
 		engines.Path("delete/{path...}", "Delete versions of a secret; they can be undeleted.",
-			engines.OnUpdate(guard(e, e.deleteVersions))),
-		engines.Path("undelete/{path...}", "Undelete versions of a secret.", engines.OnUpdate(guard(e, e.undelete))),
+			engines.OnUpdate(guard((*versioned).deleteVersions))),
+		engines.Path("undelete/{path...}", "Undelete versions of a secret.", engines.OnUpdate(guard((*versioned).undelete))),
 		engines.Path("destroy/{path...}", "Remove the data of versions of a secret for ever.",
-			engines.OnUpdate(guard(e, e.destroy))),
+			engines.OnUpdate(guard((*versioned).destroy))),
 		engines.Path("config", "Configure the mount.",
-			engines.OnRead(guard(e, e.readConfig)), engines.OnUpdate(guard(e, e.writeConfig))),
+			engines.OnRead(guard((*versioned).readConfig)), engines.OnUpdate(guard((*versioned).writeConfig))),
 	}
 	for _, name := range []string{"data", "metadata", "delete", "undelete", "destroy"} {
 		routes = append(routes, everywhere(name, bare))
@@ -91,15 +96,15 @@ var errUpgrading = &engines.Error{Kind: engines.ErrInvalid, Message: "Upgrading 
 
 // guard keeps requests out while the mount is being upgraded.
 func guard[P, R any](
-	e *versioned, f func(context.Context, *engines.Request, P) (R, error),
+	f func(*versioned, context.Context, *engines.Request, P) (R, error),
 ) func(context.Context, *engines.Request, P) (R, error) {
-	return func(ctx context.Context, req *engines.Request, p P) (R, error) {
+	return engines.Method(func(e *versioned, ctx context.Context, req *engines.Request, p P) (R, error) {
 		if e.upgrading.Load() {
 			var none R
 			return none, errUpgrading
 		}
-		return f(ctx, req, p)
-	}
+		return f(e, ctx, req, p)
+	})
 }
 
 type anyPath struct {
@@ -155,17 +160,20 @@ func (e *versioned) load(ctx context.Context, name string) (*entry, error) {
 	}
 	ent, err := decodeEntry(raw)
 	if err != nil {
-		return nil, damaged(key)
+		return nil, unreadable(key, raw, formatPaged)
 	}
 	return ent, nil
 }
 
 // change is one commit of a secret in the making.
 type change struct {
-	name  string
-	entry *entry
-	isNew bool
-	batch []storage.Op
+	storage storage.Storage
+	name    string
+	entry   *entry
+	isNew   bool
+	batch   []storage.Op
+	// pages are those that were read, by their numbers.
+	pages map[uint64]*page
 	// first is the room of batch for what nearly all changes are.
 	first [1]storage.Op
 }
@@ -194,20 +202,30 @@ func (e *versioned) modifyLocked(
 	if err != nil {
 		return err
 	}
-	c := &change{name: name, entry: ent, isNew: isNew}
+	c := &change{storage: e.storage, name: name, entry: ent, isNew: isNew}
 	c.batch = c.first[:0]
 	changed, err := f(ctx, c)
 	if err != nil || !changed {
 		return err
 	}
-	c.batch = append(c.batch, storage.Put(entryPrefix+name, ent.encode()))
-	return refused(e.storage.Apply(ctx, c.batch...))
+	return refused(c.commit(ctx))
+}
+
+// commit writes the record, the pages that have changed, and what else is in the batch.
+func (c *change) commit(ctx context.Context) error {
+	for k, p := range c.pages {
+		if p.changed {
+			c.batch = append(c.batch, storage.Put(pageKey(c.name, k), p.encode()))
+		}
+	}
+	c.batch = append(c.batch, storage.Put(entryPrefix+c.name, c.entry.encode()))
+	return c.storage.Apply(ctx, c.batch...)
 }
 
 // data returns the JSON of a version that is neither deleted nor destroyed. The caller holds the lock of
-// the secret, or the version is in the record.
-func (e *versioned) data(ctx context.Context, name string, ent *entry, n uint64) ([]byte, error) {
-	if v := ent.version(n); v != nil && v.Inline {
+// the secret, or the data is in the record.
+func (e *versioned) data(ctx context.Context, name string, n uint64, v *version) ([]byte, error) {
+	if v.Inline {
 		return v.Data, nil
 	}
 	key := versionKey(name, n)
@@ -224,19 +242,16 @@ func (v *version) gone(now time.Time) bool {
 }
 
 // addVersion makes data the latest version and removes those that are too many.
-func (c *change) addVersion(data []byte, v version, keep int) {
+func (c *change) addVersion(ctx context.Context, data []byte, v version, keep int) error {
 	ent := c.entry
 	ent.Current++
 	ent.Versions = append(ent.Versions, v)
 	ent.Updated, ent.UpdatedBy = v.Created, v.CreatedBy
-	if excess := len(ent.Versions) - keep; excess > 0 {
-		for i := range ent.Versions[:excess] {
-			if ent.Versions[i].elsewhere() {
-				c.batch = append(c.batch, storage.Delete(versionKey(c.name, ent.first()+uint64(i))))
-			}
+	if kept := uint64(keep); ent.count() > kept { //nolint:gosec // 1 to maxVersions
+		ent.Oldest = ent.Current - kept + 1
+		if err := c.removeBelow(ctx, ent.Oldest); err != nil {
+			return err
 		}
-		ent.Versions = ent.Versions[excess:]
-		ent.Oldest = ent.first()
 	}
 	if latest := ent.version(ent.Current); len(data) <= inlineLimit {
 		latest.Data, latest.Inline = data, true
@@ -244,13 +259,15 @@ func (c *change) addVersion(data []byte, v version, keep int) {
 		c.batch = append(c.batch, storage.Put(versionKey(c.name, ent.Current), data))
 	}
 	c.moveHistory()
+	c.seal()
+	return nil
 }
 
 // moveHistory gives the data of older versions a key of its own where the record has no room for it, newer
-// ones first.
+// ones first. What has room goes into a page with its version.
 func (c *change) moveHistory() {
 	room := historyLimit
-	for n := c.entry.Current - 1; n >= c.entry.first(); n-- {
+	for n := c.entry.Current - 1; n >= c.entry.recent(); n-- {
 		v := c.entry.version(n)
 		switch {
 		case !v.Inline:
@@ -267,8 +284,8 @@ func (c *change) moveHistory() {
 func (v *version) elsewhere() bool { return !v.Inline && !v.Destroyed }
 
 // removeData destroys the data of a version.
-func (c *change) removeData(n uint64) {
-	if v := c.entry.version(n); v != nil && v.Inline {
+func (c *change) removeData(n uint64, v *version) {
+	if v.Inline {
 		v.Data, v.Inline = nil, false
 		return
 	}

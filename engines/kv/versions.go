@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"coffer/engines"
+	"coffer/storage"
 )
 
 type versionsParams struct {
@@ -18,9 +19,13 @@ func (e *versioned) deleteVersions(
 		return nil, err
 	}
 	by := attributionOf(req, opUpdate)
-	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(ctx context.Context, c *change) (bool, error) {
+		named, err := c.named(ctx, p.Versions)
+		if err != nil {
+			return false, err
+		}
 		now := e.now()
-		for _, v := range c.named(p.Versions) {
+		for _, v := range named {
 			if !v.gone(now) {
 				v.Deletion, v.DeletedBy = now, by
 			}
@@ -39,9 +44,13 @@ func (e *versioned) undelete(ctx context.Context, req *engines.Request, p versio
 	if err != nil {
 		return nil, err
 	}
-	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(ctx context.Context, c *change) (bool, error) {
+		named, err := c.named(ctx, p.Versions)
+		if err != nil {
+			return false, err
+		}
 		now := e.now()
-		for _, v := range c.named(p.Versions) {
+		for _, v := range named {
 			if !v.Destroyed {
 				v.Deletion, v.DeletedBy = cfg.deletion(c.entry, now), attribution{}
 			}
@@ -56,12 +65,16 @@ func (e *versioned) destroy(ctx context.Context, _ *engines.Request, p versionsP
 	if err := checkVersions(p, "no version number provided"); err != nil {
 		return nil, err
 	}
-	return e.change(ctx, p.Path, func(_ context.Context, c *change) (bool, error) {
+	return e.change(ctx, p.Path, func(ctx context.Context, c *change) (bool, error) {
+		named, err := c.named(ctx, p.Versions)
+		if err != nil {
+			return false, err
+		}
 		changed := false
-		for n, v := range c.named(p.Versions) {
+		for n, v := range named {
 			if !v.Destroyed {
 				v.Destroyed, changed = true, true
-				c.removeData(n)
+				c.removeData(n, v)
 			}
 		}
 		return changed, nil
@@ -79,15 +92,23 @@ func checkVersions(p versionsParams, missing string) error {
 }
 
 // named returns the versions of these numbers that there are.
-func (c *change) named(numbers []int) map[uint64]*version {
+func (c *change) named(ctx context.Context, numbers []int) (map[uint64]*version, error) {
+	pages := min(len(numbers), int(c.entry.Paged/pageVersions)+1) //nolint:gosec // at most maxVersions
+	if err := storage.Spend(ctx, pages*sizeOfPage); err != nil {
+		return nil, err
+	}
 	found := make(map[uint64]*version)
 	for _, number := range numbers {
 		if number <= 0 {
 			continue
 		}
-		if v := c.entry.version(uint64(number)); v != nil {
+		v, err := c.version(ctx, uint64(number))
+		if err != nil {
+			return nil, err
+		}
+		if v != nil {
 			found[uint64(number)] = v
 		}
 	}
-	return found
+	return found, nil
 }

@@ -14,8 +14,8 @@ import (
 // slow is an engine whose reads wait.
 type slow struct{ entered, leave chan struct{} }
 
-func (s slow) Routes() []engines.Route {
-	return []engines.Route{engines.Path("{name...}", "Wait.", engines.OnRead(
+func (s slow) Routes() *engines.Routes {
+	return engines.Compile(engines.Path("{name...}", "Wait.", engines.OnRead(
 		func(ctx context.Context, _ *engines.Request, _ struct {
 			Name string `path:"name"`
 		}) (*engines.Response, error) {
@@ -26,7 +26,7 @@ func (s slow) Routes() []engines.Route {
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
-		}))}
+		})))
 }
 
 // A request is listed with who asks while it is served, without the tokens in it, and no longer.

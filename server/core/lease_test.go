@@ -61,8 +61,8 @@ type credsParams struct {
 	MaxTTL time.Duration `param:"max_ttl"`
 }
 
-func (e issuer) Routes() []engines.Route {
-	return []engines.Route{engines.Path("creds/{name}", "Issue a secret.", engines.OnUpdate(e.issue))}
+func (e issuer) Routes() *engines.Routes {
+	return engines.Compile(engines.Path("creds/{name}", "Issue a secret.", engines.OnUpdate(e.issue)))
 }
 
 func (e issuer) issue(_ context.Context, _ *engines.Request, p credsParams) (*engines.Response, error) {

@@ -264,12 +264,12 @@ func TestExplicitEndStaysThoughTheUserGetsALongerOne(t *testing.T) {
 // slow is an auth method whose logins do something on the way.
 type slow struct{ meanwhile func() }
 
-func (s slow) Routes() []engines.Route {
-	return []engines.Route{engines.Path("login", "Log in.", engines.Unauthenticated(), engines.OnUpdate(
+func (s slow) Routes() *engines.Routes {
+	return engines.Compile(engines.Path("login", "Log in.", engines.Unauthenticated(), engines.OnUpdate(
 		func(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
 			s.meanwhile()
 			return &engines.Response{Login: &engines.Login{Policies: []string{"p"}}}, nil
-		}))}
+		})))
 }
 
 // TestLoginAtAMountThatGoes takes the method away while it works: its mount has no tokens then, and gets none.

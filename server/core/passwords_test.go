@@ -16,8 +16,8 @@ import (
 // passwordEngine makes passwords by the policy that a request names.
 type passwordEngine struct{ passwords engines.Passwords }
 
-func (e passwordEngine) Routes() []engines.Route {
-	return []engines.Route{engines.Path("{policy}", "", engines.OnRead(e.password))}
+func (e passwordEngine) Routes() *engines.Routes {
+	return engines.Compile(engines.Path("{policy}", "", engines.OnRead(e.password)))
 }
 
 type passwordParams struct {

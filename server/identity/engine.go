@@ -22,8 +22,8 @@ type engine struct {
 func (s *Store) Engine(more ...engines.Route) engines.Engine { return &engine{Store: s, more: more} }
 
 // Routes implements engines.Engine.
-func (b *engine) Routes() []engines.Route {
-	return slices.Concat(b.entityRoutes(), b.aliasRoutes(), b.groupRoutes(), b.more)
+func (b *engine) Routes() *engines.Routes {
+	return engines.Compile(slices.Concat(b.entityRoutes(), b.aliasRoutes(), b.groupRoutes(), b.more)...)
 }
 
 func (b *engine) entityRoutes() []engines.Route {

@@ -45,7 +45,7 @@ func openFixture(t testing.TB, base storage.Storage) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	router, err := engines.NewRouter(store.Engine().Routes())
+	router, err := engines.NewRouter(store.Engine())
 	if err != nil {
 		t.Fatal(err)
 	}

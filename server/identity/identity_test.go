@@ -375,7 +375,7 @@ func TestFaults(t *testing.T) {
 		}
 		f := openFixture(t, base)
 		f.store, f.base = store, base
-		f.router, err = engines.NewRouter(store.Engine().Routes())
+		f.router, err = engines.NewRouter(store.Engine())
 		if err != nil {
 			t.Fatal(err)
 		}

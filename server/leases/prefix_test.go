@@ -51,7 +51,7 @@ func (s *server) hold(t *testing.T, store storage.Storage) (_ *held, end func())
 		t.Fatal(err)
 	}
 	s.tokens = h.Store
-	if s.router, err = engines.NewRouter(s.tokens.Engine(engines.Config{TTLs: ttls{}}).Routes()); err != nil {
+	if s.router, err = engines.NewRouter(s.tokens.Engine(engines.Config{TTLs: ttls{}})); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -49,7 +49,7 @@ func start(t testing.TB, store storage.Storage) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.router, err = engines.NewRouter(s.tokens.Engine(engines.Config{TTLs: ttls{}}).Routes()); err != nil {
+	if s.router, err = engines.NewRouter(s.tokens.Engine(engines.Config{TTLs: ttls{}})); err != nil {
 		t.Fatal(err)
 	}
 	root, err := s.tokens.CreateRoot(t.Context())

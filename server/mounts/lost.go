@@ -43,7 +43,7 @@ var errBroken = engines.Failed("the mount is not served: a record that it needs 
 type brokenEngine struct{ open bool }
 
 // Routes implements engines.Engine. Logins come without a token.
-func (b brokenEngine) Routes() []engines.Route {
+func (b brokenEngine) Routes() *engines.Routes {
 	refuse := func(context.Context, *engines.Request, brokenParams) (*engines.Response, error) {
 		return nil, errBroken
 	}
@@ -54,7 +54,7 @@ func (b brokenEngine) Routes() []engines.Route {
 	if b.open {
 		options = append(options, engines.Unauthenticated())
 	}
-	return []engines.Route{engines.Path("{path...}", "Not served: see sys/damaged.", options...)}
+	return engines.Compile(engines.Path("{path...}", "Not served: see sys/damaged.", options...))
 }
 
 type brokenParams struct {
@@ -85,6 +85,7 @@ func (t *Table) Reread(ctx context.Context) error {
 			m.ttls.lost.Store(false)
 		case m.broken:
 			if again, err := t.start(m.Entry); err == nil {
+				again.left = m.left
 				t.put(again)
 			}
 		}

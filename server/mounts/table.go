@@ -249,7 +249,7 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 		return nil, err
 	}
 	m.engine, m.stop = engine, stop
-	if m.Router, err = engines.NewRouter(engine.Routes()); err != nil {
+	if m.Router, err = engines.NewRouter(engine); err != nil {
 		stop()
 		return nil, err
 	}

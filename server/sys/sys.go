@@ -65,14 +65,14 @@ type engine struct {
 func New(cfg Config) engines.Engine { return &engine{Config: cfg} }
 
 // Routes implements engines.Engine.
-func (e *engine) Routes() []engines.Route {
-	return slices.Concat(
+func (e *engine) Routes() *engines.Routes {
+	return engines.Compile(slices.Concat(
 		e.mountRoutes(), e.authRoutes(), e.remountRoutes(), e.policyRoutes(), e.passwordRoutes(), e.capabilityRoutes(),
 		e.uiRoutes(), e.catalogRoutes(), e.keyRoutes(), e.leaseRoutes(), e.wrappingRoutes(), e.auditRoutes(),
 		e.corsRoutes(), e.headerRoutes(), e.toolRoutes(), e.hostRoutes(), e.loggerRoutes(), e.nodeRoutes(),
 		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), e.featureRoutes(),
 		e.pluginRoutes(), e.damagedRoutes(), e.profileRoutes(), absentRoutes(),
-	)
+	)...)
 }
 
 // read answers with data alone.

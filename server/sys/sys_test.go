@@ -68,7 +68,7 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) open() {
 	b.t.Helper()
-	router, err := engines.NewRouter(sys.New(b.cfg).Routes())
+	router, err := engines.NewRouter(sys.New(b.cfg))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -53,9 +53,14 @@ func openFixture(t *testing.T, base storage.Storage) *fixture {
 	return fixtureOf(t, s)
 }
 
+// served is an engine with the routes of a Store alone.
+type served struct{ *Store }
+
+func (s served) Routes() *engines.Routes { return engines.Compile(s.Store.Routes()...) }
+
 func fixtureOf(t *testing.T, s *Store) *fixture {
 	t.Helper()
-	router, err := engines.NewRouter(s.Routes())
+	router, err := engines.NewRouter(served{s})
 	if err != nil {
 		t.Fatal(err)
 	}
