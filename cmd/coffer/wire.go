@@ -98,6 +98,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			APIAddress:      cfg.Cluster.APIAddr,
 			ClusterAddress:  cfg.Cluster.ClusterAddr,
 			LogLevel:        log.level,
+			LogLines:        log.lines,
 			StorageType:     cfg.Storage.Label,
 			Sanitized:       sanitized(cfg),
 			AuditDevices:    devices,
