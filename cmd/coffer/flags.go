@@ -90,7 +90,7 @@ type devOptions struct {
 }
 
 var (
-	errNoConfig  = errors.New("must specify at least one configuration path using -config, such as " +
+	errNoConfig = errors.New("must specify at least one configuration path using -config, such as " +
 		"-config=/etc/coffer/coffer.hcl; to try it out without one: coffer server -dev")
 	errOnlyDev   = errors.New("can only be used with -dev")
 	errArguments = errors.New("unexpected argument")

@@ -7,7 +7,9 @@ import (
 )
 
 // streams reports whether a request may be answered piece by piece, for as long as its client likes.
-func streams(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path == "/v1/sys/monitor" }
+func streams(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Path == "/v1/sys/monitor"
+}
 
 // endless is how long such a request may take.
 const endless time.Duration = math.MaxInt64
@@ -28,8 +30,8 @@ func (s *stream) Begin() error {
 	return s.Send(nil)
 }
 
-// Send implements engines.Stream. In HTTP/2 the deadline must not outlast the piece: it would end the stream while there
-// is nothing to send.
+// Send implements engines.Stream. In HTTP/2 the deadline must not outlast the piece: it would end the stream while
+// there is nothing to send.
 func (s *stream) Send(piece []byte) error {
 	conn := http.NewResponseController(s.w)
 	endBy(s.w, s.r, patientGrace)

@@ -280,8 +280,8 @@ func (r *run) permit(acl *policy.ACL, sudo bool) error {
 	return errPolicy
 }
 
-// permitted asks for a request under way whether its token still lives, and whether its policies still let it through. A
-// token in its last use lives as long as the request.
+// permitted asks for a request under way whether its token still lives, and whether its policies still let it through.
+// A token in its last use lives as long as the request.
 func (r *run) permitted(ctx context.Context) error {
 	alive, err := r.lives(ctx)
 	if err != nil {

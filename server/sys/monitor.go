@@ -26,7 +26,7 @@ func (e *engine) monitorRoutes() []engines.Route {
 const recheckEvery = time.Second
 
 type monitorParams struct {
-	Level  string  `param:"log_level" help:"Lowest level to send: \"trace\", \"debug\", \"info\" (the default), \"warn\", \"error\" or \"off\"."`
+	Level  string  `param:"log_level" help:"\"trace\", \"debug\", \"info\" (the default), \"warn\", \"error\" or \"off\"."`
 	Format *string `param:"log_format" help:"\"standard\" (the default) or \"json\"."`
 }
 
