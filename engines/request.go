@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
@@ -97,9 +98,23 @@ type Request struct {
 	Client Client
 	// WrapTTL is the life of the wrapping token the client asked for; 0 when it asked for none.
 	WrapTTL time.Duration
+	// Stream sends the answer while the handler runs; nil where the client gets one answer at the end.
+	Stream Stream
+	// Permitted asks again whether the request may be made, and returns why not. A handler that runs for long asks it now
+	// and then, since tokens end and policies change. It is nil for internal requests.
+	Permitted func(ctx context.Context) error
 
 	// engine is the one whose route serves the request; see Method.
 	engine Engine
+}
+
+// Stream is an answer that is sent piece by piece. One goroutine uses it at a time.
+type Stream interface {
+	// Begin sends the status 200 and the headers. From then on the handler's response and error reach only the audit log.
+	Begin() error
+	// Send sends a piece and returns once it is on its way. It returns an error when the client is gone or reads too
+	// slowly; nothing can be sent after that.
+	Send(piece []byte) error
 }
 
 // FullPath is the canonical path from the root: the mount's path and Path.

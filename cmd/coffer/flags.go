@@ -90,7 +90,8 @@ type devOptions struct {
 }
 
 var (
-	errNoConfig  = errors.New("must specify at least one configuration path using -config")
+	errNoConfig = errors.New("must specify at least one configuration path using -config, such as " +
+		"-config=/etc/coffer/coffer.hcl; to try it out without one: coffer server -dev")
 	errOnlyDev   = errors.New("can only be used with -dev")
 	errArguments = errors.New("unexpected argument")
 )
@@ -111,13 +112,22 @@ func parseServerFlags(args []string, env func(string) string) (*serverOptions, e
 	f.BoolVar(&o.verifyOnly, "test-verify-only", false, "")
 	o.devFlags(f)
 	o.ignoreFlags(f)
-	if err := f.Parse(args); err != nil {
+	if err := parseFlags(f, args); err != nil {
 		return nil, err
 	}
-	if f.NArg() > 0 {
-		return nil, fmt.Errorf("%w %q", errArguments, f.Arg(0))
-	}
 	return o, o.complete(env)
+}
+
+// parseFlags reads the options of a command that takes no arguments; flag.ErrHelp when help was asked for.
+func parseFlags(f *flag.FlagSet, args []string) error {
+	err := f.Parse(args)
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("%w %q", errArguments, f.Arg(0))
+	}
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return err //nolint:wrapcheck // it asks for help
+	}
+	return fmt.Errorf("%w; \"coffer %s -h\" lists the options", err, f.Name())
 }
 
 // complete adds the environment and checks that the options fit together.

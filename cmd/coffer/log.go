@@ -18,6 +18,7 @@ import (
 	"coffer/engines"
 	"coffer/server/config"
 	"coffer/server/loglevel"
+	"coffer/server/monitor"
 )
 
 // moduleKey is the attribute that names the part of the server a line comes from; it is printed in front
@@ -28,6 +29,8 @@ const moduleKey = "module"
 type logging struct {
 	*slog.Logger
 	level *slog.LevelVar
+	// lines lets clients follow the log.
+	lines *monitor.Hub
 	file  *logFile
 	sinks []*logSink
 	// dropped counts the lines that one of the sinks could not write; told is how many of them the log told of.
@@ -52,13 +55,25 @@ func newLogging(cfg config.Log, stderr io.Writer) (*logging, error) {
 		l.sinks = append(l.sinks, sink)
 		sinks = append(sinks, sink)
 	}
-	out := hiding{sinks}
+	render := textLines
 	if cfg.Format == config.LogJSON {
-		l.Logger = slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: l.level, ReplaceAttr: vaultKeys}))
-	} else {
-		l.Logger = slog.New(&textHandler{out: &lockedWriter{w: out}, level: l.level})
+		render = jsonLines
 	}
+	l.lines = monitor.New(map[string]monitor.Renderer{
+		monitor.Standard: func(out *bytes.Buffer) slog.Handler { return textLines(out, loglevel.Trace) },
+		monitor.JSON:     func(out *bytes.Buffer) slog.Handler { return jsonLines(out, loglevel.Trace) },
+	})
+	l.Logger = slog.New(l.lines.Handler(render(sinks, l.level)))
 	return l, nil
+}
+
+// textLines and jsonLines write the log in its two formats, without tokens.
+func textLines(out io.Writer, level slog.Leveler) slog.Handler {
+	return &textHandler{out: &lockedWriter{w: hiding{out}}, level: level}
+}
+
+func jsonLines(out io.Writer, level slog.Leveler) slog.Handler {
+	return slog.NewJSONHandler(hiding{out}, &slog.HandlerOptions{Level: level, ReplaceAttr: vaultKeys})
 }
 
 // reopen opens the log file anew, so that the old one can be moved away.

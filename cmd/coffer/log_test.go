@@ -13,6 +13,7 @@ import (
 
 	"coffer/server/config"
 	"coffer/server/loglevel"
+	"coffer/server/monitor"
 )
 
 // secretValue redacts itself, as keys and tokens do.
@@ -98,6 +99,33 @@ func TestJSONLog(t *testing.T) {
 		if line[key] != want {
 			t.Errorf("%s = %v, want %v", key, line[key], want)
 		}
+	}
+}
+
+// Who follows the log sees no tokens either, in no format.
+func TestFollowersSeeNoTokens(t *testing.T) {
+	var out bytes.Buffer
+	log, err := newLogging(config.Log{Level: slog.LevelError, Format: config.LogText}, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{monitor.Standard, monitor.JSON} {
+		f, err := log.lines.Follow(slog.LevelDebug, format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.With(moduleKey, "core").Debug("asked", "path", "secret/hvs.abcdefghijklmnopqrstuvwxyz")
+		text, _ := f.Take()
+		if got := string(text); !strings.Contains(got, "secret/<token>") || strings.Contains(got, "hvs.") {
+			t.Errorf("%s: %s", format, got)
+		}
+		f.Close()
+	}
+	if err := log.close(); err != nil {
+		t.Error(err)
+	}
+	if out.Len() > 0 {
+		t.Errorf("the log itself: %s", &out)
 	}
 }
 

@@ -108,12 +108,24 @@ func (p *process) run(ctx context.Context, args []string) int {
 		fmt.Fprintln(p.stdout, versionLine())
 		return exitOK
 	case "help", "-h", "-help", "--help":
-		fmt.Fprint(p.stdout, usage)
+		fmt.Fprint(p.stdout, usageOf(rest))
 		return exitOK
 	default:
 		command, _, _ = strings.Cut(command, "=")
 		fmt.Fprintf(p.stderr, "unknown command %q%s\n\n%s", command, pointFrom(command), usage)
 		return exitUnknown
+	}
+}
+
+// usageOf is the help about the first of args, or about all commands.
+func usageOf(args []string) string {
+	switch {
+	case len(args) > 0 && args[0] == "server":
+		return serverUsage
+	case len(args) > 0 && args[0] == "status":
+		return statusUsage
+	default:
+		return usage
 	}
 }
 

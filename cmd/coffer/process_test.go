@@ -407,10 +407,10 @@ func TestServerRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no configuration", nil, "must specify at least one configuration path using -config"},
+		{"no configuration", nil, "must specify at least one configuration path using -config, such as"},
 		{"missing file", []string{"-config=/does/not/exist"}, "/does/not/exist: no such file"},
 		{"bad configuration", []string{"-config=" + broken}, "broken.hcl:8: colour: unknown key"},
-		{"unknown flag", []string{"-colour"}, "flag provided but not defined: -colour"},
+		{"unknown flag", []string{"-colour"}, `flag provided but not defined: -colour; "coffer server -h" lists the options`},
 		{"argument", []string{"-config=" + good, "extra"}, `unexpected argument "extra"`},
 		{"dev token without dev", []string{"-config=" + good, "-dev-root-token-id=x"}, "can only be used with -dev"},
 		{"dev address without dev", []string{"-config=" + good, "-dev-listen-address=x"}, "can only be used with -dev"},
@@ -479,6 +479,8 @@ func TestCommands(t *testing.T) {
 		{"", exitUnknown, "Usage: coffer <command>"},
 		{"help", exitOK, "Usage: coffer <command>"},
 		{"--help", exitOK, "Usage: coffer <command>"},
+		{"help server", exitOK, "Usage: coffer server"},
+		{"help status", exitOK, "Usage: coffer status"},
 		{"version", exitOK, "compatible with Vault v1.21.2"},
 		{"-version", exitOK, "coffer v"},
 		{"server -h", exitOK, "Usage: coffer server"},

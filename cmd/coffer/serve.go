@@ -196,6 +196,7 @@ func (p *process) untilStopped(
 func (p *process) drain(ctx context.Context, open endpoints, log *logging) error {
 	ctx, cancel := context.WithTimeout(ctx, gracePeriod)
 	defer cancel()
+	log.lines.Close() // who follows the log does so until it ends
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -9,15 +9,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"sigs.k8s.io/yaml"
 )
+
+// errNoScheme follows an address.
+var errNoScheme = errors.New("is no URL; it begins with http:// or https:// (or unix:// for a socket)")
 
 const statusUsage = `Usage: coffer status [options]
 
@@ -118,11 +123,8 @@ func parseStatusFlags(args []string, env func(string) string) (*statusOptions, e
 	f.StringVar(&o.serverName, "tls-server-name", env("VAULT_TLS_SERVER_NAME"), "")
 	f.StringVar(&o.format, "format", or("VAULT_FORMAT", "table"), "")
 	f.BoolVar(&o.skipVerify, "tls-skip-verify", skip, "")
-	if err := f.Parse(args); err != nil {
+	if err := parseFlags(f, args); err != nil {
 		return nil, err
-	}
-	if f.NArg() > 0 {
-		return nil, fmt.Errorf("%w %q", errArguments, f.Arg(0))
 	}
 	switch o.format {
 	case "table", "json", "yaml", "yml":
@@ -145,10 +147,21 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 			return nil, fmt.Errorf("%s %w", o.caCert, errNoCA)
 		}
 	}
-	client := &http.Client{Transport: &http.Transport{
+	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, ForceAttemptHTTP2: true, DisableKeepAlives: true,
-	}}
-	url := strings.TrimRight(o.address, "/") + "/v1/sys/seal-status"
+	}
+	address := o.address
+	if socket, ok := strings.CutPrefix(address, "unix://"); ok {
+		address, transport.Proxy = "http://localhost", nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	}
+	if !strings.Contains(address, "://") {
+		return nil, fmt.Errorf("%q %w", address, errNoScheme)
+	}
+	client := &http.Client{Transport: transport}
+	url := strings.TrimRight(address, "/") + "/v1/sys/seal-status"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -156,7 +169,7 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 	request.Header.Set("X-Vault-Request", "true")
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, explainAsk(err)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err = errors.Join(err, response.Body.Close()); err != nil {
@@ -170,6 +183,20 @@ func (o *statusOptions) ask(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("unexpected status %s %s", response.Status, strings.Join(said.Errors, ", "))
 	}
 	return body, nil
+}
+
+// explainAsk adds what to do about a server that cannot be asked.
+func explainAsk(err error) error {
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%w; the server has no TLS there: set VAULT_ADDR to an address that begins with http://", err)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%w; set VAULT_CACERT to a file with that authority's certificate", err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w; nobody listens there: set VAULT_ADDR to the address that the server printed at its start", err)
+	default:
+		return err
+	}
 }
 
 // orNA is what the table shows for a text.

@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -183,6 +185,40 @@ func TestStatus(t *testing.T) {
 				t.Errorf("error %q does not say %q", &r.stderr, test.stderr)
 			}
 		})
+	}
+}
+
+// What a newcomer gets wrong about the address is answered with what to write.
+func TestStatusOfAWrongAddress(t *testing.T) {
+	server := httptest.NewServer(answer(200, unsealedBody))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, test := range []struct{ address, want string }{
+		{"https://" + host, "set VAULT_ADDR to an address that begins with http://"},
+		{host, "is no URL; it begins with http:// or https://"},
+		{"http://127.0.0.1:1", "nobody listens there"},
+		{"unix:///does/not/exist", "no such file"},
+	} {
+		r := run(t, nil, map[string]string{"VAULT_ADDR": test.address}, "status")
+		if code := r.wait(t); code != exitError || !strings.Contains(r.stderr.String(), test.want) {
+			t.Errorf("%s: exit code %d, %s", test.address, code, &r.stderr)
+		}
+	}
+}
+
+func TestStatusOverASocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(answer(200, unsealedBody))
+	server.Listener = listener
+	server.Start()
+	defer server.Close()
+	r := run(t, nil, map[string]string{"VAULT_ADDR": "unix://" + path}, "status")
+	if code := r.wait(t); code != exitOK || r.stdout.String() != unsealedTable {
+		t.Errorf("exit code %d: %s%s", code, &r.stdout, &r.stderr)
 	}
 }
 

@@ -98,6 +98,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 			APIAddress:      cfg.Cluster.APIAddr,
 			ClusterAddress:  cfg.Cluster.ClusterAddr,
 			LogLevel:        log.level,
+			LogLines:        log.lines,
 			StorageType:     cfg.Storage.Label,
 			Sanitized:       sanitized(cfg),
 			AuditDevices:    devices,
@@ -183,7 +184,7 @@ func (h *house) Handler(l config.Listener) http.Handler {
 	var forwarded *api.Forwarded
 	if f := l.ForwardedFor; len(f.Authorized) > 0 || f.Socket {
 		forwarded = &api.Forwarded{Authorized: f.Authorized, Socket: f.Socket, HopSkips: f.HopSkips,
-			RejectNotPresent: f.RejectNotPresent, RejectNotAuthorized: f.RejectNotAuthorized}
+			RejectNotPresent: f.RejectNotPresent, RequireHeader: f.RequireHeader, RejectNotAuthorized: f.RejectNotAuthorized}
 	}
 	return api.New(api.Config{
 		Core:               h.core,

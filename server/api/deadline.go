@@ -26,6 +26,8 @@ type deadline struct {
 	ledger ledger
 	// entry is the request's among those that are being served.
 	entry inflight.Entry
+	// stream sends the answer of a request that is answered piece by piece.
+	stream stream
 }
 
 func withDeadline(parent context.Context, at time.Time) *deadline {

@@ -16,6 +16,8 @@ type Forwarded struct {
 	HopSkips int
 	// RejectNotPresent refuses authorised peers without the header.
 	RejectNotPresent bool
+	// RequireHeader refuses every peer without the header.
+	RequireHeader bool
 	// RejectNotAuthorized refuses the header from other peers instead of ignoring it.
 	RejectNotAuthorized bool
 }
@@ -34,12 +36,16 @@ func (a *api) forwarded(w http.ResponseWriter, r *http.Request) bool {
 		writeErrors(w, r, http.StatusBadRequest, message)
 		return false
 	}
+	proxy := f.Socket
+	if err == nil {
+		proxy = f.trusts(peer.Addr().Unmap())
+	}
 	switch {
-	case !present && !f.RejectNotPresent:
-		return true
-	case !present:
+	case !present && (f.RequireHeader || f.RejectNotPresent && proxy):
 		return refuse("missing x-forwarded-for header and configured to reject when not present")
-	case err != nil && !f.Socket, err == nil && !f.trusts(peer.Addr().Unmap()):
+	case !present:
+		return true
+	case !proxy:
 		if f.RejectNotAuthorized {
 			return refuse("client address not authorized for x-forwarded-for and configured to reject connection")
 		}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"coffer/engines"
 	"coffer/server/core"
@@ -36,9 +37,13 @@ var methods = map[string]engines.Operation{
 // logical serves everything that an engine answers.
 func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	begun := a.Core.Metrics().Begin()
-	defer a.Core.Metrics().End(begun)
-	ctx := withDeadline(r.Context(), begun.Add(a.MaxRequestDuration))
+	due := begun.Add(a.MaxRequestDuration)
+	if streams(r) {
+		due = begun.Add(endless)
+	}
+	ctx := withDeadline(r.Context(), due)
 	defer ctx.close()
+	defer a.count(ctx, begun)
 	ctx.ledger.gate, ctx.ledger.r = a.Bodies, r
 	defer ctx.ledger.release()
 	ctx.entry.Request = inflight.Request{ID: newRequestID(), Method: r.Method, Path: r.URL.Path, Address: r.RemoteAddr,
@@ -59,6 +64,10 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 		if in != nil {
 			ctx.ledger.adopt(in.share)
 		}
+		if streams(r) {
+			ctx.stream = stream{w: w, r: r}
+			call.Stream = &ctx.stream
+		}
 		reply, err = a.Core.Handle(ctx, call)
 	}
 	if in != nil {
@@ -66,12 +75,23 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 		call.Params = nil
 		in.release()
 	}
-	if err != nil {
+	switch {
+	case ctx.stream.begun:
+	case err != nil:
 		ctx.ledger.release()
 		a.respondError(w, r, call.ID, err)
-		return
+	default:
+		a.respond(ctx, w, r, &call, reply)
 	}
-	a.respond(ctx, w, r, &call, reply)
+}
+
+// count counts a request out. How long a client followed the log is not how long the server took to answer.
+func (a *api) count(ctx *deadline, begun time.Time) {
+	if ctx.stream.begun {
+		a.Core.Metrics().Leave()
+	} else {
+		a.Core.Metrics().End(begun)
+	}
 }
 
 func (a *api) refuseMethod(w http.ResponseWriter, r *http.Request) {

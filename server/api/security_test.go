@@ -119,12 +119,18 @@ func (h *house) token(t *testing.T, rules string) string {
 		t.Fatal(err)
 	}
 	h.must(t, "PUT", "/v1/sys/policies/acl/p", string(policy))
+	return h.issue(t, `{"policies":["p"]}`)
+}
+
+// issue makes a token with parameters of auth/token/create.
+func (h *house) issue(t *testing.T, params string) string {
+	t.Helper()
 	var answer struct {
 		Auth struct {
 			Token string `json:"client_token"`
 		} `json:"auth"`
 	}
-	w := h.must(t, "POST", "/v1/auth/token/create", `{"policies":["p"]}`)
+	w := h.must(t, "POST", "/v1/auth/token/create", params)
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
 		t.Fatal(err)
 	}

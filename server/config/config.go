@@ -292,8 +292,9 @@ type ForwardedFor struct {
 	Socket     bool
 	// HopSkips is the number of addresses to skip from the right of the header.
 	HopSkips int
-	// RejectNotPresent refuses a proxy's request without the header.
+	// RejectNotPresent refuses a proxy's request without the header, and RequireHeader everybody's.
 	RejectNotPresent bool
+	RequireHeader    bool
 	// RejectNotAuthorized refuses a request with the header from elsewhere.
 	RejectNotAuthorized bool
 }

@@ -212,7 +212,8 @@ func orDefault[T comparable](v, standard T) T {
 }
 
 func decodeForwardedFor(s *scope) ForwardedFor {
-	// Rejecting is Vault's default for both.
+	// Vault rejects neither unless it is told to, whatever its documentation says. A proxy that forgets the header would
+	// pass for an operator at the machine, and one that is not listed for a client that it is not.
 	f := ForwardedFor{RejectNotPresent: true, RejectNotAuthorized: true}
 	for _, text := range s.list("x_forwarded_for_authorized_addrs") {
 		if s.label == "unix" {
@@ -230,7 +231,9 @@ func decodeForwardedFor(s *scope) ForwardedFor {
 		f.Authorized = append(f.Authorized, prefix)
 	}
 	s.integer("x_forwarded_for_hop_skips", &f.HopSkips, 0, 1000)
-	s.boolean("x_forwarded_for_reject_not_present", &f.RejectNotPresent)
+	if reject := s.optional("x_forwarded_for_reject_not_present"); reject != nil {
+		f.RejectNotPresent, f.RequireHeader = *reject, *reject
+	}
 	s.boolean("x_forwarded_for_reject_not_authorized", &f.RejectNotAuthorized)
 	return f
 }

@@ -23,6 +23,7 @@ import (
 	"coffer/server/inflight"
 	"coffer/server/lockout"
 	"coffer/server/metrics"
+	"coffer/server/monitor"
 	"coffer/server/mounts"
 	"coffer/server/sys"
 	"coffer/storage"
@@ -65,6 +66,8 @@ type Settings struct {
 	APIAddress, ClusterAddress string
 	// LogLevel is the level of Logger, which sys/loggers changes.
 	LogLevel *slog.LevelVar
+	// LogLines is what sys/monitor follows; nil leaves that out.
+	LogLines *monitor.Hub
 	// Lockout says when users of a type of auth method are locked out; nil for never.
 	Lockout func(method string) lockout.Policy
 	// AuditDevices are those that the configuration declares; DeclareAudit changes them.

@@ -37,6 +37,8 @@ type Call struct {
 	Factors mfa.Factors
 	// Standing counts for the operators' ceremonies only.
 	Standing Standing
+	// Stream is what engines.Request has.
+	Stream engines.Stream
 }
 
 // Reply is the answer with what the envelope says of its mount.
@@ -136,7 +138,10 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 func (r *run) locate(ctx context.Context) {
 	r.request = engines.Request{
 		ID: r.call.ID, Operation: r.call.Operation, Path: r.call.Path, Params: r.call.Params,
-		Token: r.call.Token, Client: r.call.Client, WrapTTL: r.call.WrapTTL,
+		Token: r.call.Token, Client: r.call.Client, WrapTTL: r.call.WrapTTL, Stream: r.call.Stream,
+	}
+	if r.call.Stream != nil {
+		r.request.Permitted = r.permitted
 	}
 	mount, rest, ok := r.session.mounts.Route(r.call.Path)
 	if !ok {
@@ -288,6 +293,34 @@ func (r *run) permit(acl *policy.ACL, sudo bool) error {
 	r.session.logger.Debug("denied by policy", "request_id", r.call.ID, "path", r.loggedPath(),
 		"operation", r.request.Operation, "reason", decision.Reason)
 	return errPolicy
+}
+
+// permitted asks for a request under way whether its token still lives, and whether its policies still let it through.
+// A token in its last use lives as long as the request.
+func (r *run) permitted(ctx context.Context) error {
+	alive, err := r.lives(ctx)
+	if err != nil {
+		return err
+	}
+	if !alive {
+		return errBadToken
+	}
+	acl, err := r.session.acl(ctx, r.entry.Caller)
+	if err != nil {
+		return err
+	}
+	return r.permit(acl, r.match.Sudo())
+}
+
+func (r *run) lives(ctx context.Context) (bool, error) {
+	if !r.entry.Caller.Batch {
+		return r.session.tokens.Alive(ctx, r.entry.ID)
+	}
+	_, err := r.session.tokens.Authenticate(ctx, r.call.Token)
+	if errors.Is(err, token.ErrBadToken) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // loggedPath is the path as far as something serves it: nobody knows what the rest of another one is, a token perhaps.

@@ -149,7 +149,7 @@ func (s *session) newSys() engines.Engine {
 			Version: s.cfg.Build.Version, APIAddress: s.cfg.APIAddress, ClusterAddress: s.cfg.ClusterAddress,
 			Sanitized: s.cfg.Sanitized, LogLevel: s.cfg.LogLevel.Level(),
 		},
-		LogLevel: s.cfg.LogLevel, Now: s.now, Wall: s.wall, Session: s.ctx,
+		LogLevel: s.cfg.LogLevel, LogLines: s.cfg.LogLines, Now: s.now, Wall: s.wall, Session: s.ctx,
 	}
 	if s.cfg.RawStorage {
 		cfg.Raw = s.barrier

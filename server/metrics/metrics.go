@@ -138,6 +138,9 @@ func (m *Metrics) End(begun time.Time) {
 	m.recent.observe(begun.Add(took), took)
 }
 
+// Leave counts out a request whose time says nothing about the server.
+func (m *Metrics) Leave() { m.inFlight.Dec() }
+
 // Text returns all metrics in Prometheus' text format and its content type.
 func (m *Metrics) Text() (text []byte, contentType string, err error) {
 	families, err := m.registry.Gather()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coffer/engines"
+	"coffer/server/monitor"
 	"coffer/storage"
 )
 
@@ -37,6 +38,8 @@ type Config struct {
 	Node Node
 	// LogLevel is the level of the server's one logger.
 	LogLevel *slog.LevelVar
+	// LogLines is what monitor follows; nil leaves the route out.
+	LogLines *monitor.Hub
 	// Now is the server's time, by which leases end; Wall is that of policies.
 	Now, Wall func() time.Time
 	// Session ends when the server seals; work that outlives its request lives in it.
@@ -71,7 +74,7 @@ func (e *engine) Routes() *engines.Routes {
 		e.uiRoutes(), e.catalogRoutes(), e.keyRoutes(), e.leaseRoutes(), e.wrappingRoutes(), e.auditRoutes(),
 		e.corsRoutes(), e.headerRoutes(), e.toolRoutes(), e.hostRoutes(), e.loggerRoutes(), e.nodeRoutes(),
 		e.rawRoutes(), e.backupRoutes(), e.lockoutRoutes(), e.mfaRoutes(), e.featureRoutes(),
-		e.pluginRoutes(), e.damagedRoutes(), e.profileRoutes(), absentRoutes(),
+		e.pluginRoutes(), e.damagedRoutes(), e.profileRoutes(), e.monitorRoutes(), absentRoutes(),
 	)...)
 }
 

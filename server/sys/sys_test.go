@@ -16,6 +16,7 @@ import (
 	"coffer/engines"
 	"coffer/policy"
 	"coffer/server/leases"
+	"coffer/server/monitor"
 	"coffer/server/mounts"
 	"coffer/server/passwords"
 	"coffer/server/policies"
@@ -60,7 +61,8 @@ func newBench(t *testing.T) *bench {
 		Audit: &fakeAudit{}, Settings: settings, InFlight: fakeInFlight{}, Raw: base,
 		Node:     sys.Node{Version: "1.21.2", APIAddress: "http://127.0.0.1:8200", LogLevel: slog.LevelInfo},
 		LogLevel: &slog.LevelVar{}, Now: func() time.Time { return now }, Wall: func() time.Time { return now },
-		Session: t.Context(),
+		Session:  t.Context(),
+		LogLines: monitor.New(nil),
 	}
 	b.open()
 	return b

@@ -458,7 +458,7 @@ func TestSudoAndOpenRoutes(t *testing.T) {
 		`GET loggers`: "", `GET ha-status`: "", `POST tools/random`: "", `POST wrapping/wrap`: "", `POST wrapping/lookup`: open,
 		`POST wrapping/unwrap`: open, `POST wrapping/rewrap`: open, `GET internal/ui/mounts`: open, `GET internal/ui/resultant-acl`: "",
 		`GET replication/status`: open, `GET replication/dr/status`: open, `GET replication/performance/status`: open,
-		`GET pprof/heap`: "", `GET pprof/`: "", `GET pprof/profile`: "", `GET in-flight-req`: "", `POST decode-token`: open, `GET experiments`: "", `GET activation-flags`: "", `GET well-known/x`: "",
+		`GET pprof/heap`: "", `GET pprof/`: "", `GET pprof/profile`: "", `GET monitor`: "", `GET in-flight-req`: "", `POST decode-token`: open, `GET experiments`: "", `GET activation-flags`: "", `GET well-known/x`: "",
 		`POST plugins/reload/backend`: "", `POST plugins/reload/secret/x`: "", `GET plugins/runtimes/catalog`: "",
 		`GET plugins/runtimes/catalog/container/x`: sudo, `POST plugins/runtimes/catalog/container/x`: sudo,
 	} {
@@ -532,5 +532,23 @@ func FuzzSettings(f *testing.F) {
 		} {
 			_, _ = b.do(line)
 		}
+	})
+}
+
+// Which levels and formats the log can be followed in. Those that are fine fail later here: nobody reads the answer.
+func TestMonitorParameters(t *testing.T) {
+	b := newBench(t)
+	b.run([]step{
+		{`GET monitor`, `405`},
+		{`GET monitor {"log_level":" Info"}`, `405`},
+		{`GET monitor {"log_level":"TRACE","log_format":"JSON"}`, `405`},
+		{`GET monitor {"log_level":"off","log_format":"Standard"}`, `405`},
+		{`GET monitor {"log_level":"warning"}`, `400 unknown log level`},
+		{`GET monitor {"log_level":"err"}`, `400 unknown log level`},
+		{`GET monitor {"log_level":"5"}`, `400 unknown log level`},
+		{`GET monitor {"log_format":""}`, `400 unknown log format`},
+		{`GET monitor {"log_format":" json"}`, `400 unknown log format`},
+		{`POST monitor {"log_level":"info"}`, `405`},
+		{`LIST monitor`, `404 path`},
 	})
 }
