@@ -54,7 +54,7 @@ func (l *ledger) Spend(ctx context.Context, n int) error {
 
 func (l *ledger) openLocked() *share {
 	if l.share == nil {
-		l.share = l.gate.large.open(clientOf(l.r))
+		l.share = l.gate.large.open(networkOf(l.r))
 	}
 	return l.share
 }

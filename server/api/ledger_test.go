@@ -58,7 +58,7 @@ func TestLargeReadsWaitForOneAnother(t *testing.T) {
 // TestLedgerPaysWithTheShareOfTheBody holds that a request never waits for itself.
 func TestLedgerPaysWithTheShareOfTheBody(t *testing.T) {
 	gate := NewBodyGate(8 << 20)
-	body := gate.large.open("x")
+	body := gate.large.open(household(1))
 	if err := body.take(t.Context(), 12<<20); err != nil {
 		t.Fatal(err)
 	}
