@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"coffer/server/passwords"
 	"coffer/server/policies"
 	"coffer/server/sys"
+	"coffer/server/workers"
 	"coffer/server/wrapping"
 )
 
@@ -55,7 +55,7 @@ type session struct {
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
 	cancel  context.CancelFunc
-	workers sync.WaitGroup
+	workers workers.Group
 }
 
 // now is the server's time, by which tokens and leases end; wall is what the machine's clock says.
@@ -169,8 +169,14 @@ func (s *session) start() {
 	s.work(s.keepTime)
 }
 
-// work runs f until it returns or the session ends.
-func (s *session) work(f func(context.Context)) { s.workers.Go(func() { f(s.ctx) }) }
+// work runs f beside the caller until it returns or the session ends. A request may come with it after the end: then
+// nobody waits for f, which sees that its context has ended.
+func (s *session) work(f func(context.Context)) {
+	run := func() { f(s.ctx) }
+	if !s.workers.Go(run) {
+		go run()
+	}
+}
 
 // rotateEvery is how often the barrier's key is looked at for automatic rotation.
 const rotateEvery = time.Minute
