@@ -176,9 +176,10 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	return nil
 }
 
-// expired returns what tells the log that nobody went on with a ceremony.
+// expired returns what tells the log that nobody went on with a ceremony, and removes what it left in memory.
 func expired(logger *slog.Logger, what string) func() {
 	return func() {
+		scrubLater()
 		logger.Info(what+" ended: nobody went on with it", "idle", ceremony.IdleLimit.String())
 	}
 }

@@ -36,6 +36,7 @@ func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 		return nil, err
 	}
 	c.journal.log(call, "init: the keys and the root token are on their way to the client")
+	defer scrubLater()
 	// The keys must reach the caller, whatever becomes of the unsealing; it is logged.
 	_ = c.AutoUnseal(ctx)
 	return result, nil
@@ -218,6 +219,7 @@ func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 		return nil, errNoToken
 	case p.Reset:
 		c.unseal.Reset()
+		scrubLater()
 		c.journal.log(call, "unseal reset")
 	case !sealed:
 		if err := c.checkShare(ctx, p.Key, p.Migrate); err != nil {
