@@ -81,8 +81,8 @@ func (c *Core) operate(
 		write = c.journal.limited
 	}
 	answer, err := serve(caller)
-	if caller != ceremony.Anonymous || isComplete(answer) {
-		scrubLater()
+	if isComplete(answer) {
+		c.cfg.scrubLater()
 	}
 	if err != nil {
 		write(call, action+" failed", r.holderArgs("error", err)...)

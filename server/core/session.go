@@ -118,9 +118,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.rekey = ceremony.NewRekey(s.barrier.Below(), s.barrier, s.cfg.Seal)
 	s.rekeyRecovery = s.rekey.Recovery()
 	s.generateRoot = ceremony.NewGenerateRoot(s.barrier.Below(), s.barrier, s.tokens.MintRoot)
-	s.rekey.Expired = expired(s.logger, rekeyName)
-	s.rekeyRecovery.Expired = expired(s.logger, recoveryRekeyName)
-	s.generateRoot.Expired = expired(s.logger, generateRootName)
+	s.rekey.Expired = expired(s.cfg, rekeyName)
+	s.rekeyRecovery.Expired = expired(s.cfg, recoveryRekeyName)
+	s.generateRoot.Expired = expired(s.cfg, generateRootName)
 	s.rekey.Settled, s.rekeyRecovery.Settled, s.generateRoot.Settled = s.formerEnded, s.formerEnded, s.formerEnded
 	if err = s.mountBuiltins(); err != nil {
 		return err
