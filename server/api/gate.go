@@ -19,8 +19,8 @@ const (
 // what is made of that. Each request holds a share of it, which grows as the body arrives, until it is answered.
 //
 // The gate has a pool for each kind of body, so that one kind never waits for another:
-//   - tiny ones, of one short chunk, which nearly all are. There is room for one of each stream of each connection that a
-//     listener has at most, so that bodies which do not come keep none of them waiting;
+//   - tiny ones, of one short chunk, which nearly all are. There is room for one on each stream of each connection that
+//     a listener has at most, so that bodies which do not come keep none of them waiting;
 //   - small ones;
 //   - dense ones: of few bytes but many values. They wait for nobody's network;
 //   - open ones: larger ones that need no token, so that strangers keep nobody out but strangers;

@@ -208,8 +208,8 @@ func (p *pool) serveLocked() {
 	}
 }
 
-// nextLocked puts the line first whose turn it is and returns its oldest. That is not the client who was served last, so
-// that one with many requests does not keep out the others.
+// nextLocked puts the line first whose turn it is and returns its oldest. That is not the client who was served last,
+// so that one with many requests does not keep out the others.
 func (p *pool) nextLocked() *waiter {
 	if l := p.lines[0]; l.client == p.lastClient && len(p.lines) > 1 {
 		p.lines = append(p.lines[1:], l)

@@ -51,8 +51,8 @@ type Config struct {
 	AllowPrefix bool
 }
 
-// maxRecording is how many entries are recorded at one time, so that those of a crowd fit into the queue of a device that
-// works. Further ones wait.
+// maxRecording is how many entries are recorded at one time, so that those of a crowd fit into the queue of a device
+// that works. Further ones wait.
 const maxRecording = 256
 
 // Broker hands entries to the devices. It is safe for concurrent use.
