@@ -25,21 +25,25 @@ const (
 //   - dense ones: of few bytes but many values. They wait for nobody's network;
 //   - open ones: larger ones that need no token, so that strangers keep nobody out but strangers;
 //   - large ones, of clients whose token is good.
+//
+// A further pool pays for what requests read and answer, unless that is very large: who sends a large body may take half
+// a minute for it.
 type BodyGate struct {
-	tiny, small, dense, open, large *pool
+	tiny, small, dense, open, large, answers *pool
 	// decoding is held while a body of several chunks is decoded: what is left over by that stays that of one body.
 	decoding sync.Mutex
 }
 
 // NewBodyGate returns a gate for bodies of up to largest bytes. It bounds the memory of all of them to about
-// largest + 60 MiB.
+// largest + 64 MiB.
 func NewBodyGate(largest int64) *BodyGate {
 	g := &BodyGate{
-		tiny:  newPool(shortChunk+smallCost, 16<<20),
-		small: newPool(smallText+smallCost, 8<<20),
-		dense: newPool(4<<20, 4<<20),
-		open:  newPool(4<<20, 4<<20),
-		large: newPool(max(largest, 8<<20)+4<<20, 12<<20),
+		tiny:    newPool(shortChunk+smallCost, 16<<20),
+		small:   newPool(smallText+smallCost, 8<<20),
+		dense:   newPool(4<<20, 4<<20),
+		open:    newPool(4<<20, 4<<20),
+		large:   newPool(max(largest, 8<<20)+4<<20, 12<<20),
+		answers: newPool(2<<20, 4<<20),
 	}
 	g.tiny.maxWaiting, g.small.maxWaiting = maxWaitingSmall, maxWaitingSmall
 	return g
