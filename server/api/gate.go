@@ -26,8 +26,8 @@ const (
 //   - open ones: larger ones that need no token, so that strangers keep nobody out but strangers;
 //   - large ones, of clients whose token is good.
 //
-// A further pool pays for what requests read and answer, unless that is very large: who sends a large body may take half
-// a minute for it.
+// A further pool pays for what requests read and answer, unless that is very large: who sends a large body may take
+// half a minute for it.
 type BodyGate struct {
 	tiny, small, dense, open, large, answers *pool
 	// decoding is held while a body of several chunks is decoded: what is left over by that stays that of one body.
