@@ -144,7 +144,11 @@ func malformed(place, want string, err error) error {
 		return nil
 	}
 	var numeric *strconv.NumError
-	if errors.As(err, &numeric) && len(numeric.Num) > maxEchoed && !errors.Is(err, strconv.ErrRange) {
+	most := maxEchoed
+	if errors.Is(err, strconv.ErrRange) {
+		most = maxRange
+	}
+	if errors.As(err, &numeric) && len(numeric.Num) > most {
 		return fmt.Errorf("cannot parse '%s' as %s: strconv.%s: %w", place, want, numeric.Func, numeric.Err)
 	}
 	return fmt.Errorf("cannot parse '%s' as %s: %w", place, want, err)
@@ -153,6 +157,9 @@ func malformed(place, want string, err error) error {
 // maxEchoed is how many bytes of a value an error repeats at most: enough for a slip of the pen, less than
 // a secret that went into the wrong field.
 const maxEchoed = 12
+
+// maxRange is how many bytes an error repeats of a number that is too large, which is no secret.
+const maxRange = 64
 
 func unconvertible(place, want string, raw any) error {
 	value := "..."

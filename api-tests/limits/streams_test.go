@@ -89,6 +89,16 @@ func (h holder) request(stream uint32, method, path, token, padding, body string
 	return nil
 }
 
+// stalled sends the head of a request and a part of its body.
+func (h holder) stalled(stream uint32, path, part string) error {
+	const headers, data, endHeaders = 1, 0, 4
+	head := field(2, "", http.MethodPut) + "\x87" + field(4, "", path) + field(1, "", "x")
+	if err := h.frame(headers, endHeaders, stream, head); err != nil || part == "" {
+		return err
+	}
+	return h.frame(data, 0, stream, part)
+}
+
 // hold opens a connection with eight requests and keeps it until ctx ends.
 func holdStreams(ctx context.Context, address string, cert *tls.Certificate, send func(holder, uint32) error) {
 	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}
@@ -209,5 +219,44 @@ func TestHeldStreams(t *testing.T) {
 				t.Errorf("a write beside them took %v, want at most %v", longest, answerWithin)
 			}
 		})
+	}
+}
+
+// TestStalledStreams announces bodies on every stream of many connections, and sends a part of each or nothing. What
+// others write beside them is answered in time, and memory stays bounded.
+func TestStalledStreams(t *testing.T) {
+	dir, ca := t.TempDir(), newAuthority(t)
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	ca.issue(t, 100, certFile, keyFile)
+	s := serverWithSecret(t, servers.Options{TLSCert: certFile, TLSKey: keyFile})
+	ctx, cancel := context.WithTimeout(t.Context(), crowdTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range crowdSize {
+		wg.Go(func() {
+			holdStreams(ctx, s.HostPort(), nil, func(h holder, stream uint32) error {
+				return h.stalled(stream, "/v1/auth/userpass/login/x", strings.Repeat("x", i%3*5_000))
+			})
+		})
+	}
+	took := beside(ctx, t, func(ctx context.Context) error {
+		_, err := s.Must(ctx, http.MethodPost, "secret/data/app", map[string]any{"data": map[string]string{"k": "v"}})
+		return err
+	})
+	wg.Wait()
+	peak, err := s.PeakRSS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := crowdTime
+	if len(took) > 0 {
+		longest = took[len(took)-1]
+	}
+	t.Logf("peak %d MB, %d requests beside, the longest %v", peak>>20, len(took), longest)
+	if peak > crowdMemory {
+		t.Errorf("peak of resident memory: %d MB, want at most %d", peak>>20, crowdMemory>>20)
+	}
+	if longest > answerWithin {
+		t.Errorf("a write beside them took %v, want at most %v", longest, answerWithin)
 	}
 }

@@ -78,6 +78,7 @@ func listen(ctx context.Context, svc service, listeners []config.Listener, log *
 func http2Bounds() *http.HTTP2Config {
 	return &http.HTTP2Config{
 		MaxConcurrentStreams: 8, MaxReceiveBufferPerConnection: 128 << 10, MaxReceiveBufferPerStream: 64 << 10,
+		MaxReadFrameSize: 16 << 10, // the least; a connection keeps a buffer for the largest that it was sent
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
@@ -8,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestStreamsAreBounded asks for more at one time over HTTP/2 than one connection may: the rest goes over another.
@@ -53,4 +56,45 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
+}
+
+// TestFramesAreBounded announces a frame of HTTP/2 (RFC 9113, section 4.2) that is larger than what a connection should
+// keep a buffer for: the server refuses it before its contents have come.
+func TestFramesAreBounded(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.HTTP2 = http2Bounds()
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}}
+	c, err := dialer.DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	const settings, unknown, goAway, frameSizeError = 4, 0x20, 7, 6
+	sent := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + string([]byte{0, 0, 0, settings, 0, 0, 0, 0, 0}) +
+		string([]byte{0, 0x40, 1, unknown, 0, 0, 0, 0, 0}) // 16 KiB and a byte
+	if _, err := io.WriteString(c, sent); err != nil {
+		t.Fatal(err)
+	}
+	for head := make([]byte, 9); ; {
+		if _, err := io.ReadFull(c, head); err != nil {
+			t.Fatalf("the frame is waited for: %v", err)
+		}
+		body := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(c, body); err != nil {
+			t.Fatal(err)
+		}
+		if head[3] != goAway {
+			continue
+		}
+		if code := binary.BigEndian.Uint32(body[4:]); code != frameSizeError {
+			t.Errorf("the connection ends with %d, want %d", code, frameSizeError)
+		}
+		return
+	}
 }

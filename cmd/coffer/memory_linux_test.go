@@ -143,24 +143,8 @@ func TestSealedMemoryHoldsNoKeys(t *testing.T) {
 	pid, address := startProcess(t, visible, `Listener 1: tcp \(addr: "([^"]+)"(?s:.*)server started`, "server", "-config="+config)
 	o := &operator{t: t, base: "http://" + address + "/v1/"}
 	made := o.call(http.MethodPut, "sys/init", map[string]any{"secret_shares": 3, "secret_threshold": 2})
-	shares := texts(made, "keys")
-	encoded := texts(made, "keys_base64")
 	needles := map[string][]byte{}
-	var parts []secret.Key
-	for i := range shares {
-		raw, err := hex.DecodeString(shares[i])
-		if err != nil {
-			t.Fatal(err)
-		}
-		parts = append(parts, secret.New(raw))
-		needles[fmt.Sprintf("share %d", i)] = raw
-		needles[fmt.Sprintf("share %d in hex", i)] = []byte(shares[i])
-		needles[fmt.Sprintf("share %d in base64", i)] = []byte(encoded[i])
-	}
-	unseal, err := seal.Combine(parts[:2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	shares, encoded, unseal := sharesIn(t, needles, "", made)
 	maps.Copy(needles, keysOf(t, folder, unseal))
 
 	o.call(http.MethodPut, "sys/unseal", map[string]any{"key": shares[0]})
@@ -178,8 +162,66 @@ func TestSealedMemoryHoldsNoKeys(t *testing.T) {
 		t.Fatalf("the search finds no keys in an open server: %v", found)
 	}
 	wantGone(t, "open", pid, opened)
+
+	attempt := o.call(http.MethodPut, "sys/rekey/init", map[string]any{"secret_shares": 3, "secret_threshold": 2})
+	o.call(http.MethodPut, "sys/rekey/update", map[string]any{"key": encoded[0], "nonce": attempt["nonce"]})
+	made = o.call(http.MethodPut, "sys/rekey/update", map[string]any{"key": encoded[1], "nonce": attempt["nonce"]})
+	shares, _, _ = sharesIn(t, opened, "new ", made)
+	attempt = o.call(http.MethodPut, "sys/generate-root/attempt", nil)
+	o.call(http.MethodPut, "sys/generate-root/update", map[string]any{"key": shares[0], "nonce": attempt["nonce"]})
+	root := o.call(http.MethodPut, "sys/generate-root/update", map[string]any{"key": shares[1], "nonce": attempt["nonce"]})
+	hidden, _ := root["encoded_root_token"].(string)
+	opened["root token, hidden"] = []byte(hidden)
+	wantGone(t, "rekeyed", pid, opened)
+	maps.Copy(needles, opened)
 	o.call(http.MethodPut, "sys/seal", nil)
 	wantGone(t, "sealed", pid, needles)
+}
+
+// sharesIn adds the shares in an answer to the needles, and the key that they make. It returns them in hex and in
+// base64, and the key.
+func sharesIn(
+	t *testing.T, needles map[string][]byte, which string, answer map[string]any,
+) (shares, encoded []string, unseal secret.Key) {
+	t.Helper()
+	shares, encoded = texts(answer, "keys"), texts(answer, "keys_base64")
+	var parts []secret.Key
+	for i := range shares {
+		raw, err := hex.DecodeString(shares[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, secret.New(raw))
+		needles[fmt.Sprintf("%sshare %d", which, i)] = raw
+		needles[fmt.Sprintf("%sshare %d in hex", which, i)] = []byte(shares[i])
+		needles[fmt.Sprintf("%sshare %d in base64", which, i)] = []byte(encoded[i])
+	}
+	unseal, err := seal.Combine(parts[:2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	needles[which+"unseal key"] = unseal.Reveal()
+	return shares, encoded, unseal
+}
+
+// TestInitLeavesNoKeys reads the memory of a server that opens by itself, after its initialisation, and of one that
+// stays sealed.
+func TestInitLeavesNoKeys(t *testing.T) {
+	for seal, prefix := range map[string]string{
+		"": "secret_", "seal \"static\" {\ncurrent_key_id = \"a\"\ncurrent_key = \"" + strings.Repeat("0a", 32) + "\"\n}\n": "recovery_",
+	} {
+		config := writeFile(t, "a.hcl", fmt.Sprintf("storage \"file\" {\npath = %q\n}\ndisable_mlock = true\n%s"+
+			"listener \"tcp\" {\naddress = \"127.0.0.1:0\"\ntls_disable = true\n}\n", t.TempDir(), seal))
+		pid, address := startProcess(t, visible, `Listener 1: tcp \(addr: "([^"]+)"(?s:.*)server started`, "server", "-config="+config)
+		o := &operator{t: t, base: "http://" + address + "/v1/"}
+		made := o.call(http.MethodPut, "sys/init", map[string]any{prefix + "shares": 3, prefix + "threshold": 2})
+		if prefix == "recovery_" {
+			made["keys"], made["keys_base64"] = made["recovery_keys"], made["recovery_keys_base64"]
+		}
+		needles := map[string][]byte{}
+		sharesIn(t, needles, "", made)
+		wantGone(t, "initialised", pid, needles)
+	}
 }
 
 // wantGone waits until a process has none of the needles in its memory.

@@ -77,6 +77,7 @@ func startCore(cfg *config.Config, log *logging) (service, error) {
 		Seal:    sealOf(cfg.Seal, os.Getenv),
 		Logger:  log.With(moduleKey, "core"),
 		Now:     time.Now,
+		Scrub:   secret.Scrub,
 		Types: map[mounts.Kind]map[string]engines.Factory{
 			mounts.Secret: {"kv": kv.Factory, "generic": kv.Factory},
 			mounts.Auth: {

@@ -10,7 +10,7 @@ import (
 // zero; the body's own size is bounded before.
 type JSONLimits struct {
 	Depth         int // max_json_depth, containers in one another
-	StringLength  int // max_json_string_value_length, bytes
+	StringLength  int // max_json_string_value_length, bytes; of numbers as well
 	ObjectEntries int // max_json_object_entry_count, keys of one object
 	ArrayElements int // max_json_array_element_count, elements of one list
 	Tokens        int // all values of a body together: many small ones cost far more memory than text

@@ -62,6 +62,7 @@ func TestDecodeBodyRefuses(t *testing.T) {
 		"deep":         {repeat("[", 301) + repeat("]", 301), "JSON input exceeds allowed nesting depth", engines.ErrFailed},
 		"long string":  {`{"a":"` + repeat("a", 1<<20+1) + `"}`, "JSON string value exceeds allowed length", engines.ErrFailed},
 		"long key":     {`{"` + repeat("a", 1<<20+1) + `":1}`, "JSON string value exceeds allowed length", engines.ErrFailed},
+		"long number":  {`{"a":` + repeat("1", 1<<20+1) + `}`, "JSON number value exceeds allowed length", engines.ErrFailed},
 		"wide list":    {`{"a":[` + many.String() + `1]}`, "JSON array exceeds allowed element count", engines.ErrFailed},
 		"wide object":  {`{` + pairs.String() + `"z":1}`, "JSON object exceeds allowed entry count", engines.ErrFailed},
 		"list":         {`[1]`, "error parsing JSON: failed to parse JSON input: json: cannot unmarshal array into Go value of type map[string]interface {}", engines.ErrInvalid},

@@ -19,25 +19,34 @@ const (
 // what is made of that. Each request holds a share of it, which grows as the body arrives, until it is answered.
 //
 // The gate has a pool for each kind of body, so that one kind never waits for another:
-//   - small ones, which nearly all are;
+//   - tiny ones, of one short chunk, which nearly all are. There is room for one on each stream of each connection that
+//     a listener has at most, so that bodies which do not come keep none of them waiting;
+//   - small ones;
 //   - dense ones: of few bytes but many values. They wait for nobody's network;
 //   - open ones: larger ones that need no token, so that strangers keep nobody out but strangers;
 //   - large ones, of clients whose token is good.
+//
+// A further pool pays for what requests read and answer, unless that is very large: who sends a large body may take
+// half a minute for it.
 type BodyGate struct {
-	small, dense, open, large *pool
+	tiny, small, dense, open, large, answers *pool
 	// decoding is held while a body of several chunks is decoded: what is left over by that stays that of one body.
 	decoding sync.Mutex
 }
 
 // NewBodyGate returns a gate for bodies of up to largest bytes. It bounds the memory of all of them to about
-// largest + 50 MiB.
+// largest + 64 MiB.
 func NewBodyGate(largest int64) *BodyGate {
-	return &BodyGate{
-		small: newPool(smallText+smallCost, 16<<20),
-		dense: newPool(4<<20, 4<<20),
-		open:  newPool(4<<20, 4<<20),
-		large: newPool(max(largest, 8<<20)+4<<20, 12<<20),
+	g := &BodyGate{
+		tiny:    newPool(shortChunk+smallCost, 16<<20),
+		small:   newPool(smallText+smallCost, 8<<20),
+		dense:   newPool(4<<20, 4<<20),
+		open:    newPool(4<<20, 4<<20),
+		large:   newPool(max(largest, 8<<20)+4<<20, 12<<20),
+		answers: newPool(2<<20, 4<<20),
 	}
+	g.tiny.maxWaiting, g.small.maxWaiting = maxWaitingSmall, maxWaitingSmall
+	return g
 }
 
 // The chunks that bodies are read into. They are wiped before they are used again.

@@ -48,7 +48,6 @@ type intake struct {
 	meter      meter
 	// cost is what decoding the text takes.
 	cost int64
-	// pace is nil until the body keeps us waiting.
 	pace *pace
 	// broken is why the rest of the body did not come; nil while it does.
 	broken error
@@ -59,7 +58,8 @@ type intake struct {
 // receive reads the body of a request. When it is not small it asks admit first. The caller calls release in any case,
 // when what was decoded from the body is needed no more.
 func (a *api) receive(ctx context.Context, w http.ResponseWriter, r *http.Request, admit admission) (*intake, error) {
-	in := &intake{gate: a.Bodies, w: w, r: r, share: a.Bodies.small.open(clientOf(r))}
+	in := &intake{gate: a.Bodies, w: w, r: r, share: a.Bodies.tiny.open(networkOf(r)), pace: newPace(w)}
+	in.share.hurry = in.pace.hurry
 	err := in.read(ctx, a.MaxRequestSize, admit)
 	if err != nil {
 		in.refuse()
@@ -68,7 +68,8 @@ func (a *api) receive(ctx context.Context, w http.ResponseWriter, r *http.Reques
 			a.Logger.Debug("the body of a request did not arrive", "client", clientOf(r), "method", r.Method,
 				"bytes", in.size, "announced", r.ContentLength, "error", cause(in.broken))
 		}
-	} else if in.pace != nil {
+	} else {
+		in.share.received()
 		in.pace.end()
 	}
 	return in, err
@@ -77,9 +78,6 @@ func (a *api) receive(ctx context.Context, w http.ResponseWriter, r *http.Reques
 // refuse makes the connection end with the answer, because the rest of the body is on it.
 func (in *intake) refuse() {
 	in.w.Header()["Connection"] = []string{"close"}
-	if in.pace == nil {
-		in.pace = newPace(in.w)
-	}
 	in.pace.abandon()
 }
 
@@ -97,7 +95,7 @@ func (in *intake) read(ctx context.Context, limit int64, admit admission) error 
 			if in.held+in.cost <= smallCost {
 				return in.share.take(ctx, in.cost)
 			}
-			return in.move(ctx, in.gate.dense)
+			return in.move(ctx, in.gate.dense, in.cost)
 		}
 	}
 	pool, most, err := admit(ctx)
@@ -108,13 +106,9 @@ func (in *intake) read(ctx context.Context, limit int64, admit admission) error 
 	if length > limit {
 		return errTooLarge
 	}
-	if err := in.move(ctx, pool); err != nil {
+	if err := in.move(ctx, pool, in.cost); err != nil {
 		return err
 	}
-	if in.pace == nil {
-		in.pace = newPace(in.w)
-	}
-	in.share.hurry = in.pace.hurry
 	for ended := false; !ended; {
 		if ended, err = in.chunk(ctx, longChunk); err != nil {
 			return err
@@ -123,7 +117,6 @@ func (in *intake) read(ctx context.Context, limit int64, admit admission) error 
 			return errTooLarge
 		}
 	}
-	in.share.received()
 	return nil
 }
 
@@ -132,6 +125,11 @@ func (in *intake) small(ctx context.Context, length, limit int64) (ended bool, e
 	for _, room := range [...]int64{shortChunk, longChunk} {
 		if room < longChunk && length > room {
 			continue
+		}
+		if room == longChunk {
+			if err = in.move(ctx, in.gate.small, 0); err != nil {
+				return false, err
+			}
 		}
 		if ended, err = in.chunk(ctx, room); ended || err != nil {
 			break
@@ -143,10 +141,11 @@ func (in *intake) small(ctx context.Context, length, limit int64) (ended bool, e
 	return ended, err
 }
 
-// move makes another pool pay for the body.
-func (in *intake) move(ctx context.Context, to *pool) error {
+// move makes another pool pay for the body, and for cost besides.
+func (in *intake) move(ctx context.Context, to *pool, cost int64) error {
 	next := to.open(in.share.client)
-	if err := next.take(ctx, in.held+in.cost); err != nil {
+	next.hurry = in.pace.hurry
+	if err := next.take(ctx, in.held+cost); err != nil {
 		return err
 	}
 	in.share.release()
@@ -175,37 +174,30 @@ func (in *intake) chunk(ctx context.Context, room int64) (ended bool, err error)
 	in.size += int64(len(b))
 	cost := in.meter.add(b)
 	in.cost += cost
-	if in.share.pool != in.gate.small {
-		err = in.share.take(ctx, cost)
-	} else {
-		err = nil
+	if in.isSmall() {
+		return ended, nil
 	}
-	return ended, err
+	return ended, in.share.take(ctx, cost)
 }
 
 // fill reads until b is full or the body ends, which is io.EOF.
 func (in *intake) fill(b []byte) ([]byte, error) {
-	large := in.share.pool != in.gate.small
 	for len(b) < cap(b) {
-		if in.pace != nil {
-			if large {
-				in.share.receive()
-			}
-			in.pace.resume()
-		}
+		in.share.receive()
+		in.pace.resume()
 		n, err := in.r.Body.Read(b[len(b):cap(b)])
-		if in.pace != nil {
-			in.pace.stop(n)
-		}
+		in.pace.stop(n)
 		b = b[:len(b)+n]
 		if err != nil {
 			return b, err
 		}
-		if in.pace == nil && in.size+int64(len(b)) != in.r.ContentLength {
-			in.pace = newPace(in.w)
-		}
 	}
 	return b, nil
+}
+
+// isSmall reports whether the body is small so far.
+func (in *intake) isSmall() bool {
+	return in.share.pool == in.gate.tiny || in.share.pool == in.gate.small
 }
 
 // wrongBody is the answer to an error of reading a body.
@@ -248,7 +240,7 @@ func (in *intake) params(p parser) (map[string]any, error) {
 
 // reserve takes what the handler may need beside the parameters, as far as one request may have it.
 func (in *intake) reserve(ctx context.Context) error {
-	if in.share.pool == in.gate.small {
+	if in.isSmall() {
 		return nil
 	}
 	return in.share.take(ctx, in.share.most(valueRoom*min(in.size, valueText)))
@@ -306,6 +298,22 @@ func clientOf(r *http.Request) string {
 		return addr.Addr().String()
 	}
 	return r.RemoteAddr
+}
+
+// networkOf is who counts as one client of a pool: an address, or a /64 of IPv6, which is what one household gets. All
+// whose address is not known are one.
+func networkOf(r *http.Request) netip.Prefix {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr := peer.Addr().Unmap().WithZone("")
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	network, _ := addr.Prefix(bits) // no error: bits fit
+	return network
 }
 
 // isForm reports whether a body that begins with b is a form: Vault takes what is JSON for JSON whatever its type says.

@@ -24,8 +24,9 @@ type ledger struct {
 	r    *http.Request
 
 	mu sync.Mutex
-	// share is guarded by mu. It is of the gate's pool for large bodies, and that of the request's own body if that was
-	// one: a request that waited with one share for another could wait for itself. It is nil before anything is large.
+	// share is guarded by mu. It is of the gate's pool for answers, or of that for large bodies: that of the request's own
+	// body if that was one, because a request that waited with one share for another could wait for itself. It is nil
+	// before anything is large.
 	share *share
 }
 
@@ -45,18 +46,43 @@ var errAnswerTooLarge = &engines.Error{Kind: engines.ErrTooLarge,
 func (l *ledger) Spend(ctx context.Context, n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	share := l.openLocked()
-	if n > storage.MaxValueSize && answerRoom*int64(n) > share.pool.largest {
+	largest := l.gate.large.largest
+	if n > storage.MaxValueSize && answerRoom*int64(n) > largest {
 		return errAnswerTooLarge
 	}
-	return share.take(ctx, share.most(readRoom*int64(n)))
+	return l.takeLocked(ctx, min(readRoom*int64(n), largest-l.heldLocked()))
 }
 
-func (l *ledger) openLocked() *share {
+func (l *ledger) heldLocked() int64 {
 	if l.share == nil {
-		l.share = l.gate.large.open(clientOf(l.r))
+		return 0
 	}
-	return l.share
+	return l.share.held()
+}
+
+// takeLocked adds n bytes: out of the pool of answers what fits into one request there, and out of that of large bodies
+// what does not. Nobody who holds a part of the latter waits for the former.
+func (l *ledger) takeLocked(ctx context.Context, n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	pool := l.gate.answers
+	if l.heldLocked()+n > pool.largest {
+		pool = l.gate.large
+	}
+	switch {
+	case l.share == nil:
+		l.share = pool.open(networkOf(l.r))
+	case l.share.pool == l.gate.answers && pool == l.gate.large:
+		next := pool.open(l.share.client)
+		if err := next.take(ctx, l.share.held()+n); err != nil {
+			return err
+		}
+		l.share.release()
+		l.share = next
+		return nil
+	}
+	return l.share.take(ctx, n)
 }
 
 // cover makes the ledger pay for n bytes at least.
@@ -67,11 +93,10 @@ func (l *ledger) cover(ctx context.Context, n int64) error {
 }
 
 func (l *ledger) coverLocked(ctx context.Context, n int64) error {
-	share := l.openLocked()
-	if n > share.pool.largest {
+	if n > l.gate.large.largest {
 		return errAnswerTooLarge
 	}
-	return share.take(ctx, n-share.held())
+	return l.takeLocked(ctx, n-l.heldLocked())
 }
 
 // keep makes the ledger pay for n bytes from now on and nothing else.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -58,7 +59,7 @@ func TestLargeReadsWaitForOneAnother(t *testing.T) {
 // TestLedgerPaysWithTheShareOfTheBody holds that a request never waits for itself.
 func TestLedgerPaysWithTheShareOfTheBody(t *testing.T) {
 	gate := NewBodyGate(8 << 20)
-	body := gate.large.open("x")
+	body := gate.large.open(household(1))
 	if err := body.take(t.Context(), 12<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -94,4 +95,42 @@ func TestAnswersArePaidInFull(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestUploadsKeepNoReadersOut lets uploads hold all that there is for large bodies. Who reads a secret of some size, and
+// gets an answer, waits for nobody; what is very large waits for them.
+func TestUploadsKeepNoReadersOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := NewBodyGate(8 << 20)
+		for gate.large.privileged == nil {
+			if err := gate.large.open(household(1)).take(t.Context(), 1<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for range 20 {
+			l := ledger{gate: gate, r: &http.Request{RemoteAddr: "192.0.2.2:1"}}
+			for range 2 {
+				if err := l.Spend(ctx, 100<<10); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.keep(ctx, 70<<10); err != nil || l.share.held() != 70<<10 {
+				t.Fatalf("%v, %d bytes are held", err, l.share.held())
+			}
+			defer l.release()
+		}
+		l := ledger{gate: gate, r: &http.Request{RemoteAddr: "192.0.2.2:1"}}
+		defer l.release()
+		if err := l.Spend(ctx, 100<<10); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Spend(ctx, 1<<20); !errors.Is(err, errBusy) {
+			t.Errorf("a very large value beside uploads: %v", err)
+		}
+		if l.share.pool != gate.answers || l.share.held() != 400<<10 {
+			t.Errorf("it holds %d bytes", l.share.held())
+		}
+	})
 }

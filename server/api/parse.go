@@ -231,7 +231,7 @@ func (p *parser) number() (any, error) {
 	text := p.buf[start:p.pos]
 	if p.pos == len(p.buf) && len(p.rest) > 0 {
 		text = bytes.Clone(text)
-		for p.more() {
+		for len(text) <= p.limits.StringLength && p.more() {
 			start = p.pos
 			for p.pos < len(p.buf) && isNumeric(p.buf[p.pos]) {
 				p.pos++
@@ -241,6 +241,9 @@ func (p *parser) number() (any, error) {
 				break
 			}
 		}
+	}
+	if len(text) > p.limits.StringLength {
+		return nil, errLongNumber
 	}
 	if !validNumber(text) {
 		return nil, errSyntax
@@ -308,6 +311,8 @@ func (p *parser) text() (string, error) {
 
 // longestEscape is how many bytes one byte of a string can take in a text: \u0041.
 const longestEscape = 6
+
+var errLongNumber = engines.Failed("JSON number value exceeds allowed length")
 
 var errTooLong = engines.Failed("JSON string value exceeds allowed length")
 

@@ -110,6 +110,48 @@ func TestStalledUploadsKeepNobodyOut(t *testing.T) {
 	})
 }
 
+// TestStalledSmallBodiesKeepNobodyOut stalls as many small bodies as a listener's connections can bring, of which nothing
+// came, or a part, with a length and in chunks. Tiny and small bodies of others are served meanwhile.
+func TestStalledSmallBodiesKeepNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := served(t)
+		const longest = 30 * time.Second
+		heads := []string{"Content-Length: 36000\r\n\r\n", "Content-Length: 36000\r\n\r\n" + strings.Repeat("x", 100),
+			"Transfer-Encoding: chunked\r\n\r\n1800\r\n" + strings.Repeat("x", 5<<10), "Content-Length: 4000\r\n\r\n"}
+		stalled := make([]net.Conn, 0, 2000)
+		for i := range cap(stalled) {
+			c := p.dial()
+			defer func() { _ = c.Close() }()
+			if _, err := io.WriteString(c, "PUT /v1/auth/userpass/login/x HTTP/1.1\r\nHost: x\r\n"+heads[i%len(heads)]); err != nil {
+				t.Fatal(err)
+			}
+			stalled = append(stalled, c)
+		}
+		synctest.Wait()
+		for _, tc := range []struct {
+			size   int
+			within time.Duration
+		}{{10, 0}, {3 << 10, 0}, {20 << 10, 15 * time.Second}} {
+			c := p.dial()
+			defer func() { _ = c.Close() }()
+			text := `{"data":{"a":"` + strings.Repeat("x", tc.size) + `"}}`
+			go func() {
+				_, _ = fmt.Fprintf(c, "PUT /v1/secret/data/y HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s",
+					h.root, len(text), text)
+			}()
+			if status, body, took := answer(c); status != http.StatusOK || took > tc.within {
+				t.Errorf("%d bytes beside stalled bodies: %d after %v, %s", tc.size, status, took, body)
+			}
+		}
+		for i, c := range stalled {
+			status, body, took := answer(c)
+			if status != http.StatusRequestTimeout || took > longest {
+				t.Fatalf("stalled body %d: %d after %v, %s", i, status, took, body)
+			}
+		}
+	})
+}
+
 // TestMalformedChunksAreTheClientsFault sends a chunk whose length is no number.
 func TestMalformedChunksAreTheClientsFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

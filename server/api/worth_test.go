@@ -106,3 +106,25 @@ func TestLargeAnswersThatAreWelcome(t *testing.T) {
 		t.Errorf("%d, %v: %d bytes come out", w.Code, err, len(unwrapped.Data["a"]))
 	}
 }
+
+// TestLongNumbers sends numbers of many digits, in one chunk and in several, to where an integer is wanted.
+func TestLongNumbers(t *testing.T) {
+	h := newHouse(t)
+	token := h.token(t, `path "secret/metadata/*" { capabilities = ["create", "update"] }`)
+	for digits, want := range map[int]int{100: 400, 30_000: 400, 1 << 20: 400, 1<<20 + 1: 500, 20 << 20: 500} {
+		text := `{"max_versions":` + strings.Repeat("1", digits) + `}`
+		r := httptest.NewRequest(http.MethodPut, "/v1/secret/metadata/a", strings.NewReader(text))
+		r.Header.Set("X-Vault-Token", token)
+		w := httptest.NewRecorder()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		h.handler.ServeHTTP(w, r)
+		runtime.ReadMemStats(&after)
+		if w.Code != want || w.Body.Len() > 300 {
+			t.Errorf("%d digits: %d %.200s", digits, w.Code, w.Body)
+		}
+		if taken := int(after.TotalAlloc - before.TotalAlloc); taken > 16*len(text)+1<<20 {
+			t.Errorf("%d bytes were allocated for a number of %d digits", taken, digits)
+		}
+	}
+}

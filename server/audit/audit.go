@@ -57,9 +57,15 @@ type Config struct {
 	AllowPrefix bool
 }
 
+// maxRecording is how many entries are recorded at one time, so that those of a crowd fit into the queue of a device
+// that works. Further ones wait.
+const maxRecording = 256
+
 // Broker hands entries to the devices. It is safe for concurrent use.
 type Broker struct {
 	cfg Config
+	// room has a place for each entry that is being recorded.
+	room chan struct{}
 	// devices is nil while none is enabled. The table is replaced, never changed.
 	devices atomic.Pointer[table]
 	// changing serialises changes of the devices and their record.
@@ -82,7 +88,7 @@ func New(cfg Config) *Broker {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	return &Broker{cfg: cfg}
+	return &Broker{cfg: cfg, room: make(chan struct{}, maxRecording)}
 }
 
 // Entry is what is recorded of a request. The broker does not keep it.
@@ -144,6 +150,17 @@ func (b *Broker) record(devices []*device, kind string, e *Entry) *recording {
 		headers = b.cfg.Headers.AuditHeaders()
 	}
 	r := &recording{broker: b, handed: make([]handed, 0, len(devices))}
+	timer := time.NewTimer(b.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case b.room <- struct{}{}:
+		defer func() { <-b.room }()
+	case <-timer.C:
+		for _, d := range devices {
+			r.fail(d, errFull)
+		}
+		return r
+	}
 	for _, d := range devices {
 		line, err := d.format(kind, e, headers)
 		if err != nil {
@@ -152,7 +169,7 @@ func (b *Broker) record(devices []*device, kind string, e *Entry) *recording {
 		}
 		r.hand(d, line)
 	}
-	r.wait()
+	r.wait(timer)
 	return r
 }
 
@@ -197,9 +214,7 @@ func (r *recording) succeed(d *device) {
 }
 
 // wait waits for the devices: first for those that move, and for the others only while nobody recorded.
-func (r *recording) wait() {
-	timer := time.NewTimer(r.broker.cfg.Timeout)
-	defer timer.Stop()
+func (r *recording) wait(timer *time.Timer) {
 	expired := false
 	for _, stalled := range [...]bool{false, true} {
 		for _, h := range r.handed {

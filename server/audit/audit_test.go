@@ -515,6 +515,47 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 	}
 }
 
+// TestCrowdAtASlowSink lets more requests come at once than a device's queue holds. All of them are recorded once it
+// writes, and none waits longer than a device may take.
+func TestCrowdAtASlowSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := newGate()
+		b := withSinks(slow)
+		const crowd = 3 * maxQueued
+		var wg sync.WaitGroup
+		for range crowd {
+			wg.Go(func() {
+				if err := b.LogRequest(t.Context(), testEntry()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		<-time.After(defaultTimeout / 2)
+		close(slow.open)
+		wg.Wait()
+		if slow.lines() != crowd {
+			t.Errorf("%d lines, want %d", slow.lines(), crowd)
+		}
+		stuck := newGate()
+		b.Close()
+		b = withSinks(stuck)
+		for range crowd {
+			wg.Go(func() {
+				start := time.Now()
+				if err := b.LogRequest(t.Context(), testEntry()); !errors.Is(err, ErrNotRecorded) {
+					t.Errorf("nothing is written: %v", err)
+				}
+				if waited := time.Since(start); waited != defaultTimeout {
+					t.Errorf("waited %v, want %v", waited, defaultTimeout)
+				}
+			})
+		}
+		wg.Wait()
+		close(stuck.open)
+		b.Close()
+	})
+}
+
 // TestDisableWhileLogging: entries under way when a device goes are recorded by another or pass.
 func TestDisableWhileLogging(t *testing.T) {
 	b := newBroker(memory.New())

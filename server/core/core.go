@@ -45,6 +45,9 @@ type Config struct {
 	Types map[mounts.Kind]map[string]engines.Factory
 	Settings
 	Build Build
+	// Scrub overwrites memory that nothing references any more. It is called a second after keys or their shares were in
+	// a request or an answer; nil for never.
+	Scrub func()
 
 	// clock is the server's time, which follows Now.
 	clock *clock.Clock
@@ -109,7 +112,7 @@ func New(cfg Config) *Core {
 	cfg.clock = clock.New(cfg.Now, cfg.Logger)
 	c := &Core{cfg: cfg, unseal: ceremony.NewUnseal(cfg.Storage, cfg.Seal),
 		journal: &journal{logger: cfg.Logger, now: cfg.clock.Now}, drafting: make(chan struct{}, 1)}
-	c.unseal.Expired = expired(cfg.Logger, "unseal")
+	c.unseal.Expired = expired(cfg, "unseal")
 	c.metrics = metrics.New(func() bool { return !c.Sealed() }, c.leaseCount,
 		func() bool { return c.storageError() == "" })
 	c.metrics.WatchDamage(c.damagedKinds)
@@ -180,10 +183,11 @@ func (c *Core) unlock(ctx context.Context, o ceremony.Opening) error {
 	return nil
 }
 
-// expired returns what tells the log that nobody went on with a ceremony.
-func expired(logger *slog.Logger, what string) func() {
+// expired returns what tells the log that nobody went on with a ceremony, and removes what it left in memory.
+func expired(cfg Config, what string) func() {
 	return func() {
-		logger.Info(what+" ended: nobody went on with it", "idle", ceremony.IdleLimit.String())
+		cfg.scrubLater()
+		cfg.Logger.Info(what+" ended: nobody went on with it", "idle", ceremony.IdleLimit.String())
 	}
 }
 

@@ -36,6 +36,7 @@ func (c *Core) Init(ctx context.Context, call Call) (any, error) {
 		return nil, err
 	}
 	c.journal.log(call, "init: the keys and the root token are on their way to the client")
+	defer c.cfg.scrubLater()
 	// The keys must reach the caller, whatever becomes of the unsealing; it is logged.
 	_ = c.AutoUnseal(ctx)
 	return result, nil
@@ -220,6 +221,7 @@ func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 		return nil, errNoToken
 	case p.Reset:
 		c.unseal.Reset()
+		c.cfg.scrubLater()
 		c.journal.log(call, "unseal reset")
 	case !sealed:
 		if err := c.checkShare(ctx, p.Key, p.Migrate); err != nil {
@@ -230,7 +232,7 @@ func (c *Core) Unseal(ctx context.Context, call Call) (any, error) {
 			return nil, c.public(err)
 		}
 		if !c.Sealed() {
-			scrubLater()
+			c.cfg.scrubLater()
 		}
 	}
 	return c.SealStatus(ctx, call)
@@ -297,7 +299,7 @@ func (c *Core) SealCall(ctx context.Context, call Call) (any, error) {
 		return nil, err
 	}
 	err = c.Seal()
-	scrubLater()
+	c.cfg.scrubLater()
 	return nil, err
 }
 
@@ -306,7 +308,18 @@ func (c *Core) SealCall(ctx context.Context, call Call) (any, error) {
 const scrubAfter = time.Second
 
 // scrubLater overwrites what a ceremony leaves in memory of keys and their shares.
-func scrubLater() { time.AfterFunc(scrubAfter, secret.Scrub) }
+func (c Config) scrubLater() {
+	if c.Scrub != nil {
+		time.AfterFunc(scrubAfter, c.Scrub)
+	}
+}
+
+// scrubFor is scrubLater for who may cancel an attempt: it is too dear for everybody.
+func (c Config) scrubFor(caller ceremony.Caller) {
+	if caller != ceremony.Anonymous {
+		c.scrubLater()
+	}
+}
 
 // StepDown serves `PUT sys/step-down`. A single node has nobody to hand over to, and nothing happens.
 func (c *Core) StepDown(ctx context.Context, call Call) (any, error) {

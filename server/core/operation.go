@@ -81,12 +81,26 @@ func (c *Core) operate(
 		write = c.journal.limited
 	}
 	answer, err := serve(caller)
+	if isComplete(answer) {
+		c.cfg.scrubLater()
+	}
 	if err != nil {
 		write(call, action+" failed", r.holderArgs("error", err)...)
 	} else {
 		write(call, action, r.holderArgs(details(answer)...)...)
 	}
 	return c.conclude(ctx, r, answer, err)
+}
+
+// isComplete reports whether an answer ends a ceremony: enough shares were given.
+func isComplete(answer any) bool {
+	switch a := answer.(type) {
+	case ceremony.GenerateRootStatus:
+		return a.Complete
+	case *ceremony.RekeyResult, *ceremony.VerifyResult:
+		return true
+	}
+	return false
 }
 
 // holderArgs puts the accessor of the caller's token before args, if there is one.

@@ -122,6 +122,7 @@ func (r Rekey) Cancel(ctx context.Context, call Call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.core.cfg.scrubFor(caller)
 		return nil, rekey.Cancel(caller, p.Nonce)
 	}))
 }
@@ -173,7 +174,10 @@ func (r Rekey) Verify(ctx context.Context, call Call) (any, error) {
 // VerifyRestart serves `DELETE sys/rekey/verify`.
 func (r Rekey) VerifyRestart(ctx context.Context, call Call) (any, error) {
 	return r.operate(ctx, call, "verification restart",
-		supported(func(rekey *ceremony.Rekey, caller ceremony.Caller) (any, error) { return rekey.VerifyCancel(caller) }))
+		supported(func(rekey *ceremony.Rekey, caller ceremony.Caller) (any, error) {
+			r.core.cfg.scrubFor(caller)
+			return rekey.VerifyCancel(caller)
+		}))
 }
 
 // Former serves `GET sys/rekey/former`: whether the shares from before the last rekey are still good. It is coffer's
@@ -238,6 +242,7 @@ func (c *Core) GenerateRootStart(ctx context.Context, call Call) (any, error) {
 // GenerateRootCancel serves `DELETE sys/generate-root/attempt`.
 func (c *Core) GenerateRootCancel(ctx context.Context, call Call) (any, error) {
 	return c.operateGenerateRoot(ctx, call, "cancel", func(g *ceremony.GenerateRoot, caller ceremony.Caller) (any, error) {
+		c.cfg.scrubFor(caller)
 		return nil, g.Cancel(caller)
 	})
 }

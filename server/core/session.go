@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"coffer/server/passwords"
 	"coffer/server/policies"
 	"coffer/server/sys"
+	"coffer/server/workers"
 	"coffer/server/wrapping"
 )
 
@@ -61,7 +61,7 @@ type session struct {
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
 	cancel  context.CancelFunc
-	workers sync.WaitGroup
+	workers workers.Group
 }
 
 // now is the server's time, by which tokens and leases end; wall is what the machine's clock says.
@@ -129,9 +129,9 @@ func (s *session) build(ctx context.Context) (err error) {
 	s.rekey = ceremony.NewRekey(s.barrier.Below(), s.barrier, s.cfg.Seal)
 	s.rekeyRecovery = s.rekey.Recovery()
 	s.generateRoot = ceremony.NewGenerateRoot(s.barrier.Below(), s.barrier, s.tokens.MintRoot)
-	s.rekey.Expired = expired(s.logger, rekeyName)
-	s.rekeyRecovery.Expired = expired(s.logger, recoveryRekeyName)
-	s.generateRoot.Expired = expired(s.logger, generateRootName)
+	s.rekey.Expired = expired(s.cfg, rekeyName)
+	s.rekeyRecovery.Expired = expired(s.cfg, recoveryRekeyName)
+	s.generateRoot.Expired = expired(s.cfg, generateRootName)
 	s.rekey.Settled, s.rekeyRecovery.Settled, s.generateRoot.Settled = s.formerEnded, s.formerEnded, s.formerEnded
 	if err = s.mountBuiltins(); err != nil {
 		return err
@@ -184,8 +184,14 @@ func (s *session) start() {
 	s.work(s.keepTime)
 }
 
-// work runs f until it returns or the session ends.
-func (s *session) work(f func(context.Context)) { s.workers.Go(func() { f(s.ctx) }) }
+// work runs f beside the caller until it returns or the session ends. A request may come with it after the end: then
+// nobody waits for f, which sees that its context has ended.
+func (s *session) work(f func(context.Context)) {
+	run := func() { f(s.ctx) }
+	if !s.workers.Go(run) {
+		go run()
+	}
+}
 
 // rotateEvery is how often the barrier's key is looked at for automatic rotation.
 const rotateEvery = time.Minute

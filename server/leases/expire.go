@@ -56,10 +56,14 @@ func (m *Manager) expireLoop(ctx context.Context) {
 			return
 		case slots <- struct{}{}:
 		}
-		m.workers.Go(func() {
+		begun := m.workers.Go(func() {
 			defer func() { <-slots }()
 			m.expire(ctx, id)
 		})
+		if !begun {
+			m.queue.release(id)
+			return
+		}
 	}
 }
 

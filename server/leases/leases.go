@@ -16,6 +16,7 @@ import (
 
 	"coffer/auth/token"
 	"coffer/engines"
+	"coffer/server/workers"
 	"coffer/storage"
 	"coffer/storage/jobs"
 )
@@ -123,7 +124,7 @@ type Manager struct {
 	// writing is held from reading the record of a secret's lease until it is changed, where no claim keeps others off.
 	writing sync.Mutex
 	tidying atomic.Bool
-	workers sync.WaitGroup
+	workers workers.Group
 }
 
 // New returns a Manager that can take leases in but knows no tokens' leases and ends none before Start.

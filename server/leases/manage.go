@@ -282,12 +282,15 @@ func (m *Manager) Tidy(ctx context.Context) bool {
 	if !m.tidying.CompareAndSwap(false, true) {
 		return false
 	}
-	m.workers.Go(func() {
+	begun := m.workers.Go(func() {
 		defer m.tidying.Store(false)
 		stats, err := m.tidy(ctx)
 		m.log.Info("leases tidied", slog.Int("checked", stats.checked), slog.Int("revoked", stats.revoked),
 			slog.Int("index_entries_removed", stats.unindexed), slog.Any("error", err))
 	})
+	if !begun {
+		m.tidying.Store(false) // the session is over, and nobody cares
+	}
 	return true
 }
 
