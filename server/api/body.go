@@ -40,14 +40,14 @@ func (p *parser) decode(text [][]byte, consumed func([]byte)) (map[string]any, e
 	if len(text) > 1 {
 		check := parser{limits: p.limits, checking: true, buf: text[0], rest: text[1:]}
 		if _, err := check.parse(); err != nil {
-			return nil, explained(err, text, p.limits)
+			return nil, err
 		}
 		p.consumed = consumed
 	}
 	p.buf, p.rest = text[0], text[1:]
 	value, err := p.parse()
 	if err != nil {
-		return nil, explained(err, text, p.limits)
+		return nil, err
 	}
 	switch value := value.(type) {
 	case map[string]any:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -11,8 +13,40 @@ import (
 	"coffer/engines"
 )
 
-// errSyntax is returned by the parser for a text that is no JSON. What exactly is wrong is for explain to say.
-var errSyntax = errors.New("malformed JSON")
+// Vault scans a body for its tokens before it parses it. What its scan refuses is an ErrFailed (500), what only its
+// parser refuses an ErrInvalid (400). A body with one fault gets Vault's answer; one with several gets that of the first.
+var (
+	errUnclosed     = engines.Failed("malformed JSON, unclosed containers")
+	errUnclosedText = engines.Failed("malformed JSON, unclosed string")
+	errTooDeep      = engines.Failed("JSON input exceeds allowed nesting depth")
+)
+
+// unexpected is the error for the byte c at which the parser stopped, or for the end of the text if there is none.
+// where is what encoding/json says about the place.
+func unexpected(c byte, found bool, where string) error {
+	switch {
+	case !found:
+		return errUnclosed
+	case strings.IndexByte(`{}[],:"-0123456789tfn`, c) < 0:
+		return refused(c, "looking for beginning of value")
+	default:
+		return syntaxError(c, where)
+	}
+}
+
+// syntaxError is the error of encoding/json for the byte c.
+func syntaxError(c byte, where string) error {
+	return parseError(fmt.Errorf("invalid character %s %s", strconv.QuoteRune(rune(c)), where))
+}
+
+// refused is the error of the scan for the byte c.
+func refused(c byte, where string) error {
+	return engines.Failed("invalid character '%s' %s", string(rune(c)), where)
+}
+
+func mismatched(c byte) error {
+	return engines.Failed("malformed JSON: mismatched closing delimiter '%c'", c)
+}
 
 // These strings are refused because they cannot be stored as they were sent: encoding/json, and Vault with it, would
 // put U+FFFD in the place of what is not Unicode, and a password would silently be another one.
@@ -40,7 +74,8 @@ type parser struct {
 	secrets [][]byte
 }
 
-// parse reads the whole text. It returns nil for an empty one, errSyntax, or an ErrFailed for what is over a limit.
+// parse reads the whole text. It returns nil for an empty one, an ErrInvalid for what is no JSON, or an ErrFailed for
+// what is over a limit.
 func (p *parser) parse() (any, error) {
 	if _, ok := p.peek(); !ok {
 		return nil, nil //nolint:nilnil // no body is no parameters
@@ -49,8 +84,8 @@ func (p *parser) parse() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := p.peek(); ok {
-		return nil, errSyntax
+	if c, ok := p.peek(); ok {
+		return nil, refused(c, "after top-level value")
 	}
 	return v, nil
 }
@@ -89,7 +124,7 @@ func (p *parser) peek() (byte, bool) {
 func (p *parser) value(depth int) (any, error) {
 	c, ok := p.peek()
 	if !ok {
-		return nil, errSyntax
+		return nil, errUnclosed
 	}
 	if p.values++; p.values > p.limits.Tokens {
 		return nil, engines.Failed("JSON payload exceeds allowed token count")
@@ -116,7 +151,14 @@ func (p *parser) value(depth int) (any, error) {
 	case 'n':
 		return nil, p.word("null")
 	default:
-		return p.number()
+		switch {
+		case c == '-' || c >= '0' && c <= '9':
+			return p.number()
+		case depth == 1:
+			return nil, syntaxError(c, "looking for beginning of value")
+		default:
+			return nil, unexpected(c, true, "looking for beginning of value")
+		}
 	}
 }
 
@@ -132,8 +174,10 @@ func (p *parser) object(depth int) (any, error) {
 		case ok && c == '}' && count == 0:
 			p.pos++
 			return m, nil
+		case ok && c == '}':
+			return nil, refused(c, "after object key-value pair")
 		case !ok || c != '"':
-			return nil, errSyntax
+			return nil, unexpected(c, ok, "looking for beginning of object key string")
 		}
 		key, err := p.text()
 		if err != nil {
@@ -146,9 +190,12 @@ func (p *parser) object(depth int) (any, error) {
 			return nil, engines.Failed("duplicate key '%s' in object", engines.Brief(key))
 		}
 		if c, ok = p.peek(); !ok || c != ':' {
-			return nil, errSyntax
+			return nil, unexpected(c, ok, "after object key")
 		}
 		p.pos++
+		if c, ok = p.peek(); ok && c == '}' {
+			return nil, refused(c, "after object key")
+		}
 		v, err := p.member(key, depth)
 		if err != nil {
 			return nil, err
@@ -156,8 +203,11 @@ func (p *parser) object(depth int) (any, error) {
 		if !p.checking {
 			m[key] = v
 		}
-		if c, ok = p.peek(); !ok || c != ',' && c != '}' {
-			return nil, errSyntax
+		if c, ok = p.peek(); ok && c == ']' {
+			return nil, mismatched(c)
+		}
+		if !ok || c != ',' && c != '}' {
+			return nil, unexpected(c, ok, "after object key:value pair")
 		}
 		p.pos++
 		if c == '}' {
@@ -184,10 +234,12 @@ func (p *parser) array(depth int) (any, error) {
 		c, ok := p.peek()
 		switch {
 		case !ok:
-			return nil, errSyntax
+			return nil, errUnclosed
 		case c == ']' && count == 0:
 			p.pos++
 			return list, nil
+		case c == ']':
+			return nil, refused(c, "after array element")
 		case count == p.limits.ArrayElements:
 			return nil, engines.Failed("JSON array exceeds allowed element count")
 		}
@@ -198,8 +250,11 @@ func (p *parser) array(depth int) (any, error) {
 		if !p.checking {
 			list = append(list, v)
 		}
-		if c, ok = p.peek(); !ok || c != ',' && c != ']' {
-			return nil, errSyntax
+		if c, ok = p.peek(); ok && c == '}' {
+			return nil, mismatched(c)
+		}
+		if !ok || c != ',' && c != ']' {
+			return nil, unexpected(c, ok, "after array element")
 		}
 		p.pos++
 		if c == ']' {
@@ -211,8 +266,11 @@ func (p *parser) array(depth int) (any, error) {
 // word takes one of the three literals.
 func (p *parser) word(want string) error {
 	for i := range len(want) {
-		if p.pos == len(p.buf) && !p.more() || p.buf[p.pos] != want[i] {
-			return errSyntax
+		if p.pos == len(p.buf) && !p.more() {
+			return errUnclosed
+		}
+		if c := p.buf[p.pos]; c != want[i] {
+			return syntaxError(c, fmt.Sprintf("in literal %s (expecting %q)", want, want[i]))
 		}
 		p.pos++
 	}
@@ -246,7 +304,7 @@ func (p *parser) number() (any, error) {
 		return nil, errLongNumber
 	}
 	if !validNumber(text) {
-		return nil, errSyntax
+		return nil, engines.Failed("malformed JSON, invalid number syntax for '%s'", engines.Brief(string(text)))
 	}
 	if p.checking {
 		return nil, nil //nolint:nilnil // nothing is made
@@ -428,7 +486,7 @@ func (p *parser) measure() (n int, plain bool, err error) {
 			switch {
 			case escape == 1:
 				if c != 'u' && strings.IndexByte(escapeNames, c) < 0 {
-					return 0, false, errSyntax
+					return 0, false, refused(c, "in string escape code")
 				}
 				escape = 0
 				if c == 'u' {
@@ -436,7 +494,7 @@ func (p *parser) measure() (n int, plain bool, err error) {
 				}
 			case digits > 0:
 				if strings.IndexByte("0123456789abcdefABCDEF", c) < 0 {
-					return 0, false, errSyntax
+					return 0, false, refused(c, "in string escape code")
 				}
 				digits--
 			case c == '"':
@@ -444,14 +502,14 @@ func (p *parser) measure() (n int, plain bool, err error) {
 			case c == '\\':
 				escape, plain = 1, false
 			case c < ' ':
-				return 0, false, errSyntax
+				return 0, false, syntaxError(c, "in string literal")
 			}
 		}
 		if n += len(buf); n > longestEscape*p.limits.StringLength {
 			return 0, false, errTooLong
 		}
 		if len(rest) == 0 {
-			return 0, false, errSyntax
+			return 0, false, errUnclosedText
 		}
 		buf, rest = rest[0], rest[1:]
 	}

@@ -30,7 +30,7 @@ func reference(text string) (any, error) {
 		return nil, err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errSyntax
+		return nil, errors.New("a second value")
 	}
 	return v, nil
 }
