@@ -343,7 +343,7 @@ func TestFaultsLeaveWholeBatches(t *testing.T) {
 		if err != nil {
 			return
 		}
-		for i := range 3 {
+		for i := range 5 {
 			v := fmt.Append(nil, i)
 			_ = b.Apply(t.Context(), storage.Put("x", v), storage.Put(fmt.Sprint("n/", i), v), storage.Put("y", v))
 		}

@@ -337,7 +337,7 @@ func TestGuardFaults(t *testing.T) {
 		do := func(op storage.Op) {
 			err := b.Apply(t.Context(), op)
 			got, getErr := b.Get(t.Context(), op.Key)
-			if errors.Is(getErr, storagetest.ErrInjected) {
+			for errors.Is(getErr, storagetest.ErrInjected) || errors.Is(getErr, storage.ErrUnsettled) {
 				got, getErr = b.Get(t.Context(), op.Key)
 			}
 			if errors.Is(getErr, storage.ErrNotFound) {

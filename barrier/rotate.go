@@ -177,22 +177,10 @@ func (b *Barrier) rekeyLocked(ctx context.Context, s *session, batch []storage.O
 // twice writes, and once more after a failure that leaves open whether it was written.
 func twice(write func() error) error {
 	err := write()
-	if err != nil && !settled(err) {
+	if err != nil && !storage.Refused(err) {
 		err = write()
 	}
 	return err
-}
-
-// settled reports whether the error of an Apply says that nothing was written.
-func settled(err error) bool {
-	for _, known := range []error{
-		storage.ErrNotLeader, storage.ErrInvalidKey, storage.ErrValueTooLarge, storage.ErrClosed,
-	} {
-		if errors.Is(err, known) {
-			return true
-		}
-	}
-	return false
 }
 
 func (b *Barrier) adoptCandidateLocked() {

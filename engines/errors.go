@@ -28,8 +28,6 @@ var (
 	ErrTooLarge = errors.New("request too large")
 	// ErrPrecondition is returned when the server cannot meet a condition the client set (412).
 	ErrPrecondition = errors.New("precondition failed")
-	// ErrReadOnly is returned by a node that must not write.
-	ErrReadOnly = errors.New("cannot write to readonly storage")
 	// ErrBusy is returned to a client that asks for more at once than it gets (429).
 	ErrBusy = errors.New("too many requests")
 	// ErrSealed is returned while the server is sealed (503).

@@ -34,6 +34,9 @@ var (
 	ErrValueTooLarge = errors.New("storage: value too large")
 	// ErrNotLeader is returned by Apply on a node that may not write. Nothing was written.
 	ErrNotLeader = errors.New("storage: this node is not the leader")
+	// ErrUnsettled is returned while nobody knows whether an earlier batch is committed: by the Apply of that batch, and
+	// by every call after it until the outcome is known. A node that loses its office while it writes returns it.
+	ErrUnsettled = errors.New("storage: the outcome of a write is not known yet")
 	// ErrDamaged is returned for a value, or a folder with a name, that is there and is not what was stored.
 	ErrDamaged = errors.New("storage: stored data is damaged")
 	// ErrLocked is returned when another process has the store open.
@@ -43,6 +46,10 @@ var (
 // Storage is an ordered key-value store. It is safe for concurrent use.
 //
 // A call whose context is done when it starts returns the context's error and does nothing.
+//
+// On a node that is not the leader, Get and List show what a leader has committed: whole batches in their order, up to
+// some point that may be in the past and never goes back. Apply returns ErrNotLeader there. A node that becomes the
+// leader answers when it has everything that was committed before.
 //
 // Keys are paths: components separated by "/", for example "logical/1f/data/app".
 type Storage interface {
@@ -56,11 +63,17 @@ type Storage interface {
 	// charged to the Budget of the context, as by Get.
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	// Apply commits the whole batch or none of it; when it returns nil the batch survives a power cut.
-	// Operations take effect in order, so a later one on the same key wins. When it returns an error
-	// other than ErrNotLeader, ErrInvalidKey, ErrValueTooLarge or ErrClosed, the batch may or may not be
-	// durable, but never in part, and the outcome is settled: every later Get through this store sees
-	// the batch, or none does. Apply does not keep the values' slices after it returns. An empty batch
-	// writes nothing.
+	// Operations take effect in order, so a later one on the same key wins. Apply does not keep the values' slices after
+	// it returns. An empty batch writes nothing.
+	//
+	// An error is one of three kinds:
+	//   - Refused: ErrNotLeader, ErrInvalidKey, ErrValueTooLarge, ErrClosed. Nothing was written.
+	//   - ErrUnsettled: the batch may still be committed, at any later time. Every call through this store then returns
+	//     ErrUnsettled until the outcome is known; it may be so for the rest of the store's life.
+	//   - Any other: the batch may or may not be durable, and the outcome is settled when Apply returns.
+	// However it ends, the batch is never there in part, and every Get that does not return ErrUnsettled sees what every
+	// later one sees. Who keeps in memory what is stored reads it again after an error that is not Refused; see
+	// storage/mirror.
 	Apply(ctx context.Context, batch ...Op) error
 }
 
@@ -71,6 +84,16 @@ type Op struct {
 	Value []byte
 	// Remove tells a deletion from a put.
 	Remove bool
+}
+
+// Refused reports whether the error of an Apply tells that nothing was written.
+func Refused(err error) bool {
+	for _, refusal := range []error{ErrNotLeader, ErrInvalidKey, ErrValueTooLarge, ErrClosed} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // CheckBatch returns ErrInvalidKey or ErrValueTooLarge when one of the operations is not legal.

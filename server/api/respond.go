@@ -14,6 +14,7 @@ import (
 	"coffer/engines"
 	"coffer/server/core"
 	"coffer/server/wire"
+	"coffer/storage"
 )
 
 // errMediaType is returned for a body of a type the method does not take (415).
@@ -33,13 +34,14 @@ func statusOf(err error) (status int, known bool) {
 		{engines.ErrUnsupported, http.StatusMethodNotAllowed},
 		{engines.ErrTooLarge, http.StatusRequestEntityTooLarge},
 		{engines.ErrPrecondition, http.StatusPreconditionFailed},
-		{engines.ErrReadOnly, http.StatusServiceUnavailable},
 		{engines.ErrBusy, http.StatusTooManyRequests},
 		{engines.ErrSealed, http.StatusServiceUnavailable},
 		{engines.ErrFailed, http.StatusInternalServerError},
 		{errMediaType, http.StatusUnsupportedMediaType},
 		{errSlow, http.StatusRequestTimeout},
 		{errUnavailable, http.StatusServiceUnavailable},
+		{storage.ErrNotLeader, http.StatusServiceUnavailable},
+		{storage.ErrUnsettled, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, row.kind) {
 			return row.status, true
@@ -63,6 +65,10 @@ func (a *api) respondError(w http.ResponseWriter, r *http.Request, id string, er
 		default:
 			writeErrors(w, r, status, message(public))
 		}
+	case errors.Is(err, storage.ErrNotLeader):
+		writeErrors(w, r, status, "this node is not the active one; try again")
+	case errors.Is(err, storage.ErrUnsettled):
+		writeErrors(w, r, status, "it is not known yet whether the last change was made; try again")
 	case known:
 		writeErrors(w, r, status, message(err))
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:

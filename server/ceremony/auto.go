@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
@@ -93,19 +94,44 @@ func unavailable(err error) error {
 
 // Commit applies a batch that has a Put of the key witness with a value that was never there before. When the
 // storage reports a failure but has that value, the batch was written, and what it did must count: the keys
-// must be handed out, or nobody will ever open what is stored.
+// must be handed out, or nobody will ever open what is stored. While the outcome is open, Commit waits for it, ten
+// seconds at most.
 func Commit(ctx context.Context, s storage.Storage, witness string, batch []storage.Op) error {
 	err := s.Apply(ctx, batch...)
-	if err == nil {
-		return nil
+	if err == nil || storage.Refused(err) {
+		return err
 	}
 	for _, op := range batch {
 		if op.Key != witness {
 			continue
 		}
-		if got, getErr := s.Get(ctx, op.Key); getErr == nil && bytes.Equal(got, op.Value) {
+		if got, getErr := outcome(ctx, s, op.Key); getErr == nil && bytes.Equal(got, op.Value) {
 			return nil
 		}
 	}
 	return err
+}
+
+const (
+	// outcomePatience is how long a ceremony waits for the outcome of its commit.
+	outcomePatience = 10 * time.Second
+	// outcomePause is how long it waits between two looks.
+	outcomePause = 20 * time.Millisecond
+)
+
+// outcome is Get for a value whose commit may still be open.
+func outcome(ctx context.Context, s storage.Storage, key string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, outcomePatience)
+	defer cancel()
+	for {
+		got, err := s.Get(ctx, key)
+		if !errors.Is(err, storage.ErrUnsettled) {
+			return got, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(outcomePause):
+		}
+	}
 }

@@ -322,7 +322,11 @@ func TestRenewalWinsOverExpiry(t *testing.T) {
 
 // TestExpiryFaults lets tokens expire while every call to storage fails once.
 func TestExpiryFaults(t *testing.T) {
-	open := func(*testing.T) storage.Storage { return memory.New() }
+	var stored *memory.Store
+	open := func(*testing.T) storage.Storage {
+		stored = memory.New()
+		return stored
+	}
 	storagetest.EachFault(t, open, func(t *testing.T, base storage.Storage, faulty *storagetest.Faulty) {
 		synctest.Test(t, func(t *testing.T) {
 			s := start(t, base)
@@ -342,7 +346,7 @@ func TestExpiryFaults(t *testing.T) {
 			synctest.Wait()
 			cancel()
 			m.Wait()
-			if n := keys(t, base.(*memory.Store)); n != 4 { // the store's keys, and one root token with its mark
+			if n := keys(t, stored); n != 4 { // the store's keys, and one root token with its mark
 				t.Errorf("%d keys left", n)
 			}
 		})
