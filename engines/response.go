@@ -69,6 +69,19 @@ type Secret struct {
 	Unleased bool
 	// Internal is kept with the lease and handed back to the engine at renewal and revocation.
 	Internal map[string]any
+	// Changes are committed together with the lease. Their keys are those of the mount's own storage.
+	Changes []storage.Op
+	// Make makes the secret; see Leaser. Nil is for a secret that is nothing but what the answer says and what Changes
+	// store.
+	Make func(ctx context.Context) (Made, error)
+}
+
+// Made is what an engine learned by making a secret.
+type Made struct {
+	// Data is added to the answer's.
+	Data map[string]any
+	// Internal takes the place of Secret.Internal unless it is nil.
+	Internal map[string]any
 }
 
 // Auth is an issued or renewed token as the client sees it.

@@ -2,9 +2,9 @@ package core
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"coffer/auth/token"
@@ -20,55 +20,84 @@ var errSpent = engines.Invalid("Secret cannot be returned; token had one use lef
 // errNotLeasable is returned for a secret that the mount's engine could not take back.
 var errNotLeasable = errors.New("core: a leased secret of an engine that cannot revoke it")
 
-// lease registers the secret that an engine issued, and returns the answer with the lease. A secret that
-// cannot be given a lease is taken back: nothing that was issued is forgotten.
+// lease gives the secret that an engine issues its lease, and returns the answer with it. The lease is stored before
+// anything is made, so that nothing that was made is forgotten.
 func (r *run) lease(ctx context.Context, resp *engines.Response) (*engines.Response, error) {
-	leaser, ok := r.mount.Leaser()
-	if !ok {
+	if _, ok := r.mount.Leaser(); !ok {
 		return nil, fmt.Errorf("%w: %s", errNotLeasable, r.mount.Entry.Type)
 	}
 	leased := *resp
 	secret := *resp.Secret
 	leased.Secret = &secret
 	ttl, maxTTL, warnings := lifeOf(secret, r.mount.TTLs())
-	secret.TTL = ttl
 	leased.Warnings = append(leased.Warnings, warnings...)
 	wanted := leases.Secret{Path: r.call.Path, TTL: ttl, MaxTTL: maxTTL, Internal: secret.Internal}
-	l, err := r.register(ctx, wanted, secret.Renewable)
+	changes := r.mount.Below(secret.Changes)
+	l, err := r.register(ctx, wanted, func(ctx context.Context, s leases.Secret) (leases.Lease, error) {
+		if secret.Make == nil {
+			return r.session.leases.Register(ctx, s, secret.Renewable, changes...)
+		}
+		return r.session.leases.Announce(ctx, s, secret.Renewable, changes...)
+	})
 	if err != nil {
-		r.takeBack(ctx, leaser, leases.Lease{Secret: &wanted})
 		return nil, err
 	}
-	if !r.session.mounts.Serves(r.mount) {
-		// The mount was removed while its engine worked, and may have looked for leases before this one.
-		r.takeBack(ctx, leaser, l)
-		gone := engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
-		return nil, errors.Join(gone, r.session.leases.Forget(context.WithoutCancel(ctx), l.ID))
+	if secret.Make != nil {
+		var made engines.Made
+		if made, l, err = r.realize(ctx, l, secret.Make); err != nil {
+			return nil, err
+		}
+		leased.Data = merged(leased.Data, made.Data)
+	} else if !r.session.mounts.Serves(r.mount) {
+		return nil, errors.Join(r.gone(), r.session.leases.Forget(context.WithoutCancel(ctx), l.ID))
 	}
 	secret.LeaseID, secret.TTL = l.ID, l.TTL(r.session.now())
+	secret.Changes, secret.Make = nil, nil
 	return &leased, nil
 }
 
-// takeBack revokes a secret that nobody was given, whatever became of the request.
-func (r *run) takeBack(ctx context.Context, leaser engines.Leaser, l leases.Lease) {
-	seen := seenBy(l, r.request.Path)
-	text, err := json.Marshal(seen.Internal)
-	if err == nil {
-		// The engine gets its notes as it would from storage.
-		seen.Internal = nil
-		err = json.Unmarshal(text, &seen.Internal)
+// merged is a with the members of b.
+func merged(a, b map[string]any) map[string]any {
+	if len(a) == 0 {
+		return b
 	}
-	if err == nil {
-		err = leaser.RevokeSecret(context.WithoutCancel(ctx), seen)
-	}
-	if err != nil {
-		r.session.logger.Error("a secret that was not given out could not be revoked",
-			"path", r.call.Path, "request_id", r.call.ID, "error", err)
-	}
+	a = maps.Clone(a)
+	maps.Copy(a, b)
+	return a
 }
 
-// register gives a secret its lease, which ends with the token that asked for it.
-func (r *run) register(ctx context.Context, s leases.Secret, renewable bool) (l leases.Lease, err error) {
+// gone is the answer for a mount that was removed while it served the request.
+func (r *run) gone() error {
+	return engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
+}
+
+// realize makes what an announced lease stands for, and lets the lease live; or takes it back.
+func (r *run) realize(
+	ctx context.Context, announced leases.Lease, produce func(context.Context) (engines.Made, error),
+) (made engines.Made, l leases.Lease, err error) {
+	kept := false
+	defer func() { // after a panic as well
+		if !kept {
+			r.session.leases.Withdraw(ctx, announced)
+		}
+	}()
+	if !r.session.mounts.Serves(r.mount) {
+		return made, l, r.gone() // whoever removed it may have looked for leases before this one
+	}
+	if made, err = produce(ctx); err != nil {
+		return made, l, err
+	}
+	if l, err = r.session.leases.Confirm(ctx, announced, made.Internal); errors.Is(err, leases.ErrExpired) {
+		return made, l, errBadToken
+	}
+	kept = err == nil
+	return made, l, err
+}
+
+// register has a lease stored that ends with the token that asked for it.
+func (r *run) register(
+	ctx context.Context, s leases.Secret, store func(context.Context, leases.Secret) (leases.Lease, error),
+) (l leases.Lease, err error) {
 	switch {
 	case r.entry == nil:
 		return l, fmt.Errorf("core: a leased secret for nobody at %s", r.call.Path)
@@ -82,14 +111,14 @@ func (r *run) register(ctx context.Context, s leases.Secret, renewable bool) (l 
 	default:
 		s.Token = r.entry.ID
 	}
-	register := func() error {
-		l, err = r.session.leases.Register(ctx, s, renewable)
-		return err
-	}
 	if s.Token == "" {
-		return l, register()
+		return store(ctx, s)
 	}
-	if err = r.session.tokens.WhileAlive(ctx, s.Token, register); errors.Is(err, token.ErrBadToken) {
+	err = r.session.tokens.WhileAlive(ctx, s.Token, func() error {
+		l, err = store(ctx, s)
+		return err
+	})
+	if errors.Is(err, token.ErrBadToken) {
 		err = errBadToken
 	}
 	return l, err

@@ -30,8 +30,10 @@ type issued struct {
 	// alive are the secrets that work; guarded by mu, as is broken.
 	alive  map[string]bool
 	broken bool
-	// before is called within the handler, when it is set.
-	before func()
+	// before is called within the handler, during while the secret is made, when they are set.
+	before, during func()
+	// makes is what making a secret ends in once it is made.
+	makes error
 }
 
 func newIssued() *issued { return &issued{alive: make(map[string]bool)} }
@@ -66,14 +68,21 @@ func (e issuer) Routes() *engines.Routes {
 }
 
 func (e issuer) issue(_ context.Context, _ *engines.Request, p credsParams) (*engines.Response, error) {
-	e.mu.Lock()
-	e.alive[p.Name] = true
-	e.mu.Unlock()
 	if e.before != nil {
 		e.before()
 	}
 	return &engines.Response{Data: map[string]any{"user": p.Name}, Secret: &engines.Secret{
 		TTL: p.TTL, MaxTTL: p.MaxTTL, Renewable: true, Internal: map[string]any{"user": p.Name},
+		Changes: []storage.Op{storage.Put("issued/"+p.Name, nil)},
+		Make: func(context.Context) (engines.Made, error) {
+			e.mu.Lock()
+			e.alive[p.Name] = true
+			e.mu.Unlock()
+			if e.during != nil {
+				e.during()
+			}
+			return engines.Made{Data: map[string]any{"password": "p"}}, e.makes
+		},
 	}}, nil
 }
 
@@ -97,13 +106,7 @@ func (e issuer) RevokeSecret(_ context.Context, l engines.Lease) error {
 // leaseServer is an unsealed server with the engine at db/.
 func leaseServer(t *testing.T, store storage.Storage, db *issued) (c *core.Core, key, root string) {
 	t.Helper()
-	c = core.New(core.Config{
-		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		Types: map[mounts.Kind]map[string]engines.Factory{mounts.Secret: {"db": db.factory, "kv": db.factory}},
-		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour, StorageType: "inmem",
-			LogLevel: new(slog.LevelVar)},
-		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
-	})
+	c = newLeaseServer(store, db)
 	key, token, err := c.InitDev(t.Context(), engines.Token{}, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +114,16 @@ func leaseServer(t *testing.T, store storage.Storage, db *issued) (c *core.Core,
 	root = token.Reveal()
 	must(t, c, root, engines.Update, "sys/mounts/db", map[string]any{"type": "db"})
 	return c, key, root
+}
+
+func newLeaseServer(store storage.Storage, db *issued) *core.Core {
+	return core.New(core.Config{
+		Storage: store, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		Types: map[mounts.Kind]map[string]engines.Factory{mounts.Secret: {"db": db.factory, "kv": db.factory}},
+		Settings: core.Settings{DefaultLeaseTTL: time.Hour, MaxLeaseTTL: 24 * time.Hour, StorageType: "inmem",
+			LogLevel: new(slog.LevelVar)},
+		Build: core.Build{Version: "1.21.2", Date: "2026-01-01T00:00:00Z"},
+	})
 }
 
 // mayIssue writes the policy p, which permits issuing secrets and making tokens.
@@ -142,6 +155,9 @@ func inLeases(t *testing.T, f func(t *testing.T, c *core.Core, key, root string,
 func TestLeasedSecretEndsOnTimeAcrossASeal(t *testing.T) {
 	inLeases(t, func(t *testing.T, c *core.Core, key, root string, db *issued) {
 		resp := must(t, c, root, engines.Update, "db/creds/a", nil)
+		if resp.Data["user"] != "a" || resp.Data["password"] != "p" {
+			t.Errorf("%v", resp.Data)
+		}
 		if s := resp.Secret; !strings.HasPrefix(s.LeaseID, "db/creds/a/") || s.TTL != time.Hour || !s.Renewable {
 			t.Fatalf("%+v", s)
 		}
@@ -295,35 +311,147 @@ func TestSecretOfAMountThatIsRemovedMeanwhile(t *testing.T) {
 
 // TestSecretOfATokenThatIsRevokedMeanwhile revokes the token while the engine issues a secret for it.
 func TestSecretOfATokenThatIsRevokedMeanwhile(t *testing.T) {
+	for _, moment := range []string{"in the handler", "while it is made"} {
+		inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
+			mayIssue(t, c, root)
+			token := newToken(t, c, root, map[string]any{"policies": []any{"p"}})
+			revoke := func() { must(t, c, token, engines.Update, "auth/token/revoke-self", nil) }
+			if moment == "in the handler" {
+				db.before = revoke
+			} else {
+				db.during = revoke
+			}
+			if _, err := do(t.Context(), c, token, engines.Update, "db/creds/a", nil); !errors.Is(err, engines.ErrDenied) {
+				t.Errorf("%s: %v, want ErrDenied", moment, err)
+			}
+			if names := db.names(); len(names) != 0 {
+				t.Errorf("%s: it outlives the token: %v", moment, names)
+			}
+		})
+	}
+}
+
+// TestSecretThatIsNotMade is taken back, and the client is told what the engine says.
+func TestSecretThatIsNotMade(t *testing.T) {
 	inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
-		mayIssue(t, c, root)
-		token := newToken(t, c, root, map[string]any{"policies": []any{"p"}})
-		db.before = func() { must(t, c, token, engines.Update, "auth/token/revoke-self", nil) }
-		if _, err := do(t.Context(), c, token, engines.Update, "db/creds/a", nil); !errors.Is(err, engines.ErrDenied) {
-			t.Errorf("%v, want ErrDenied", err)
+		db.makes = engines.Failed("half of it failed")
+		if _, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil); !errors.Is(err, db.makes) {
+			t.Errorf("%v, want %v", err, db.makes)
 		}
 		if names := db.names(); len(names) != 0 {
-			t.Errorf("it outlives the token: %v", names)
+			t.Errorf("half a secret lives: %v", names)
+		}
+		db.breakDown(true)
+		if _, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil); !errors.Is(err, db.makes) {
+			t.Errorf("%v, want %v", err, db.makes)
+		}
+		db.breakDown(false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if names := db.names(); len(names) != 0 {
+			t.Errorf("it is not taken back later: %v", names)
 		}
 	})
+}
+
+// TestMountThatIsRemovedWhileASecretIsMade: the removal waits for the secret, and takes it back.
+func TestMountThatIsRemovedWhileASecretIsMade(t *testing.T) {
+	inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
+		removed := make(chan struct{})
+		db.during = func() {
+			go func() {
+				defer close(removed)
+				must(t, c, root, engines.Delete, "sys/mounts/db", nil)
+			}()
+			synctest.Wait() // the removal waits for this lease
+		}
+		_, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil)
+		<-removed
+		if names := db.names(); len(names) != 0 {
+			t.Errorf("it outlives the mount: %v (%v)", names, err)
+		}
+	})
+}
+
+// crashing is a store whose contents are copied before and after each commit.
+type crashing struct {
+	*memory.Store
+	copies [][]storage.Op
+}
+
+// Apply implements storage.Storage.
+func (c *crashing) Apply(ctx context.Context, batch ...storage.Op) error {
+	c.copies = append(c.copies, c.Contents())
+	err := c.Store.Apply(ctx, batch...)
+	c.copies = append(c.copies, c.Contents())
+	return err
+}
+
+// TestCrashWhileASecretIsMade lets the server die at each step of issuing a secret, and start again on what was stored
+// then: what was made is either leased to the client or taken back.
+func TestCrashWhileASecretIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, store := newIssued(), &crashing{Store: memory.New()}
+		c, key, root := leaseServer(t, store, db)
+		store.copies = nil
+		db.during = func() { store.copies = append(store.copies, store.Contents()) }
+		must(t, c, root, engines.Update, "db/creds/a", nil)
+		sealNow(t, c)
+		if len(store.copies) < 5 {
+			t.Fatalf("%d steps", len(store.copies))
+		}
+		// The first copy is from before anything was announced, the last one has the lease that the client was given.
+		for step := 1; step < len(store.copies); step++ {
+			made := newIssued()
+			made.alive["a"] = true // as if it had been made: who crashed may not know
+			after := restart(t, store.copies[step], key, made)
+			synctest.Wait()
+			alive := len(made.names()) == 1
+			_, err := do(t.Context(), after, root, engines.List, "sys/leases/lookup/db/creds/a/", nil)
+			if want := step == len(store.copies)-1; alive != want || (err == nil) != want {
+				t.Errorf("step %d: alive %v, leases: %v, want %v", step, alive, err, want)
+			}
+			sealNow(t, after)
+		}
+	})
+}
+
+// restart opens a server on a copy of what was stored.
+func restart(t *testing.T, contents []storage.Op, key string, db *issued) *core.Core {
+	t.Helper()
+	store := memory.New()
+	if err := store.Apply(t.Context(), contents...); err != nil {
+		t.Fatal(err)
+	}
+	c := newLeaseServer(store, db)
+	if _, err := c.Unseal(t.Context(), core.Call{Params: map[string]any{"key": key}}); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // TestNoSecretIsForgotten makes every call to storage fail in both forms while a secret is issued: either the
 // client has its lease, or the secret was taken back.
 func TestNoSecretIsForgotten(t *testing.T) {
 	for _, call := range []storagetest.Call{storagetest.Get, storagetest.Apply} {
-		for _, form := range []storagetest.Form{storagetest.NotWritten, storagetest.WrittenButFailed} {
-			synctest.Test(t, func(t *testing.T) {
-				db := newIssued()
-				faulty := storagetest.NewFaulty(memory.New())
-				c, _, root := leaseServer(t, faulty, db)
-				defer sealNow(t, c)
-				faulty.Fail(call, 1, form)
-				resp, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil)
-				if alive := len(db.names()) == 1; alive != (err == nil) {
-					t.Errorf("%s, %s: %v, %v, alive %v", call, form, resp, err, alive)
-				}
-			})
+		for _, form := range []storagetest.Form{
+			storagetest.NotWritten, storagetest.WrittenButFailed, storagetest.WrittenLater, storagetest.DroppedLater,
+		} {
+			for nth := range 4 {
+				synctest.Test(t, func(t *testing.T) {
+					db := newIssued()
+					faulty := storagetest.NewFaulty(memory.New())
+					c, _, root := leaseServer(t, faulty, db)
+					defer sealNow(t, c)
+					faulty.Fail(call, nth+1, form)
+					resp, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil)
+					time.Sleep(time.Minute) // what is left is taken back as soon as storage serves again
+					synctest.Wait()
+					if alive := len(db.names()) == 1; alive != (err == nil) {
+						t.Errorf("%s %d, %s: %v, %v, alive %v", call, nth+1, form, resp, err, alive)
+					}
+				})
+			}
 		}
 	}
 }

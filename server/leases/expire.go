@@ -74,9 +74,9 @@ func (m *Manager) over(l Lease) bool {
 	return !l.Expires.After(now) || m.trustClock && l.Issued.Sub(now) > clockSlack
 }
 
-// watch puts a stored lease into the queue.
+// watch puts a stored lease into the queue. Whoever was making what a pending one stands for is gone.
 func (m *Manager) watch(l Lease) {
-	if now := m.now(); l.Expires.After(now) && m.over(l) {
+	if now := m.now(); l.Expires.After(now) && (l.Pending || m.over(l)) {
 		l.Expires = now
 	}
 	m.queue.load(l)
@@ -85,7 +85,8 @@ func (m *Manager) watch(l Lease) {
 // expire ends a claimed lease that seems to be due, and puts it off when that fails.
 func (m *Manager) expire(ctx context.Context, id string) {
 	defer m.queue.release(id)
-	err := m.end(ctx, id, func(l Lease) bool { return l.Failure == "" && m.over(l) })
+	withdrawn := m.queue.withdrawn(id)
+	err := m.end(ctx, id, func(l Lease) bool { return l.Failure == "" && (withdrawn || l.Pending || m.over(l)) })
 	if err == nil || ctx.Err() != nil {
 		return
 	}

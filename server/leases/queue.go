@@ -18,6 +18,8 @@ type item struct {
 	kind     Kind
 	// failed marks a lease that could not be revoked and waits for an operator.
 	failed bool
+	// withdrawn marks a lease that ends whatever its record says.
+	withdrawn bool
 }
 
 // queue orders leases by when they end. A lease whose revocation is running is claimed: it is in items
@@ -209,6 +211,23 @@ func (q *queue) retry(id string, now time.Time, giveUp int) (attempts int) {
 	it.due = now.Add(backoff(int(it.attempts))).UnixNano()
 	it.failed = int(it.attempts) >= giveUp
 	return int(it.attempts)
+}
+
+// withdraw marks a lease as one that ends whatever its record says.
+func (q *queue) withdraw(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it := q.items[id]; it != nil {
+		it.withdrawn = true
+	}
+}
+
+// withdrawn reports whether the lease is so marked.
+func (q *queue) withdrawn(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it := q.items[id]
+	return it != nil && it.withdrawn
 }
 
 // giveUp notes why the lease of a token, whose attempts are used up, could not be revoked.

@@ -30,6 +30,9 @@ type Lease struct {
 	// Expires is zero for a lease that never ends.
 	Expires   time.Time
 	Renewable bool
+	// Pending is set until what the lease stands for was made. A lease that is pending and that nobody is making
+	// is revoked.
+	Pending bool
 	// Failure is why revoking was given up; "" for a lease that can be revoked.
 	Failure string
 	// Secret is nil for tokens.
@@ -64,10 +67,11 @@ func (l Lease) TTL(now time.Time) time.Duration {
 // The binary form of a secret's record: version, flags, three times in Unix nanoseconds (0 for none), and JSON.
 // The lease of a token has no record but the token's own.
 //
-// Version 1 had two forms, one after the other. In the first one tokens had records as well, without JSON; its flags
+// Version 2 knew no pending leases. Version 1 had two forms, one after the other. In the first one tokens had records as well, without JSON; its flags
 // were others, and a secret's had flagTail among them.
 const (
-	recordVersion = 2
+	recordVersion = 3
+	secondVersion = 2
 	firstVersion  = 1
 	recordHeader  = 2 + 3*8
 
@@ -77,6 +81,7 @@ const (
 	firstFlagTail      = 1 << 2
 
 	flagRenewable = 1 << 0
+	flagPending   = 1 << 1
 )
 
 type recordTail struct {
@@ -89,6 +94,9 @@ func encode(l Lease) ([]byte, error) {
 	b[0] = recordVersion
 	if l.Renewable {
 		b[1] |= flagRenewable
+	}
+	if l.Pending {
+		b[1] |= flagPending
 	}
 	for _, t := range [...]time.Time{l.Issued, l.Expires, l.Renewed} {
 		b = binary.BigEndian.AppendUint64(b, uint64(nanos(t))) //nolint:gosec // decode reads the same bits back
@@ -116,7 +124,15 @@ func flagsOf(b []byte) (flags byte, err error) {
 		}
 		return flags, nil
 	}
-	if b[0] != firstVersion && b[0] != recordVersion || flags&^flagRenewable != 0 {
+	known := byte(flagRenewable)
+	switch b[0] {
+	case firstVersion, secondVersion:
+	case recordVersion:
+		known |= flagPending
+	default:
+		return 0, errCorrupt
+	}
+	if flags&^known != 0 {
 		return 0, errCorrupt
 	}
 	return flags, nil
@@ -137,7 +153,7 @@ func decode(id string, b []byte) (Lease, error) {
 	if err != nil {
 		return Lease{}, fmt.Errorf("%w: %s", err, id)
 	}
-	l := Lease{ID: id, Kind: EngineSecret, Renewable: flags&flagRenewable != 0}
+	l := Lease{ID: id, Kind: EngineSecret, Renewable: flags&flagRenewable != 0, Pending: flags&flagPending != 0}
 	for i, t := range [...]*time.Time{&l.Issued, &l.Expires, &l.Renewed} {
 		*t = fromNanos(int64(binary.BigEndian.Uint64(b[2+8*i:]))) //nolint:gosec // the bits that encode wrote
 	}

@@ -2,7 +2,6 @@ package leases
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -73,33 +72,6 @@ func (m *Manager) ofToken(ctx context.Context, tokenID string) ([]Lease, error) 
 		found = append(found, l)
 	}
 	return found, nil
-}
-
-// Register gives a secret that an engine issued a lease that ends ttl from now. The returned lease is
-// durable. A secret whose lease could not be registered must be revoked by the caller.
-func (m *Manager) Register(ctx context.Context, s Secret, renewable bool) (Lease, error) {
-	now, done := m.Issue(s.Path, m.now())
-	defer done()
-	l := Lease{
-		ID: s.Path + "/" + rand.Text(), Kind: EngineSecret, Issued: now, Expires: now.Add(s.TTL),
-		Renewable: renewable, Secret: &s,
-	}
-	if end := s.end(now); !end.IsZero() && l.Expires.After(end) {
-		l.Expires = end
-	}
-	op, err := put(l)
-	if err != nil {
-		return Lease{}, err
-	}
-	ops := []storage.Op{op}
-	if s.Token != "" {
-		ops = append(ops, storage.Put(tokenKey(s.Token, l.ID), []byte(l.ID)))
-	}
-	if err := m.store.Apply(ctx, ops...); err != nil {
-		return Lease{}, err
-	}
-	m.queue.set(l.ID, l.Kind, l.Expires)
-	return l, nil
 }
 
 // end is when the secret ends at the latest, issued at a time; zero for never.

@@ -86,6 +86,17 @@ func (m *Mounted) Leaser() (engines.Leaser, bool) {
 	return l, ok
 }
 
+// Below returns changes to the mount's own storage as changes to that of the server.
+func (m *Mounted) Below(changes []storage.Op) []storage.Op {
+	folder := StoragePrefix(m.Entry)
+	below := make([]storage.Op, len(changes))
+	for i, op := range changes {
+		op.Key = folder + op.Key
+		below[i] = op
+	}
+	return below
+}
+
 // TTLs are the mount's limits as they are now.
 func (m *Mounted) TTLs() engines.TTLs { return m.ttls }
 
