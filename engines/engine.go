@@ -40,7 +40,7 @@ type Renewal struct {
 
 // Factory makes the engine of one mount: when the mount is created, and again at every unseal and when
 // its options change. It may read and write cfg.Storage. The context ends when the server seals or the
-// engine is unmounted; what the engine starts must end with it.
+// engine is unmounted. What the engine does beside requests it starts with cfg.Background, and in no other way.
 type Factory func(ctx context.Context, cfg Config) (Engine, error)
 
 // Config is what the server hands to a Factory.
@@ -56,6 +56,10 @@ type Config struct {
 	TTLs TTLs
 	// Passwords makes passwords by the password policies of the server.
 	Passwords Passwords
+	// Background runs work in a goroutine of its own, in the factory or at any time later. The context of work ends when
+	// the server seals or the engine is unmounted; both wait for work to return before keys are zeroed or the storage is
+	// cleared. Once they have begun to wait, work is not run.
+	Background func(work func(ctx context.Context))
 }
 
 // Passwords makes passwords by the password policies of the server (sys/policies/password).

@@ -16,10 +16,13 @@ type greetParams struct {
 // greeter is a whole engine: one route, whose parameters arrive in a struct.
 type greeter struct{}
 
-// Routes implements engines.Engine.
-func (g greeter) Routes() []engines.Route {
+// Routes implements engines.Engine. They are compiled once and shared by all mounts of the type.
+func (greeter) Routes() *engines.Routes { return engines.RoutesOf[greeter](greeterRoutes) }
+
+func greeterRoutes() []engines.Route {
 	return []engines.Route{
-		engines.Path("greet/{name}", "Greet somebody.", engines.CaseInsensitive("name"), engines.OnUpdate(g.greet)),
+		engines.Path("greet/{name}", "Greet somebody.", engines.CaseInsensitive("name"),
+			engines.OnUpdate(engines.Method(greeter.greet))),
 	}
 }
 
@@ -32,7 +35,7 @@ func (greeter) greet(_ context.Context, _ *engines.Request, p greetParams) (*eng
 
 // The server compiles an engine's routes once. A match has the canonical path, which policies and audit see.
 func ExamplePath() {
-	router, err := engines.NewRouter(greeter{}.Routes())
+	router, err := engines.NewRouter(greeter{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -38,9 +38,9 @@ type engine struct {
 	// secrets are held while a secret id is changed, by its name.
 	secrets *keylock.Set
 
-	// session ends with the mount.
-	session context.Context //nolint:containedctx // the mount's life
-	tidying atomic.Bool
+	// background runs what outlives its request.
+	background func(func(context.Context))
+	tidying    atomic.Bool
 	// kick wakes the sweeper.
 	kick chan struct{}
 }
@@ -49,13 +49,13 @@ type engine struct {
 func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	e := &engine{
 		storage: cfg.Storage, log: cfg.Logger, now: cfg.Now, ttls: cfg.TTLs,
-		roles: keylock.New(), secrets: keylock.New(), session: ctx, kick: make(chan struct{}, 1),
+		roles: keylock.New(), secrets: keylock.New(), background: cfg.Background, kick: make(chan struct{}, 1),
 	}
 	var err error
 	if e.key, err = openKey(ctx, cfg.Storage); err != nil {
 		return nil, err
 	}
-	go e.sweepUntil(ctx)
+	e.background(e.sweepUntil)
 	return e, nil
 }
 

@@ -38,7 +38,7 @@ func open(ctx context.Context, t testing.TB, s storage.Storage) *mount {
 func tryOpen(ctx context.Context, s storage.Storage) (*mount, error) {
 	e, err := approle.Factory(ctx, engines.Config{
 		Mount: engines.Mount{Path: "auth/approle/", Type: "approle"}, Storage: s, Logger: slog.New(slog.DiscardHandler),
-		Now: time.Now, TTLs: fixedTTLs{},
+		Now: time.Now, TTLs: fixedTTLs{}, Background: func(work func(context.Context)) { go work(ctx) },
 	})
 	if err != nil {
 		return nil, err

@@ -169,10 +169,10 @@ func (e *engine) tidy(context.Context, *engines.Request, engines.NoParams) (*eng
 	if !e.tidying.CompareAndSwap(false, true) {
 		return &engines.Response{Warnings: []string{"Tidy operation already in progress."}}, nil
 	}
-	go func() {
+	e.background(func(ctx context.Context) {
 		defer e.tidying.Store(false)
-		e.sweep(e.session, true)
-	}()
+		e.sweep(ctx, true)
+	})
 	return &engines.Response{Status: 202, NoMountType: true, Warnings: []string{"Tidy operation successfully started. " +
 		"Any information from the operation will be printed to Vault's server logs."}}, nil
 }

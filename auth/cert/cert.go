@@ -18,12 +18,12 @@ import (
 )
 
 // Factory is the engines.Factory of type "cert".
-func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
+func Factory(_ context.Context, cfg engines.Config) (engines.Engine, error) {
 	e := &engine{
 		storage: cfg.Storage, log: cfg.Logger, now: cfg.Wall, ttls: cfg.TTLs, locks: keylock.New(),
 		trust: &trustCache{}, statuses: &statusCache{}, lists: &revocations{},
 	}
-	go e.refreshLists(ctx)
+	cfg.Background(e.refreshLists)
 	return e, nil
 }
 

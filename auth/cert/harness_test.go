@@ -97,7 +97,7 @@ func newMount(t testing.TB, s storage.Storage, now func() time.Time) *mount {
 	}
 	e, err := cert.Factory(t.Context(), engines.Config{
 		Mount: engines.Mount{Path: "auth/cert/", Type: "cert"}, Storage: s, Logger: slog.New(slog.DiscardHandler),
-		Wall: now, TTLs: fixedTTLs{},
+		Wall: now, TTLs: fixedTTLs{}, Background: func(work func(context.Context)) { go work(t.Context()) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,7 @@ func mount(ctx context.Context, s storage.Storage, version string, now func() ti
 	e, err := kv.Factory(ctx, engines.Config{
 		Mount:   engines.Mount{Path: "s/", Type: "kv", Options: map[string]string{"version": version}},
 		Storage: s, Logger: slog.New(slog.DiscardHandler), Now: now, TTLs: fixedTTLs{},
+		Background: func(work func(context.Context)) { go work(ctx) },
 	})
 	if err != nil {
 		return nil, err

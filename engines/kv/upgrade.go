@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"coffer/engines"
 	"coffer/storage"
 )
 
@@ -21,8 +22,9 @@ const upgradeRetry = time.Second
 
 // startUpgrade makes versioned secrets of what version 1 left behind. There is no mark of how far it came:
 // a secret is moved in one commit, so what is still below plainPrefix is what is left to do. The first
-// commit is made at once; when there is more, the rest follows in the background until ctx ends.
-func (e *versioned) startUpgrade(ctx context.Context, logger *slog.Logger) error {
+// commit is made at once; when there is more, the rest follows in the background.
+func (e *versioned) startUpgrade(ctx context.Context, cfg engines.Config) error {
+	logger := cfg.Logger
 	u := &upgrade{storage: e.storage, now: e.now, logger: logger}
 	err := u.step(ctx)
 	if err == nil {
@@ -33,12 +35,12 @@ func (e *versioned) startUpgrade(ctx context.Context, logger *slog.Logger) error
 	}
 	logger.Info("upgrading secrets to version 2")
 	e.upgrading.Store(true)
-	go func() {
+	cfg.Background(func(ctx context.Context) {
 		if u.run(ctx) {
 			logger.Info("upgraded secrets to version 2")
 			e.upgrading.Store(false)
 		}
-	}()
+	})
 	return nil
 }
 

@@ -48,7 +48,7 @@ type versioned struct {
 
 func newVersioned(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	e := &versioned{storage: cfg.Storage, now: cfg.Now, locks: keylock.New()}
-	if err := e.startUpgrade(ctx, cfg.Logger); err != nil {
+	if err := e.startUpgrade(ctx, cfg); err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -123,3 +123,20 @@ func FuzzDecodeBody(f *testing.F) {
 		}
 	})
 }
+
+// A body that is refused must not cost a scan that is deep or long.
+func TestMalformedDeepBodyIsRefusedEarly(t *testing.T) {
+	for body, want := range map[string]error{
+		`{"a":` + strings.Repeat(`[`, 1<<20):                                              errTooDeep,
+		`{"a":"` + strings.Repeat("x", 1<<19) + `","b" "c",` + strings.Repeat(`[`, 1<<20): engines.ErrInvalid,
+	} {
+		allocated := testing.AllocsPerRun(1, func() {
+			if _, err := decodeText(body, DefaultJSONLimits()); !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+		})
+		if allocated > 1000 {
+			t.Errorf("%.0f allocations", allocated)
+		}
+	}
+}

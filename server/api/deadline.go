@@ -81,7 +81,10 @@ func (d *deadline) Err() error {
 	}
 }
 
-// close ends the context. It may be called once.
+// Interrupt ends the context while the request is being served, because the session ends.
+func (d *deadline) Interrupt() { d.close() }
+
+// close ends the context.
 func (d *deadline) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

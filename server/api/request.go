@@ -48,6 +48,7 @@ func (a *api) logical(w http.ResponseWriter, r *http.Request) {
 	defer ctx.ledger.release()
 	ctx.entry.Request = inflight.Request{ID: newRequestID(), Method: r.Method, Path: r.URL.Path, Address: r.RemoteAddr,
 		Token: clientToken(r), Begun: begun}
+	ctx.entry.Context = ctx
 	a.Core.InFlight().Enter(&ctx.entry)
 	defer ctx.entry.Leave()
 	op, ok := methods[r.Method]

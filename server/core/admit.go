@@ -20,7 +20,10 @@ func (c *Core) Admit(ctx context.Context, call Call) (open bool, err error) {
 		return false, engines.ErrSealed
 	}
 	r := &run{session: s, call: call}
-	r.locate(ctx)
+	if r.locate(ctx) != nil {
+		return false, engines.ErrSealed
+	}
+	defer r.leave()
 	if r.open() {
 		return true, nil
 	}

@@ -203,7 +203,7 @@ func (c *Core) sealLocked() error {
 	if s == nil {
 		return nil
 	}
-	s.stop()
+	s.interrupt(c.flights.Interrupt)
 	err := s.barrier.Close()
 	c.cfg.Logger.Info("sealed")
 	return err

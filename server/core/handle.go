@@ -102,8 +102,12 @@ type run struct {
 }
 
 func (r *run) handle(ctx context.Context) (Reply, error) {
-	r.locate(ctx)
-	err := r.authenticate(ctx)
+	err := r.locate(ctx)
+	if err != nil {
+		return Reply{}, err
+	}
+	defer r.leave()
+	err = r.authenticate(ctx)
 	if err == nil {
 		err = r.authorize(ctx)
 	}
@@ -119,10 +123,7 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 		return Reply{}, err
 	}
 	reply := Reply{}
-	reply.Response, err = r.execute(ctx)
-	if err == nil {
-		reply.Response, err = r.finish(ctx, reply.Response)
-	}
+	reply.Response, err = r.serve(ctx)
 	reply.MountType = r.mountType(reply.Response)
 	if auditErr := r.auditResponse(ctx, reply.Response, err); auditErr != nil && !unrecorded {
 		return Reply{}, auditErr
@@ -133,9 +134,45 @@ func (r *run) handle(ctx context.Context) (Reply, error) {
 	return reply, nil
 }
 
+// visit finds the mount of the path, which is there, and the session open, until leave. A mount that was replaced or
+// removed just now lets nobody in, and is not found again.
+func (r *run) visit() (rest string, err error) {
+	for {
+		mount, rest, ok := r.session.mounts.Route(r.call.Path)
+		if !ok {
+			return "", nil
+		}
+		if mount.Enter() {
+			r.mount, r.request.Mount = mount, mount.Mount
+			return rest, nil
+		}
+		if r.session.ctx.Err() != nil {
+			return "", errSessionOver
+		}
+	}
+}
+
+func (r *run) leave() {
+	if r.mount != nil {
+		r.mount.Leave()
+	}
+}
+
+// serve runs the handler and does what follows from its answer.
+func (r *run) serve(ctx context.Context) (*engines.Response, error) {
+	resp, err := r.execute(ctx)
+	if err == nil {
+		resp, err = r.finish(ctx, resp)
+	}
+	if err != nil && r.session.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errSessionOver
+	}
+	return resp, err
+}
+
 // locate finds the mount and the route of the path, and puts the canonical path in the place of the one that the
 // client wrote: everything from here on sees that one.
-func (r *run) locate(ctx context.Context) {
+func (r *run) locate(ctx context.Context) error {
 	r.request = engines.Request{
 		ID: r.call.ID, Operation: r.call.Operation, Path: r.call.Path, Params: r.call.Params,
 		Token: r.call.Token, Client: r.call.Client, WrapTTL: r.call.WrapTTL, Stream: r.call.Stream,
@@ -143,16 +180,17 @@ func (r *run) locate(ctx context.Context) {
 	if r.call.Stream != nil {
 		r.request.Permitted = r.permitted
 	}
-	mount, rest, ok := r.session.mounts.Route(r.call.Path)
-	if !ok {
-		return
+	rest, err := r.visit()
+	if r.mount == nil {
+		return err
 	}
-	r.mount, r.request.Mount, r.request.Path = mount, mount.Mount, rest
-	r.match, r.found = mount.Router.Match(ctx, r.call.Operation, rest)
+	r.request.Path = rest
+	r.match, r.found = r.mount.Router.Match(ctx, r.call.Operation, rest)
 	if r.found && r.match.Path != rest {
 		r.request.Path = r.match.Path
-		r.call.Path = mount.Entry.Path + r.match.Path
+		r.call.Path = r.mount.Entry.Path + r.match.Path
 	}
+	return nil
 }
 
 func (r *run) open() bool { return r.found && r.match.Unauthenticated() }

@@ -66,8 +66,11 @@ func merged(a, b map[string]any) map[string]any {
 	return a
 }
 
-// gone is the answer for a mount that was removed while it served the request.
+// gone is the answer for a mount that was removed since the request was routed to it.
 func (r *run) gone() error {
+	if r.session.ctx.Err() != nil {
+		return errSessionOver
+	}
 	return engines.NotFoundf("no handler for route %q. route entry not found.", r.call.Path)
 }
 

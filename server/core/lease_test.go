@@ -296,19 +296,6 @@ func TestMovedMountTakesItsSecretsBack(t *testing.T) {
 	})
 }
 
-// TestSecretOfAMountThatIsRemovedMeanwhile removes the mount while its engine issues a secret.
-func TestSecretOfAMountThatIsRemovedMeanwhile(t *testing.T) {
-	inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
-		db.before = func() { must(t, c, root, engines.Delete, "sys/mounts/db", nil) }
-		if _, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil); !errors.Is(err, engines.ErrNotFound) {
-			t.Errorf("%v, want ErrNotFound", err)
-		}
-		if names := db.names(); len(names) != 0 {
-			t.Errorf("it outlives the mount: %v", names)
-		}
-	})
-}
-
 // TestSecretOfATokenThatIsRevokedMeanwhile revokes the token while the engine issues a secret for it.
 func TestSecretOfATokenThatIsRevokedMeanwhile(t *testing.T) {
 	for _, moment := range []string{"in the handler", "while it is made"} {
@@ -354,23 +341,30 @@ func TestSecretThatIsNotMade(t *testing.T) {
 	})
 }
 
-// TestMountThatIsRemovedWhileASecretIsMade: the removal waits for the secret, and takes it back.
+// TestMountThatIsRemovedWhileASecretIsMade: the removal waits for the request, and takes the secret back.
 func TestMountThatIsRemovedWhileASecretIsMade(t *testing.T) {
-	inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
-		removed := make(chan struct{})
-		db.during = func() {
-			go func() {
-				defer close(removed)
-				must(t, c, root, engines.Delete, "sys/mounts/db", nil)
-			}()
-			synctest.Wait() // the removal waits for this lease
-		}
-		_, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil)
-		<-removed
-		if names := db.names(); len(names) != 0 {
-			t.Errorf("it outlives the mount: %v (%v)", names, err)
-		}
-	})
+	for _, moment := range []string{"in the handler", "while it is made"} {
+		inLeases(t, func(t *testing.T, c *core.Core, _, root string, db *issued) {
+			removed := make(chan struct{})
+			remove := func() {
+				go func() {
+					defer close(removed)
+					must(t, c, root, engines.Delete, "sys/mounts/db", nil)
+				}()
+				synctest.Wait()
+			}
+			if moment == "in the handler" {
+				db.before = remove
+			} else {
+				db.during = remove
+			}
+			_, err := do(t.Context(), c, root, engines.Update, "db/creds/a", nil)
+			<-removed
+			if names := db.names(); len(names) != 0 {
+				t.Errorf("%s: it outlives the mount: %v (%v)", moment, names, err)
+			}
+		})
+	}
 }
 
 // crashing is a store whose contents are copied before and after each commit.

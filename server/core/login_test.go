@@ -279,15 +279,20 @@ func TestLoginAtAMountThatGoes(t *testing.T) {
 		"moved":              {engines.DefaultServiceToken, "sys/remount", "auth/slow"},
 		"with a batch token": {engines.BatchToken, "sys/auth/slow", ""},
 	} {
-		t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			var c *core.Core
 			var root string
+			gone := make(chan struct{})
 			method := slow{func() {
-				if tc.from == "" {
-					must(t, c, root, engines.Delete, tc.path, nil)
-					return
-				}
-				must(t, c, root, engines.Update, tc.path, map[string]any{"from": tc.from, "to": "auth/other"})
+				go func() { // the removal waits for this login
+					defer close(gone)
+					if tc.from == "" {
+						must(t, c, root, engines.Delete, tc.path, nil)
+						return
+					}
+					must(t, c, root, engines.Update, tc.path, map[string]any{"from": tc.from, "to": "auth/other"})
+				}()
+				synctest.Wait()
 			}}
 			c = core.New(core.Config{
 				Storage: memory.New(), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -310,12 +315,14 @@ func TestLoginAtAMountThatGoes(t *testing.T) {
 				"config": map[string]any{"token_type": tc.typ}})
 			resp, err := do(t.Context(), c, "", engines.Update, "auth/slow/login", nil)
 			if !errors.Is(err, engines.ErrNotFound) {
-				t.Errorf("%+v, %v, want ErrNotFound", resp, err)
+				t.Errorf("%s: %+v, %v, want ErrNotFound", name, resp, err)
 			}
+			<-gone
 			keys, _ := must(t, c, root, engines.List, "auth/token/accessors/", nil).Data["keys"].([]string)
 			if len(keys) != 1 {
-				t.Errorf("%d tokens live, want the root token alone", len(keys))
+				t.Errorf("%s: %d tokens live, want the root token alone", name, len(keys))
 			}
+			sealNow(t, c)
 		})
 	}
 }

@@ -18,9 +18,10 @@ var errNotRenewing = engines.Invalid("lease is not renewable")
 // RenewLogin implements token.Methods.
 func (m methods) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.Login, engines.TTLs, error) {
 	mount, _, ok := m.mounts.Route(r.Holder.Path)
-	if !ok {
+	if !ok || !mount.Enter() {
 		return nil, nil, errNotRenewing
 	}
+	defer mount.Leave()
 	renewer, ok := mount.Engine().(engines.LoginRenewer)
 	if !ok {
 		return nil, nil, errNotRenewing

@@ -168,9 +168,10 @@ func (f secondFactors) Validate(ctx context.Context, id string, payload map[stri
 
 func (f secondFactors) complete(ctx context.Context, w *mfa.Waiting, factors mfa.Factors) (*engines.Response, error) {
 	at, _, ok := f.mounts.Route(w.Path)
-	if !ok || at.Entry.Accessor != w.Accessor || at.Engine() != w.Method {
+	if !ok || at.Entry.Accessor != w.Accessor || at.Engine() != w.Method || !at.Enter() {
 		return nil, withdrawnError{errNoMethod}
 	}
+	defer at.Leave()
 	// Who he is, what is asked of him and whether he may come in is looked at as it is now.
 	demand, entity, err := f.demandOf(ctx, w.Login, &at.Entry)
 	if err != nil {

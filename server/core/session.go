@@ -214,9 +214,20 @@ func (s *session) rotateKeys(ctx context.Context) {
 	}
 }
 
-// stop ends the session's workers and waits for them.
+// stopPatience is how long the end of a session waits for requests that were told to come to an end.
+const stopPatience = 30 * time.Second
+
+// stop ends what requests and workers do in the session, and waits for them.
 func (s *session) stop() {
+	s.interrupt(nil)
+}
+
+// interrupt is stop that tells the requests in the session to come to an end.
+func (s *session) interrupt(requests func()) {
 	s.cancel()
+	if s.mounts != nil && !s.mounts.End(requests, stopPatience) {
+		s.logger.Error("a request does not end; the server is sealed beside it", "waited", stopPatience.String())
+	}
 	s.workers.Wait()
 	if s.generateRoot != nil {
 		s.rekey.Close()

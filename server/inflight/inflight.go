@@ -25,6 +25,8 @@ type Request struct {
 // Entry is the place of a request on a Board. Its zero value is on none.
 type Entry struct {
 	Request
+	// Context is the request's; nil for one that nobody can interrupt.
+	Context interface{ Interrupt() }
 
 	shard      *shard
 	prev, next *Entry // guarded by the shard's lock
@@ -71,6 +73,23 @@ func (e *Entry) Leave() {
 		s.first = e.next
 	}
 	e.prev, e.next = nil, nil
+}
+
+// Interrupt ends the contexts of all requests on the board.
+func (b *Board) Interrupt() {
+	for i := range b.shards {
+		b.shards[i].interrupt()
+	}
+}
+
+func (s *shard) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.first; e != nil; e = e.next {
+		if e.Context != nil {
+			e.Context.Interrupt()
+		}
+	}
 }
 
 // Requests returns those on the board, in no order.

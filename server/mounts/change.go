@@ -31,7 +31,7 @@ func (t *Table) Enable(ctx context.Context, e Entry) error {
 		return err
 	}
 	if err := t.store(ctx, m); err != nil {
-		m.stop()
+		m.life.end()
 		return err
 	}
 	t.put(m)
@@ -106,11 +106,15 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	}
 	m.left = old.left
 	if err := t.store(ctx, m); err != nil {
-		m.stop()
+		m.life.end()
 		return err
 	}
 	t.put(m)
-	old.stop()
+	old.life.calls.Close()
+	t.cfg.Background(func(context.Context) {
+		<-old.life.calls.Close()
+		old.life.end()
+	})
 	return nil
 }
 

@@ -76,12 +76,15 @@ func (t *Table) finish(ctx context.Context, m *Mounted) error {
 	if (*t.leaving.Load())[e.Path] != m {
 		return nil // it is gone
 	}
+	if err := m.life.rest(ctx); err != nil {
+		return err
+	}
 	for _, path := range append([]string{e.Path}, m.leftPaths()...) {
 		if err := t.cfg.Unmounted(ctx, path, true); err != nil {
 			return fmt.Errorf("mounts: revoke leases of %s: %w", path, err)
 		}
 	}
-	m.stop()
+	m.life.end()
 	if err := storage.Clear(ctx, t.cfg.Storage, StoragePrefix(e)); err != nil {
 		return fmt.Errorf("mounts: clear %s: %w", e.Path, err)
 	}

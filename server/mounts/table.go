@@ -76,7 +76,7 @@ type Mounted struct {
 	// broken is set while the engine does not start, because a record that it needs cannot be read.
 	broken bool
 	engine engines.Engine
-	stop   context.CancelFunc
+	life   *life
 	ttls   *limits
 }
 
@@ -194,7 +194,7 @@ func (t *Table) loadLocked(row row) error {
 	case err != nil:
 		// It can take nothing back, but that is no reason to keep the server sealed.
 		t.cfg.Logger.Error("a mount that is to be removed does not start", "mount", row.Path, "error", err)
-		m = &Mounted{Entry: row.Entry, stop: func() {}}
+		m = &Mounted{Entry: row.Entry, life: newLife(t.ctx)}
 	}
 	m.removing, m.left = row.Removing, row.Left
 	t.put(m)
@@ -244,8 +244,8 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 	mount := e.Mount()
 	m := &Mounted{Entry: e, Mount: &mount, ttls: &limits{def: t.cfg.DefaultTTL, max: t.cfg.MaxTTL}}
 	m.ttls.set(e.Tuning)
-	ctx, stop := context.WithCancel(t.ctx)
-	engine, err := factory(ctx, engines.Config{
+	m.life = newLife(t.ctx)
+	engine, err := factory(m.life.ctx, engines.Config{
 		Mount:   mount,
 		Storage: storage.NewView(t.cfg.Storage, StoragePrefix(e)),
 		Logger:  t.cfg.Logger.With("mount", e.Path),
@@ -253,15 +253,15 @@ func (t *Table) build(e Entry, factory engines.Factory) (*Mounted, error) {
 		Wall:    t.cfg.Wall,
 		TTLs:    m.ttls,
 
-		Passwords: t.cfg.Passwords,
+		Passwords: t.cfg.Passwords, Background: m.life.background,
 	})
 	if err != nil {
-		stop()
+		m.life.end()
 		return nil, err
 	}
-	m.engine, m.stop = engine, stop
+	m.engine = engine
 	if m.Router, err = engines.NewRouter(engine); err != nil {
-		stop()
+		m.life.end()
 		return nil, err
 	}
 	return m, nil
