@@ -169,13 +169,13 @@ const typeDefault = "default"
 // the older name too what was set by it.
 func (s *TokenSettings) Show(data map[string]any) {
 	data["token_bound_cidrs"] = CIDRTexts(s.BoundCIDRs)
-	data["token_explicit_max_ttl"] = seconds(s.ExplicitMaxTTL)
-	data["token_max_ttl"] = seconds(s.MaxTTL)
+	data["token_explicit_max_ttl"] = engines.WholeSeconds(s.ExplicitMaxTTL)
+	data["token_max_ttl"] = engines.WholeSeconds(s.MaxTTL)
 	data["token_no_default_policy"] = s.NoDefaultPolicy
 	data["token_num_uses"] = s.NumUses
-	data["token_period"] = seconds(s.Period)
+	data["token_period"] = engines.WholeSeconds(s.Period)
 	data["token_policies"] = append([]string{}, s.Policies...)
-	data["token_ttl"] = seconds(s.TTL)
+	data["token_ttl"] = engines.WholeSeconds(s.TTL)
 	data["token_type"] = typeDefault
 	if s.Type != "" {
 		data["token_type"] = s.Type
@@ -204,8 +204,6 @@ func (s *TokenSettings) isSet(name string) bool {
 		return s.TTL > 0
 	}
 }
-
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // Login is what a login by the role asks the server to issue. The method adds who it was.
 func (s *TokenSettings) Login() *engines.Login {

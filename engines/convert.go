@@ -246,6 +246,9 @@ func Seconds(n int64) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
+// WholeSeconds is a duration as answers give it, without fractions.
+func WholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
+
 // ParseDuration reads a duration as Vault's clients send it: 3600, "3600", "1h", "2d"; "" is 0. It may be
 // negative. Beyond MaxDuration it is an error.
 func ParseDuration(raw any) (time.Duration, error) {

@@ -3,6 +3,7 @@ package engines
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The kinds of error that a request can end in. Handlers return them through the functions below;
@@ -85,4 +86,13 @@ func NotFoundf(format string, args ...any) error { return newError(ErrNotFound, 
 
 func newError(kind error, format string, args []any) error {
 	return &Error{Kind: kind, Message: Cut(fmt.Sprintf(format, args...), MaxMessage)}
+}
+
+// Numbered lists errors in the form in which Vault reports those that it collected.
+func Numbered(texts ...string) string {
+	head := "1 error occurred:"
+	if len(texts) != 1 {
+		head = fmt.Sprintf("%d errors occurred:", len(texts))
+	}
+	return head + "\n\t* " + strings.Join(texts, "\n\t* ") + "\n\n"
 }

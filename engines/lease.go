@@ -10,11 +10,11 @@ import (
 // and when it ends, by its time, by its token's end or by an operator's wish. Calls for different leases
 // run concurrently.
 //
-// A handler does nothing that would have to be taken back. It says what is going to be made: it chooses a name, writes
-// into Secret.Internal what RevokeSecret needs to find it, and returns Secret.Make. The server stores the lease as pending,
-// together with Secret.Changes, calls Make, and then lets the lease live and answers. Whatever goes wrong after the
-// first commit, a crash included, ends in RevokeSecret: so what was made is never forgotten, and RevokeSecret may be asked
-// for something that was never made. It is not called while Make runs.
+// A handler does nothing that would have to be taken back. It says what is going to be made: it chooses a name,
+// writes into Secret.Internal what RevokeSecret needs to find it, and returns Secret.Make. The server stores the
+// lease as pending, together with Secret.Changes, calls Make, and then lets the lease live and answers. Whatever goes
+// wrong after the first commit, a crash included, ends in RevokeSecret: so what was made is never forgotten, and
+// RevokeSecret may be asked for something that was never made. It is not called while Make runs.
 type Leaser interface {
 	Engine
 	// RenewSecret says how much longer the secret may live, of the increment that the client wishes (0: the

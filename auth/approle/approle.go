@@ -96,14 +96,6 @@ func (e *engine) name(kind, owner, id string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// newUUID returns a random UUID.
-func newUUID() string {
-	var u [16]byte
-	_, _ = rand.Read(u[:])
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
-}
-
 // Routes implements engines.Engine.
 func (*engine) Routes() *engines.Routes { return engines.RoutesOf[*engine](routes) }
 
@@ -149,5 +141,3 @@ func routes() []engines.Route {
 func internal(format string, args ...any) error {
 	return engines.Failed("1 error occurred:\n\t* %s\n\n", fmt.Sprintf(format, args...))
 }
-
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }

@@ -61,7 +61,7 @@ func (s *secretID) show() *engines.Response {
 	return &engines.Response{Data: map[string]any{
 		"secret_id_accessor": s.Accessor,
 		"secret_id_num_uses": s.NumUses,
-		"secret_id_ttl":      seconds(s.TTL),
+		"secret_id_ttl":      engines.WholeSeconds(s.TTL),
 		"creation_time":      s.Created.Format(time.RFC3339Nano),
 		"expiration_time":    s.Expires.Format(time.RFC3339Nano),
 		"last_updated_time":  s.Updated.Format(time.RFC3339Nano),

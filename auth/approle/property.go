@@ -59,7 +59,9 @@ func secretProperties() []property {
 		clear: func(r *role) { r.Secret.NumUses = 0 },
 	}, {
 		path: "secret-id-ttl", synopsis: "How long a secret id lives.",
-		show: func(r *role) map[string]any { return map[string]any{"secret_id_ttl": seconds(r.Secret.TTL)} },
+		show: func(r *role) map[string]any {
+			return map[string]any{"secret_id_ttl": engines.WholeSeconds(r.Secret.TTL)}
+		},
 		set: func(_ *engine, r *role, p roleParams) error {
 			if p.TTL == nil {
 				return missing("secret_id_ttl")

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
@@ -164,7 +166,7 @@ func (e *engine) readRole(ctx context.Context, _ *engines.Request, p roleName) (
 		"local_secret_ids":      r.Local,
 		"secret_id_bound_cidrs": r.Secret.CIDRs,
 		"secret_id_num_uses":    r.Secret.NumUses,
-		"secret_id_ttl":         seconds(r.Secret.TTL),
+		"secret_id_ttl":         engines.WholeSeconds(r.Secret.TTL),
 	}
 	r.Token.Show(data)
 	return &engines.Response{Data: data}, nil
@@ -201,7 +203,7 @@ func (e *engine) writeRoleLocked(ctx context.Context, p roleParams) (*engines.Re
 			return nil, engines.Invalid("local_secret_ids can only be modified during role creation")
 		}
 	case errors.Is(err, errNoRole):
-		r = &role{Name: engines.FoldASCII(p.Name), Folder: newUUID(), RoleID: newUUID(), BindSecretID: true}
+		r = &role{Name: engines.FoldASCII(p.Name), Folder: uuid.NewString(), RoleID: uuid.NewString(), BindSecretID: true}
 	default:
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/google/uuid"
+
 	"coffer/auth"
 	"coffer/engines"
 	"coffer/storage"
@@ -146,7 +148,7 @@ type secretParams struct {
 }
 
 func (e *engine) generate(ctx context.Context, _ *engines.Request, p secretParams) (*engines.Response, error) {
-	return e.issue(ctx, p, newUUID())
+	return e.issue(ctx, p, uuid.NewString())
 }
 
 type customParams struct {
@@ -207,7 +209,7 @@ func (e *engine) issueLocked(ctx context.Context, p secretParams, id string) (*e
 	}
 	return &engines.Response{Accessor: s.Accessor, Data: map[string]any{
 		"secret_id": id, "secret_id_accessor": s.Accessor, "secret_id_num_uses": s.NumUses,
-		"secret_id_ttl": seconds(min(s.TTL, e.ttls.MaxTTL())),
+		"secret_id_ttl": engines.WholeSeconds(min(s.TTL, e.ttls.MaxTTL())),
 	}}, nil
 }
 
@@ -227,7 +229,7 @@ func (e *engine) newSecretID(r *role, p secretParams) (*secretID, error) {
 	}
 	now := e.now().UTC()
 	s := &secretID{
-		Accessor: newUUID(), NumUses: r.Secret.NumUses, TTL: r.Secret.TTL, Created: now, Updated: now,
+		Accessor: uuid.NewString(), NumUses: r.Secret.NumUses, TTL: r.Secret.TTL, Created: now, Updated: now,
 		CIDRs: p.CIDRs, TokenCIDRs: p.TokenCIDRs,
 	}
 	if p.NumUses != nil {

@@ -185,7 +185,7 @@ func (p *listParams) source(ctx context.Context) (raw []byte, from string, err e
 		return nil, "", engines.Invalid("invalid CRL url: %v", err)
 	}
 	if raw, err = fetchList(ctx, *p.URL); err != nil {
-		return nil, "", engines.Failed("%s", numbered(err.Error()))
+		return nil, "", engines.Failed("%s", engines.Numbered(err.Error()))
 	}
 	return raw, *p.URL, nil
 }

@@ -160,13 +160,10 @@ func (e *engine) verify(ctx context.Context, state *tls.ConnectionState, name st
 	}
 	if v.trouble != nil {
 		return nil, engines.Invalid("%s; additionally got errors during verification: %s",
-			refusal, numbered(v.trouble.Error()))
+			refusal, engines.Numbered(v.trouble.Error()))
 	}
 	return nil, errNotTrusted
 }
-
-// numbered puts a text into the form in which Vault reports collected errors.
-func numbered(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
 
 // chains are the ways from the client's certificate to an authority of the pool; none when there is none.
 func (e *engine) chains(pool *x509.CertPool, presented []*x509.Certificate) ([][]*x509.Certificate, error) {

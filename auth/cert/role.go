@@ -221,7 +221,7 @@ func (p *roleParams) apply(r *role) error {
 	set(&r.OCSP.MaxAge, p.MaxAge)
 	set(&r.OCSP.MaxRetries, p.MaxRetries)
 	if r.OCSP.MaxRetries < 0 {
-		return engines.Failed("%s", numbered("ocsp_max_retries can not be a negative number"))
+		return engines.Failed("%s", engines.Numbered("ocsp_max_retries can not be a negative number"))
 	}
 	set(&r.Needs.Names, p.Names)
 	set(&r.Needs.CommonNames, p.CommonNames)

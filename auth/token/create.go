@@ -365,7 +365,7 @@ func (c *creation) roleLife(l *limits) {
 			*d.stored = *d.to
 			c.warnings = append(c.warnings, fmt.Sprintf(
 				"%s specified both during creation call and in role; using the lesser value of %d seconds",
-				d.what, seconds(*d.to)))
+				d.what, engines.WholeSeconds(*d.to)))
 		}
 	}
 }

@@ -47,13 +47,10 @@ func (b *engine) Routes() *engines.Routes {
 	)
 }
 
-// numbered puts a text into the form in which Vault reports some of its errors.
-func numbered(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
-
 var (
 	errMissingID       = engines.Invalid("missing token ID")
-	errMissingAccessor = engines.Invalid("%s", numbered("missing accessor"))
-	errBadAccessor     = engines.Invalid("%s", numbered("invalid accessor"))
+	errMissingAccessor = engines.Invalid("%s", engines.Numbered("missing accessor"))
+	errBadAccessor     = engines.Invalid("%s", engines.Numbered("invalid accessor"))
 )
 
 type tokenParams struct {
@@ -124,8 +121,9 @@ func (b *engine) describe(ctx context.Context, e *Entry) (*engines.Response, err
 		"id": c.Token.Reveal(), "accessor": c.Accessor, "policies": append([]string{}, c.Policies...),
 		"path": c.Path, "meta": meta, "display_name": c.DisplayName, "num_uses": e.NumUses,
 		"orphan": e.Orphan(), "entity_id": c.EntityID, "type": e.Type(),
-		"creation_time": l.Created.Unix(), "creation_ttl": seconds(l.CreationTTL),
-		"explicit_max_ttl": seconds(l.ExplicitMax), "ttl": seconds(e.remaining(b.store.now())), "expire_time": nil,
+		"creation_time": l.Created.Unix(), "creation_ttl": engines.WholeSeconds(l.CreationTTL),
+		"explicit_max_ttl": engines.WholeSeconds(l.ExplicitMax), "ttl": engines.WholeSeconds(e.remaining(b.store.now())),
+		"expire_time": nil,
 	}
 	if !e.Unleased {
 		data["issue_time"] = stamp(l.Created)
@@ -139,7 +137,7 @@ func (b *engine) describe(ctx context.Context, e *Entry) (*engines.Response, err
 		data["last_renewal_time"] = l.Renewed.Unix()
 	}
 	if l.Period > 0 {
-		data["period"] = seconds(l.Period)
+		data["period"] = engines.WholeSeconds(l.Period)
 	}
 	if e.Role != "" {
 		data["role"] = e.Role

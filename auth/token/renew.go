@@ -89,7 +89,7 @@ func (s *Store) renewLimits(
 	case e.Role != "":
 		r, err := s.role(ctx, e.Role)
 		if errors.Is(err, errNoRole) {
-			return l, engines.Failed("%s", numbered("failed to renew entry: original token role \""+e.Role+
+			return l, engines.Failed("%s", engines.Numbered("failed to renew entry: original token role \""+e.Role+
 				"\" could not be found, not renewing"))
 		}
 		if err != nil {
@@ -114,7 +114,7 @@ func (s *Store) renewLimits(
 func notRenewing(err error) error {
 	var public *engines.Error
 	if errors.As(err, &public) && errors.Is(err, engines.ErrFailed) {
-		return engines.Failed("%s", numbered("failed to renew entry: "+public.Message))
+		return engines.Failed("%s", engines.Numbered("failed to renew entry: "+public.Message))
 	}
 	return err
 }

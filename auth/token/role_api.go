@@ -89,12 +89,12 @@ func (b *engine) readRole(ctx context.Context, _ *engines.Request, p roleNamePar
 		"orphan":                   r.Orphan,
 		"renewable":                r.Renewable,
 		"path_suffix":              r.PathSuffix,
-		"token_explicit_max_ttl":   seconds(r.Token.ExplicitMax),
-		"token_period":             seconds(r.Token.Period),
+		"token_explicit_max_ttl":   engines.WholeSeconds(r.Token.ExplicitMax),
+		"token_period":             engines.WholeSeconds(r.Token.Period),
 		"token_no_default_policy":  r.Token.NoDefaultPolicy,
 		"token_type":               r.Token.Type,
-		"explicit_max_ttl":         seconds(r.Old.ExplicitMax),
-		"period":                   seconds(r.Old.Period),
+		"explicit_max_ttl":         engines.WholeSeconds(r.Old.ExplicitMax),
+		"period":                   engines.WholeSeconds(r.Old.Period),
 	}
 	if len(r.Token.CIDRs) > 0 {
 		data["token_bound_cidrs"] = auth.CIDRTexts(r.Token.CIDRs)
@@ -133,7 +133,7 @@ func (b *engine) writeRole(ctx context.Context, _ *engines.Request, p roleParams
 		if limit := b.ttls.MaxTTL(); r.Token.ExplicitMax > limit {
 			warnings = append(warnings, fmt.Sprintf("Given explicit max TTL of %d is greater than system/mount allowed value "+
 				"of %d seconds; until this is fixed attempting to create tokens against this role will result in an error",
-				seconds(r.Token.ExplicitMax), seconds(limit)))
+				engines.WholeSeconds(r.Token.ExplicitMax), engines.WholeSeconds(limit)))
 		}
 		return &engines.Response{Warnings: warnings}, b.store.putRole(ctx, r)
 	})
@@ -249,5 +249,3 @@ func set[T any](to, from *T) {
 		*to = *from
 	}
 }
-
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }

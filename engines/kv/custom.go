@@ -116,7 +116,7 @@ func (e *entry) mergeCustom(patch map[string]any) error {
 		default:
 			continue
 		}
-		return engines.Failed("%s", numbered("json: cannot unmarshal "+kind+
+		return engines.Failed("%s", engines.Numbered("json: cannot unmarshal "+kind+
 			" into Go struct field KeyMetadata.custom_metadata of type string"))
 	}
 	var old map[string]any

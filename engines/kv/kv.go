@@ -27,16 +27,13 @@ func Factory(ctx context.Context, cfg engines.Config) (engines.Engine, error) {
 	}
 }
 
-// numbered is the form in which Vault reports an error that its engines did not foresee.
-func numbered(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
-
 // checkName returns an error for a name that nothing can be stored under.
 func checkName(name string) error {
 	switch {
 	case strings.HasSuffix(name, "/"):
 		return engines.Invalid("cannot write to a path ending in '/'")
 	case !utf8.ValidString(name):
-		return engines.Failed("%s", numbered("failed to write: key contains invalid UTF-8 characters"))
+		return engines.Failed("%s", engines.Numbered("failed to write: key contains invalid UTF-8 characters"))
 	default:
 		return nil
 	}

@@ -54,7 +54,7 @@ func patched(data []byte, patch map[string]any) ([]byte, error) {
 		return nil, err
 	}
 	if doc == nil {
-		return nil, engines.Failed("%s", numbered("resource does not exist"))
+		return nil, engines.Failed("%s", engines.Numbered("resource does not exist"))
 	}
 	if patch == nil {
 		return []byte("null"), nil

@@ -58,7 +58,7 @@ func (e *plain) exists(ctx context.Context, _ *engines.Request, p plainParams) (
 
 func (e *plain) read(ctx context.Context, _ *engines.Request, p plainParams) (*engines.Response, error) {
 	if isRelative(p.Path) {
-		return nil, engines.Invalid("%s", numbered("read failed: relative paths not supported"))
+		return nil, engines.Invalid("%s", engines.Numbered("read failed: relative paths not supported"))
 	}
 	raw, err := e.storage.Get(ctx, plainPrefix+p.Path)
 	if isMissing(err) {
@@ -110,7 +110,7 @@ func rawDuration(raw json.RawMessage) (time.Duration, error) {
 
 func (e *plain) list(ctx context.Context, _ *engines.Request, p plainListParams) (*engines.Response, error) {
 	if isRelative(p.Path) {
-		return nil, engines.Invalid("%s", numbered("relative paths not supported"))
+		return nil, engines.Invalid("%s", engines.Numbered("relative paths not supported"))
 	}
 	return list(ctx, e.storage, plainPrefix, p.Path, p.After, p.Limit)
 }
@@ -126,7 +126,7 @@ func (e *plain) write(ctx context.Context, _ *engines.Request, p plainWriteParam
 		return nil, engines.Invalid("missing data fields")
 	}
 	if isRelative(p.Path) {
-		return nil, engines.Failed("%s", numbered("internal error"))
+		return nil, engines.Failed("%s", engines.Numbered("internal error"))
 	}
 	if engines.JSONSize(p.Data) > storage.MaxValueSize {
 		return nil, errTooLarge
@@ -143,7 +143,7 @@ func (e *plain) write(ctx context.Context, _ *engines.Request, p plainWriteParam
 
 func (e *plain) remove(ctx context.Context, _ *engines.Request, p plainParams) (*engines.Response, error) {
 	if isRelative(p.Path) {
-		return nil, engines.Invalid("%s", numbered("relative paths not supported"))
+		return nil, engines.Invalid("%s", engines.Numbered("relative paths not supported"))
 	}
 	err := e.storage.Apply(ctx, storage.Delete(plainPrefix+p.Path))
 	if err != nil && !isMissing(err) {

@@ -31,7 +31,7 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 			status, err = http.StatusNotFound, engines.ErrUnsupportedPath
 		}
 		w.Header()["Content-Type"] = contentJSON
-		writeErrors(w, r, status, core.Numbered(err.Error()))
+		writeErrors(w, r, status, engines.Numbered(err.Error()))
 		return
 	}
 	ctx := withDeadline(r.Context(), time.Now().Add(a.MaxRequestDuration))

@@ -14,7 +14,8 @@ import (
 )
 
 // Vault scans a body for its tokens before it parses it. What its scan refuses is an ErrFailed (500), what only its
-// parser refuses an ErrInvalid (400). A body with one fault gets Vault's answer; one with several gets that of the first.
+// parser refuses an ErrInvalid (400). A body with one fault gets Vault's answer; one with several gets that of the
+// first.
 var (
 	errUnclosed     = engines.Failed("malformed JSON, unclosed containers")
 	errUnclosedText = engines.Failed("malformed JSON, unclosed string")
@@ -55,8 +56,8 @@ var (
 	errSurrogate = parseError(errors.New(`a string has half of a surrogate pair, such as "\ud800" alone`))
 )
 
-// parser reads one JSON value out of a text that lies in several chunks (RFC 8259). It keeps the limits while it reads.
-// Unlike encoding/json it leaves next to no garbage: what it allocates is what it returns.
+// parser reads one JSON value out of a text that lies in several chunks (RFC 8259). It keeps the limits while it
+// reads. Unlike encoding/json it leaves next to no garbage: what it allocates is what it returns.
 type parser struct {
 	// buf is the chunk being read, from pos on; rest are those after it.
 	buf  []byte
@@ -68,8 +69,8 @@ type parser struct {
 	// checking makes nothing out of what is read. Duplicate keys are not found then.
 	checking bool
 	values   int
-	// secret is the name of a member of the whole whose text is kept apart, in secrets, so that it can be wiped; "" for
-	// none.
+	// secret is the name of a member of the whole whose text is kept apart, in secrets, so that it can be wiped; ""
+	// for none.
 	secret  string
 	secrets [][]byte
 }
@@ -411,8 +412,8 @@ func (p *parser) longText() (string, error) {
 	return s, nil
 }
 
-// unescaped decodes the text of a string that is UTF-8 and whose escapes are in order. It reports false for a surrogate
-// without its other half.
+// unescaped decodes the text of a string that is UTF-8 and whose escapes are in order. It reports false for a
+// surrogate without its other half.
 func unescaped(s string) (string, bool) {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); {

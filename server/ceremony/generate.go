@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
 	"coffer/storage"
@@ -107,7 +109,7 @@ func (g *GenerateRoot) statusLocked(ctx context.Context) (GenerateRootStatus, er
 // Start begins an attempt. The token is hidden by otp (of OTPLength bytes), or encrypted for pgp (a binary
 // public key in base64), or hidden by an OTP that is made here and returned once. otp wins over pgp.
 func (g *GenerateRoot) Start(ctx context.Context, otp, pgp string) (GenerateRootStatus, error) {
-	attempt, made := &generation{nonce: newNonce(), otp: otp}, ""
+	attempt, made := &generation{nonce: uuid.NewString(), otp: otp}, ""
 	switch {
 	case otp != "":
 		if len(otp) != OTPLength {

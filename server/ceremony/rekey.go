@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"coffer/barrier/record"
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
@@ -161,7 +163,7 @@ func (r *Rekey) Start(ctx context.Context, p RekeyParams) (RekeyStatus, error) {
 	if err := r.freeLocked(); err != nil {
 		return RekeyStatus{}, err
 	}
-	r.attempt = &rekeying{nonce: newNonce(), params: p, keys: keys}
+	r.attempt = &rekeying{nonce: uuid.NewString(), params: p, keys: keys}
 	status, err := r.statusLocked(ctx)
 	if err != nil {
 		r.attempt = nil
@@ -420,7 +422,7 @@ func (r *Rekey) finishLocked(ctx context.Context, old authority) (*RekeyResult, 
 		if err := r.storage.Apply(ctx, extra...); err != nil {
 			return nil, fmt.Errorf("ceremony: back up the new shares: %w", err)
 		}
-		a.unseal, a.verificationNonce = unseal, newNonce()
+		a.unseal, a.verificationNonce = unseal, uuid.NewString()
 		result.VerificationNonce = a.verificationNonce
 		return result, nil
 	}

@@ -2,7 +2,6 @@ package ceremony
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -18,13 +17,6 @@ const (
 	minShare = 16
 	maxShare = seal.UnsealKeySize + 1
 )
-
-// newNonce returns 128 random bits in the form of a UUID.
-func newNonce() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never returns an error
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
 
 // decodeShare decodes a share as clients send it. Hex counts only when it gives a possible share: most
 // hex is base64 as well. The length is checked by checkShare, which comes later in some ceremonies.

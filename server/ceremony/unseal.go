@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
 	"coffer/storage"
@@ -162,7 +164,7 @@ func (u *Unseal) addShare(ctx context.Context, c seal.Config, share secret.Key, 
 		u.idle.restart(&u.mu, u.expireLocked)
 	}
 	if u.nonce == "" {
-		u.nonce = newNonce()
+		u.nonce = uuid.NewString()
 	}
 	complete, err := given.combine(key.config.Threshold, verdict, func(operators secret.Key) (err error) {
 		o, err = u.open(ctx, key, operators, migrate)

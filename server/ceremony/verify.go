@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/google/uuid"
+
 	"coffer/barrier/seal"
 	"coffer/barrier/secret"
 )
@@ -33,7 +35,7 @@ func (a *rekeying) verifyStatus() VerifyStatus {
 // restart drops the new shares that were given back.
 func (a *rekeying) restartVerification() {
 	a.verified.clear()
-	a.verificationNonce = newNonce()
+	a.verificationNonce = uuid.NewString()
 }
 
 // VerifyStatus returns how far the verification of the attempt is. Without an attempt it is an ErrInvalid.

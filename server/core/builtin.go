@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 	"coffer/engines/cubbyhole"
 	"coffer/server/mounts"
@@ -63,7 +65,7 @@ func (s *session) builtinEntry(b builtin) mounts.Entry {
 	}
 	return mounts.Entry{
 		Kind: b.kind, Path: b.path, Type: b.typ, Description: b.description, Local: b.local, SealWrap: b.sealWrap,
-		UUID:     fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:]),
+		UUID:     uuid.UUID(u).String(),
 		Accessor: typ + "_" + hex.EncodeToString(sum[16:20]),
 		Tuning:   mounts.Tuning{PassthroughRequestHeaders: b.passthroughRequestHeads},
 	}

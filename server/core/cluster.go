@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"coffer/storage"
 )
 
@@ -23,13 +25,9 @@ var errNoCluster = errors.New("core/cluster cannot be read, without which nothin
 
 // newCluster returns a random identity: a name people can tell apart and a UUID (RFC 9562).
 func newCluster() cluster {
-	var b [20]byte
+	var b [4]byte
 	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return cluster{
-		Name: "vault-cluster-" + hex.EncodeToString(b[16:]),
-		ID:   fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16]),
-	}
+	return cluster{Name: "vault-cluster-" + hex.EncodeToString(b[:]), ID: uuid.NewString()}
 }
 
 // loadCluster reads the installation's identity, or makes one.

@@ -79,12 +79,12 @@ func TestRefusalsHaveVaultsThreeForms(t *testing.T) {
 	}{
 		"no token":                    {"", "secret/data/x", "permission denied", engines.ErrDenied},
 		"no token, unknown mount":     {"", "nope/x", "permission denied", engines.ErrDenied},
-		"bad token":                   {"hvs.bad", "secret/data/x", core.Numbered("permission denied", "invalid token"), engines.ErrDenied},
-		"policy":                      {plain, "secret/data/x", core.Numbered("permission denied"), engines.ErrDenied},
-		"policy, unknown mount":       {plain, "nope/x", core.Numbered("permission denied"), engines.ErrDenied},
+		"bad token":                   {"hvs.bad", "secret/data/x", engines.Numbered("permission denied", "invalid token"), engines.ErrDenied},
+		"policy":                      {plain, "secret/data/x", engines.Numbered("permission denied"), engines.ErrDenied},
+		"policy, unknown mount":       {plain, "nope/x", engines.Numbered("permission denied"), engines.ErrDenied},
 		"unknown mount":               {root, "nope/x", `no handler for route "nope/x". route entry not found.`, engines.ErrNotFound},
-		"unknown path":                {root, "sys/nope", core.Numbered("unsupported path"), engines.ErrUnsupportedPath},
-		"sudo without the capability": {plain, "auth/token/accessors/", core.Numbered("permission denied"), engines.ErrDenied},
+		"unknown path":                {root, "sys/nope", engines.Numbered("unsupported path"), engines.ErrUnsupportedPath},
+		"sudo without the capability": {plain, "auth/token/accessors/", engines.Numbered("permission denied"), engines.ErrDenied},
 	} {
 		op := engines.Read
 		if strings.HasSuffix(tc.path, "/") {

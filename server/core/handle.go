@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"coffer/auth"
@@ -47,24 +46,12 @@ type Reply struct {
 	MountType string
 }
 
-// Numbered puts an error's text into the form in which Vault reports errors of its own pipeline.
-func Numbered(texts ...string) string {
-	s := fmt.Sprintf("%d errors occurred:", len(texts))
-	if len(texts) == 1 {
-		s = "1 error occurred:"
-	}
-	for _, text := range texts {
-		s += "\n\t* " + text
-	}
-	return s + "\n\n"
-}
-
 // The refusals of the pipeline, in Vault's words. Which one it is tells clients what to do: only
 // errBadToken makes Vault Agent log in again.
 var (
 	errNoToken  = &engines.Error{Kind: engines.ErrDenied, Message: "permission denied"}
-	errPolicy   = &engines.Error{Kind: engines.ErrDenied, Message: Numbered("permission denied")}
-	errBadToken = &engines.Error{Kind: engines.ErrDenied, Message: Numbered("permission denied", "invalid token")}
+	errPolicy   = &engines.Error{Kind: engines.ErrDenied, Message: engines.Numbered("permission denied")}
+	errBadToken = &engines.Error{Kind: engines.ErrDenied, Message: engines.Numbered("permission denied", "invalid token")}
 )
 
 // Handle walks a call down the corridor: authenticate, authorise, audit, route, run, audit, wrap. While
@@ -418,7 +405,7 @@ func (r *run) publish(err error) error {
 	kinds := [...]error{engines.ErrUnsupported, engines.ErrUnsupportedPath, engines.ErrDenied, engines.ErrInvalid}
 	for _, kind := range kinds {
 		if errors.Is(err, kind) {
-			return &engines.Error{Kind: kind, Message: Numbered(kind.Error())}
+			return &engines.Error{Kind: kind, Message: engines.Numbered(kind.Error())}
 		}
 	}
 	return err

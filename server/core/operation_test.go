@@ -300,8 +300,8 @@ func TestWhoTakesPart(t *testing.T) {
 		refusal, gone string
 	}{
 		{name: "stranger", refusal: "permission denied"},
-		{name: "bad token", token: "hvs.bad", refusal: core.Numbered("permission denied", "invalid token")},
-		{name: "no sudo", token: weak, refusal: core.Numbered("permission denied")},
+		{name: "bad token", token: "hvs.bad", refusal: engines.Numbered("permission denied", "invalid token")},
+		{name: "no sudo", token: weak, refusal: engines.Numbered("permission denied")},
 		{name: "sudo", token: strong, part: true, cancel: true, knows: true},
 		{name: "root", token: root, part: true, cancel: true, knows: true},
 		{name: "at the machine", standing: core.AtMachine, part: true, cancel: true, knows: true},

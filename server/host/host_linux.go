@@ -25,9 +25,9 @@ func CPUs() ([]CPU, error) {
 	}
 	cpus := make([]CPU, 0, len(found))
 	for _, c := range found {
-		stepping, _ := strconv.Atoi(c.Stepping)                              // absent on ARM
-		cache, _ := strconv.Atoi(strings.TrimSuffix(c.CacheSize, " KB"))     // likewise
-		cpus = append(cpus, CPU{CPU: int(c.Processor), VendorID: c.VendorID, //nolint:gosec // a processor's number
+		stepping, _ := strconv.Atoi(c.Stepping)                          // absent on ARM
+		cache, _ := strconv.Atoi(strings.TrimSuffix(c.CacheSize, " KB")) // likewise
+		cpus = append(cpus, CPU{CPU: int(c.Processor), VendorID: c.VendorID,
 			Family: c.CPUFamily, Model: c.Model, Stepping: stepping, PhysicalID: c.PhysicalID, CoreID: c.CoreID, Cores: 1,
 			ModelName: c.ModelName, MHz: c.CPUMHz, CacheSize: cache, Flags: c.Flags, Microcode: c.Microcode})
 	}
@@ -69,7 +69,7 @@ func Disks() ([]Disk, error) {
 		if unix.Statfs(m.MountPoint, &fs) != nil {
 			continue
 		}
-		size := uint64(fs.Bsize) //nolint:gosec,unconvert // its type depends on the architecture; it is positive
+		size := uint64(fs.Bsize) //nolint:gosec // its type depends on the architecture; it is positive
 		d := Disk{Path: m.MountPoint, FSType: m.FSType, Total: fs.Blocks * size, Free: fs.Bavail * size,
 			Used: (fs.Blocks - fs.Bfree) * size, InodesTotal: fs.Files, InodesFree: fs.Ffree,
 			InodesUsed: fs.Files - fs.Ffree}
@@ -90,7 +90,7 @@ func About() (Info, error) {
 	if err := unix.Uname(&name); err != nil {
 		return Info{}, err
 	}
-	uptime := uint64(system.Uptime) //nolint:gosec,unconvert // its type depends on the architecture; it is positive
+	uptime := uint64(system.Uptime) //nolint:gosec // its type depends on the architecture; it is positive
 	info := Info{
 		Hostname: unix.ByteSliceToString(name.Nodename[:]),
 		Uptime:   uptime, BootTime: uint64(time.Now().Unix()) - uptime, //nolint:gosec // after 1970
@@ -117,7 +117,7 @@ func processes() uint64 {
 
 // firstLine is "" for a file that cannot be read.
 func firstLine(path string) string {
-	text, err := os.ReadFile(path) //nolint:gosec // one of ours
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}
@@ -132,7 +132,7 @@ func osRelease() map[string]string {
 	if err != nil {
 		return values
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if name, value, found := strings.Cut(lines.Text(), "="); found {
 			values[name] = strings.Trim(value, `"'`)

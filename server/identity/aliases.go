@@ -7,6 +7,8 @@ import (
 	"slices"
 	"unicode"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 )
 
@@ -115,13 +117,13 @@ func createAlias(c *change, p aliasParams) (map[string]any, error) {
 			return nil, engines.Invalid("invalid canonical ID")
 		}
 	} else {
-		e = &Entity{ID: newID(), Name: c.freeName("entity")}
+		e = &Entity{ID: uuid.NewString(), Name: c.freeName("entity")}
 	}
 	if e.aliasAt(p.Mount) != nil {
 		return nil, engines.Invalid("Alias already exists for requested entity and mount accessor")
 	}
 	a := Alias{
-		ID: newID(), Name: p.Name, MountAccessor: p.Mount, Custom: *p.Custom, Created: c.now, Updated: c.now,
+		ID: uuid.NewString(), Name: p.Name, MountAccessor: p.Mount, Custom: *p.Custom, Created: c.now, Updated: c.now,
 	}
 	e.Aliases = append(e.Aliases, a)
 	c.putEntity(e)
@@ -257,7 +259,7 @@ func (b *engine) deleteAlias(ctx context.Context, _ *engines.Request, p idParams
 // checkCustom refuses custom metadata beyond the bounds, in the words of Vault.
 func checkCustom(metadata map[string]string) error {
 	refuse := func(format string, args ...any) error {
-		return engines.Failed("%s", numbered("custom_metadata validation failed: "+fmt.Sprintf(format, args...)))
+		return engines.Failed("%s", engines.Numbered("custom_metadata validation failed: "+fmt.Sprintf(format, args...)))
 	}
 	if len(metadata) > maxPairs {
 		return refuse("payload must contain at most %d keys, provided %d", maxPairs, len(metadata))

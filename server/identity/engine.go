@@ -91,9 +91,6 @@ func (b *engine) spend(ctx context.Context) error {
 	return storage.Spend(ctx, perListed*count)
 }
 
-// numbered puts a text into the form in which Vault reports some of its errors.
-func numbered(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
-
 var errRootPolicy = engines.Invalid("policies cannot contain root")
 
 // genericName is what an id in a path may look like; anything else is no such path.
@@ -140,7 +137,7 @@ func notInKey(c rune) bool {
 // checkMetadata refuses metadata beyond the bounds, in the words of Vault.
 func checkMetadata(what string, metadata map[string]string) error {
 	if len(metadata) > maxPairs {
-		return engines.Failed("%s", numbered(fmt.Sprintf(
+		return engines.Failed("%s", engines.Numbered(fmt.Sprintf(
 			"invalid %s metadata: metadata can contain at most %d key/value pairs", what, maxPairs)))
 	}
 	for key, value := range metadata {
@@ -157,7 +154,7 @@ func checkMetadata(what string, metadata map[string]string) error {
 		default:
 			continue
 		}
-		return engines.Failed("%s", numbered(fmt.Sprintf(
+		return engines.Failed("%s", engines.Numbered(fmt.Sprintf(
 			"invalid %s metadata: failed to load metadata pair (%q, %q): %s", what, key, value, why)))
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 )
 
@@ -64,7 +66,7 @@ func (b *engine) writeEntity(ctx context.Context, _ *engines.Request, p entityPa
 		}
 		isNew := e == nil
 		if isNew {
-			e = &Entity{ID: newID(), Name: p.Name}
+			e = &Entity{ID: uuid.NewString(), Name: p.Name}
 			if e.Name == "" {
 				e.Name = c.freeName("entity")
 			}

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 )
 
@@ -46,7 +48,7 @@ func (b *engine) writeGroupAlias(
 
 // groupAliasChange makes or changes the alias and returns its ids; nil when there is nothing to change.
 func (b *engine) groupAliasChange(c *change, p groupAliasParams) (map[string]any, error) {
-	a := Alias{ID: newID(), Created: c.now}
+	a := Alias{ID: uuid.NewString(), Created: c.now}
 	var owner *Group
 	if p.ID != "" {
 		if owner = c.groupOfAlias(p.ID); owner == nil {
@@ -106,7 +108,7 @@ func (c *change) groupForAlias(owner *Group, p groupAliasParams) (*Group, error)
 	case owner != nil:
 		return owner.clone(), nil
 	default:
-		return &Group{ID: newID(), Name: c.freeName("group"), External: true}, nil
+		return &Group{ID: uuid.NewString(), Name: c.freeName("group"), External: true}, nil
 	}
 }
 

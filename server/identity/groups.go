@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 )
 
@@ -82,7 +84,7 @@ func (b *engine) writeGroup(ctx context.Context, _ *engines.Request, p groupPara
 		}
 		isNew := g == nil
 		if isNew {
-			g = &Group{ID: newID(), Name: p.Name, External: p.Type == external}
+			g = &Group{ID: uuid.NewString(), Name: p.Name, External: p.Type == external}
 			if g.Name == "" {
 				g.Name = c.freeName("group")
 			}
@@ -160,7 +162,7 @@ func (c *change) setMembers(g *Group, p groupParams) error {
 	members := cleaned(*p.Entities, exactly)
 	for _, id := range members {
 		if c.entities[id] == nil {
-			return engines.Failed("%s", numbered(fmt.Sprintf("invalid entity ID %q", id)))
+			return engines.Failed("%s", engines.Numbered(fmt.Sprintf("invalid entity ID %q", id)))
 		}
 	}
 	g.Entities = members
@@ -182,9 +184,9 @@ func (c *change) setMemberGroups(g *Group, p groupParams) error {
 		_, cyclic := above[id]
 		switch {
 		case id == g.ID:
-			return engines.Failed("%s", numbered(fmt.Sprintf("member group ID %q is same as the ID of the group", id)))
+			return engines.Failed("%s", engines.Numbered(fmt.Sprintf("member group ID %q is same as the ID of the group", id)))
 		case c.groups[id] == nil:
-			return engines.Failed("%s", numbered(fmt.Sprintf("invalid member group ID %q", id)))
+			return engines.Failed("%s", engines.Numbered(fmt.Sprintf("invalid member group ID %q", id)))
 		case cyclic:
 			return engines.Invalid("cyclic relationship detected for member group ID %q", id)
 		}

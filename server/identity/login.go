@@ -7,6 +7,8 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"coffer/auth/token"
 	"coffer/engines"
 	"coffer/policy"
@@ -92,9 +94,10 @@ func (c *change) login(a token.Alias) *Entity {
 	var e *Entity
 	switch old {
 	case nil:
-		e = &Entity{ID: newID(), Name: c.freeName("entity")}
+		e = &Entity{ID: uuid.NewString(), Name: c.freeName("entity")}
 		e.Aliases = []Alias{{
-			ID: newID(), Name: a.Name, MountAccessor: a.MountAccessor, Metadata: a.Metadata, Created: c.now, Updated: c.now,
+			ID: uuid.NewString(), Name: a.Name, MountAccessor: a.MountAccessor, Metadata: a.Metadata,
+			Created: c.now, Updated: c.now,
 		}}
 		c.putEntity(e)
 	default:

@@ -20,8 +20,8 @@ func (m *Manager) Register(ctx context.Context, s Secret, renewable bool, change
 	return l, err
 }
 
-// Announce is Register for a secret that is still to be made. The lease is pending, and nobody ends it until the caller
-// calls Confirm or Withdraw, one of which it must. A pending lease that is found at the start is revoked.
+// Announce is Register for a secret that is still to be made. The lease is pending, and nobody ends it until the
+// caller calls Confirm or Withdraw, one of which it must. A pending lease that is found at the start is revoked.
 func (m *Manager) Announce(ctx context.Context, s Secret, renewable bool, changes ...storage.Op) (Lease, error) {
 	return m.issue(ctx, s, renewable, true, changes)
 }
@@ -64,8 +64,8 @@ func (m *Manager) issue(
 }
 
 // Confirm lets an announced lease live. internal takes the place of Secret.Internal unless it is nil. It returns
-// ErrExpired when the lease has ended meanwhile, with its token for example. After an error the caller still has to call
-// Withdraw.
+// ErrExpired when the lease has ended meanwhile, with its token for example. After an error the caller still has to
+// call Withdraw.
 func (m *Manager) Confirm(ctx context.Context, announced Lease, internal map[string]any) (l Lease, err error) {
 	confirm := func() error {
 		l, err = m.confirm(ctx, announced.ID, internal)
@@ -111,8 +111,8 @@ func (m *Manager) confirm(ctx context.Context, id string, internal map[string]an
 	return l, err
 }
 
-// Withdraw revokes a lease that was announced and not confirmed. What cannot be revoked now is tried again as any lease that
-// has ended, also after a restart.
+// Withdraw revokes a lease that was announced and not confirmed. What cannot be revoked now is tried again as any
+// lease that has ended, also after a restart.
 func (m *Manager) Withdraw(ctx context.Context, announced Lease) {
 	defer m.queue.release(announced.ID)
 	if err := m.end(context.WithoutCancel(ctx), announced.ID, nil); err != nil {

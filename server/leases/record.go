@@ -67,8 +67,8 @@ func (l Lease) TTL(now time.Time) time.Duration {
 // The binary form of a secret's record: version, flags, three times in Unix nanoseconds (0 for none), and JSON.
 // The lease of a token has no record but the token's own.
 //
-// Version 2 knew no pending leases. Version 1 had two forms, one after the other. In the first one tokens had records as well, without JSON; its flags
-// were others, and a secret's had flagTail among them.
+// Version 2 knew no pending leases. Version 1 had two forms, one after the other. In the first one tokens had records
+// as well, without JSON; its flags were others, and a secret's had flagTail among them.
 const (
 	recordVersion = 3
 	secondVersion = 2

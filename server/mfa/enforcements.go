@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -83,7 +85,7 @@ func (s *Store) writeEnforcement(
 		return nil, engines.ErrUnsupportedPath
 	}
 	err := s.change(ctx, func() ([]storage.Op, func(), error) {
-		e := &enforcement{Name: p.Name, ID: newID()}
+		e := &enforcement{Name: p.Name, ID: uuid.NewString()}
 		if old := s.enforcements[p.Name]; old != nil {
 			*e = *old
 		} else if len(s.enforcements) >= maxMethods {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 	"coffer/storage"
 )
@@ -64,15 +66,6 @@ func (s *Store) Routes() []engines.Route {
 
 func none(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {
 	return nil, engines.NotFound()
-}
-
-// numbered is the form in which Vault reports some of its errors.
-func numbered(texts ...string) string {
-	s := fmt.Sprintf("%d errors occurred:", len(texts))
-	if len(texts) == 1 {
-		s = "1 error occurred:"
-	}
-	return s + "\n\t* " + strings.Join(texts, "\n\t* ") + "\n\n"
 }
 
 // methodID is what an id in a path may look like; anything else is no such path.
@@ -214,7 +207,7 @@ func (s *Store) writeMethod(ctx context.Context, id string, p *methodParams) (st
 		}
 		if named := s.methodNamed(p.Name); named != nil {
 			if id != "" && named.ID != id {
-				return nil, nil, engines.Failed("%s", numbered(
+				return nil, nil, engines.Failed("%s", engines.Numbered(
 					"a login MFA method configuration with the method name "+p.Name+" already exists"))
 			}
 			id = named.ID
@@ -223,7 +216,7 @@ func (s *Store) writeMethod(ctx context.Context, id string, p *methodParams) (st
 			if len(s.methods) >= maxMethods {
 				return nil, nil, engines.Invalid("there are %d methods already", maxMethods)
 			}
-			id = newID()
+			id = uuid.NewString()
 		}
 		m, err := p.method(id)
 		if err != nil {
@@ -259,7 +252,7 @@ func (s *Store) deleteMethod(ctx context.Context, _ *engines.Request, p idParams
 	err := s.change(ctx, func() ([]storage.Op, func(), error) {
 		for _, e := range s.enforcements {
 			if slices.Contains(e.Methods, p.ID) {
-				return nil, nil, engines.Failed("%s", numbered(
+				return nil, nil, engines.Failed("%s", engines.Numbered(
 					"methodID is still used by an enforcement configuration with ID: "+e.ID))
 			}
 		}

@@ -5,7 +5,6 @@ package mfa
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -139,10 +138,3 @@ func (s *Store) readSecret(ctx context.Context, method, entity string) (*secret,
 
 // errNoSecret is returned for an entity without a secret for a method.
 var errNoSecret = errors.New("mfa: no secret")
-
-func newID() string {
-	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails (crypto/rand)
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
-}

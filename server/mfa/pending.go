@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"coffer/engines"
 )
 
@@ -52,7 +54,7 @@ func newWaiting() *waiting {
 // Wait keeps a login for five minutes and returns the id of the request to finish it.
 func (s *Store) Wait(w Waiting) string {
 	now := s.cfg.Now()
-	w.id, w.expires, w.subject = newID(), now.Add(waitFor), subject{w.Accessor, w.Login.Alias}
+	w.id, w.expires, w.subject = uuid.NewString(), now.Add(waitFor), subject{w.Accessor, w.Login.Alias}
 	s.waiting.add(&w, now)
 	return w.id
 }

@@ -98,7 +98,7 @@ func picture(key *otp.Key, size int) (string, error) {
 	}
 	image, err := key.Image(size, size)
 	if err != nil {
-		return "", engines.Failed("%s", numbered("failed to generate QR code image: "+err.Error()))
+		return "", engines.Failed("%s", engines.Numbered("failed to generate QR code image: "+err.Error()))
 	}
 	var b bytes.Buffer
 	if err := png.Encode(&b, image); err != nil {

@@ -143,9 +143,10 @@ func (s *Store) satisfy(ctx context.Context, e *enforcement, entity string, f Fa
 		}
 	}
 	if !tried && len(absent) > 0 {
-		return refusal("failed to sanitize MFA creds, " + numbered(absent...))
+		return refusal("failed to sanitize MFA creds, " + engines.Numbered(absent...))
 	}
-	return refusal(numbered(append(wrong, fmt.Sprintf("login MFA validation failed for methodID: %v", e.Methods))...))
+	wrong = append(wrong, fmt.Sprintf("login MFA validation failed for methodID: %v", e.Methods))
+	return refusal(engines.Numbered(wrong...))
 }
 
 // check takes what was shown for a method as an entity's code. A code that is right is used up in storage before

@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"coffer/engines"
 )
@@ -24,7 +25,7 @@ func (t *Table) Enable(ctx context.Context, e Entry) error {
 	if err := t.checkFree(e.Path, ""); err != nil {
 		return err
 	}
-	e.UUID = newUUID()
+	e.UUID = uuid.NewString()
 	e.Accessor = newAccessor(e)
 	m, err := t.build(e, factory)
 	if err != nil {
@@ -116,14 +117,6 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 		old.life.end()
 	})
 	return nil
-}
-
-// newUUID returns a random UUID, version 4 (RFC 9562).
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 func newAccessor(e Entry) string {

@@ -41,16 +41,16 @@ func (l *life) end() {
 	l.work.Wait()
 }
 
-// Enter lets a request into the mount's handlers, which must Leave. It reports false once the mount is being removed, or
-// its engine was replaced, or the session ends.
+// Enter lets a request into the mount's handlers, which must Leave. It reports false once the mount is being removed,
+// or its engine was replaced, or the session ends.
 func (m *Mounted) Enter() bool { return m.life.calls.Enter() }
 
 // Leave ends what Enter began.
 func (m *Mounted) Leave() { m.life.calls.Leave() }
 
-// End ends all engines with the session, whose context is done: no request comes in any more, those inside are waited for,
-// and then what the engines do beside them. interrupt, when it is not nil, tells the requests to come to an end. End
-// reports false when a request was still inside after patience.
+// End ends all engines with the session, whose context is done: no request comes in any more, those inside are waited
+// for, and then what the engines do beside them. interrupt, when it is not nil, tells the requests to come to an end.
+// End reports false when a request was still inside after patience.
 func (t *Table) End(interrupt func(), patience time.Duration) (ended bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), patience)
 	defer cancel()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -77,16 +76,7 @@ func (p *Policy) Check() error {
 	return nil
 }
 
-func invalid(text string) error { return engines.Invalid("%s", numbered(text)) }
-
-// numbered gives errors the form in which Vault lists them.
-func numbered(texts ...string) string {
-	head := "1 error occurred:\n"
-	if len(texts) > 1 {
-		head = fmt.Sprintf("%d errors occurred:\n", len(texts))
-	}
-	return head + "\t* " + strings.Join(texts, "\n\t* ") + "\n\n"
-}
+func invalid(text string) error { return engines.Invalid("%s", engines.Numbered(text)) }
 
 func (p *Policy) read(text string) ([]rule, error) {
 	switch {
@@ -205,7 +195,7 @@ func (p *Policy) validate(rules []rule) error {
 		faults = append(faults, "a rule has min-chars but no charset")
 	}
 	if faults != nil {
-		return errors.New(numbered(faults...))
+		return errors.New(engines.Numbered(faults...))
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (e *engine) above(
 	}
 	decision := acl.Decide(policy.Request{Capability: policy.Read, Path: canonical, Spellings: spellings, Now: e.Wall()})
 	if !decision.Allowed || kind == mounts.Auth && !decision.Sudo {
-		return mounts.Entry{}, false, engines.Denied("%s", numbered(engines.ErrDenied.Error()))
+		return mounts.Entry{}, false, engines.Denied("%s", engines.Numbered(engines.ErrDenied.Error()))
 	}
 	return found, true, nil
 }

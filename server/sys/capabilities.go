@@ -60,11 +60,11 @@ func (e *engine) capabilities(
 ) (*engines.Response, error) {
 	return e.tell(ctx, p.Paths, p.Path, func() (*policy.ACL, error) {
 		if p.Token == "" {
-			return nil, engines.Failed("%s", numbered("no token found"))
+			return nil, engines.Failed("%s", engines.Numbered("no token found"))
 		}
 		acl, err := e.ACLs.OfToken(ctx, engines.NewToken(p.Token))
 		if errors.Is(err, ErrNoToken) || errors.Is(err, engines.ErrDenied) {
-			return nil, engines.Invalid("%s", numbered("invalid token"))
+			return nil, engines.Invalid("%s", engines.Numbered("invalid token"))
 		}
 		return acl, err
 	})
@@ -85,7 +85,7 @@ func (e *engine) capabilitiesAccessor(
 	return e.tell(ctx, p.Paths, p.Path, func() (*policy.ACL, error) {
 		acl, err := e.ACLs.OfAccessor(ctx, p.Accessor)
 		if errors.Is(err, ErrNoToken) || errors.Is(err, engines.ErrDenied) {
-			return nil, engines.Invalid("%s", numbered("invalid accessor"))
+			return nil, engines.Invalid("%s", engines.Numbered("invalid accessor"))
 		}
 		return acl, err
 	})
@@ -132,7 +132,7 @@ func (e *engine) tell(
 	now := e.Wall()
 	for _, path := range paths {
 		if path == "" {
-			return nil, engines.Invalid("%s", numbered("missing path"))
+			return nil, engines.Invalid("%s", engines.Numbered("missing path"))
 		}
 		canonical, spellings, err := e.ACLs.Canonical(ctx, strings.TrimPrefix(path, "/"))
 		if err != nil {

@@ -129,7 +129,7 @@ type registerParams struct {
 }
 
 func (e *engine) writeCatalog(context.Context, *engines.Request, registerParams) (*engines.Response, error) {
-	return nil, engines.Failed("%s", numbered("could not set plugin, plugin directory is not configured"))
+	return nil, engines.Failed("%s", engines.Numbered("could not set plugin, plugin directory is not configured"))
 }
 
 func noPins(context.Context, *engines.Request, engines.NoParams) (*engines.Response, error) {

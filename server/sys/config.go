@@ -41,9 +41,10 @@ type corsParams struct {
 func (e *engine) writeCORS(ctx context.Context, _ *engines.Request, p corsParams) (*engines.Response, error) {
 	switch {
 	case len(p.Origins) == 0:
-		return nil, engines.Failed("%s", numbered("at least one origin or the wildcard must be provided"))
+		return nil, engines.Failed("%s", engines.Numbered("at least one origin or the wildcard must be provided"))
 	case len(p.Origins) > 1 && slices.Contains(p.Origins, "*"):
-		return nil, engines.Failed("%s", numbered("to allow all origins the '*' must be the only value for allowed_origins"))
+		return nil, engines.Failed("%s",
+			engines.Numbered("to allow all origins the '*' must be the only value for allowed_origins"))
 	}
 	if err := e.Settings.setCORS(ctx, CORS{Enabled: true, Origins: p.Origins, Headers: p.Headers}); err != nil {
 		return nil, err

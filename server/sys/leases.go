@@ -108,7 +108,7 @@ func (e *engine) lookupLease(ctx context.Context, _ *engines.Request, p leasePar
 		"expire_time":  timestamp(lease.Expires),
 		"last_renewal": timestamp(lease.Renewed),
 		"renewable":    lease.Renewable,
-		"ttl":          seconds(lease.TTL(e.Now())),
+		"ttl":          engines.WholeSeconds(lease.TTL(e.Now())),
 	})
 }
 
@@ -250,7 +250,7 @@ func (e *engine) listIrrevocable(
 	default:
 		n, err := strconv.Atoi(p.Limit)
 		if err != nil {
-			return nil, engines.Failed("%s", numbered("invalid 'limit' provided: "+err.Error()))
+			return nil, engines.Failed("%s", engines.Numbered("invalid 'limit' provided: "+err.Error()))
 		}
 		limit = max(1, n)
 	}

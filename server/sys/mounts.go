@@ -170,8 +170,8 @@ func mountOptions(entry mounts.Entry) any {
 
 func mountConfigInfo(entry mounts.Entry, defaultTTL, maxTTL time.Duration) map[string]any {
 	info := map[string]any{
-		"default_lease_ttl": seconds(defaultTTL),
-		"max_lease_ttl":     seconds(maxTTL),
+		"default_lease_ttl": engines.WholeSeconds(defaultTTL),
+		"max_lease_ttl":     engines.WholeSeconds(maxTTL),
 		"force_no_cache":    entry.Tuning.ForceNoCache,
 	}
 	t := &entry.Tuning
@@ -330,7 +330,7 @@ func (e *engine) newTuning(kind mounts.Kind, config map[string]any) (mounts.Tuni
 	}
 	if _, serverMax := e.Mounts.TTLs(mounts.Entry{}); t.MaxLeaseTTL == 0 && t.DefaultLeaseTTL > serverMax {
 		return mounts.Tuning{}, engines.Invalid(
-			"given default lease TTL greater than system max lease TTL of %d", seconds(serverMax))
+			"given default lease TTL greater than system max lease TTL of %d", engines.WholeSeconds(serverMax))
 	}
 	if err := checkVisibility(c.ListingVisibility); err != nil {
 		return mounts.Tuning{}, err

@@ -55,7 +55,7 @@ func (e *engine) listPasswordPolicies(
 func (e *engine) findPasswordPolicy(ctx context.Context, name string) (*passwords.Policy, error) {
 	found, err := e.Passwords.Get(ctx, name)
 	if errors.Is(err, passwords.ErrNotFound) {
-		return nil, engines.NotFoundf("%s", numbered("policy does not exist"))
+		return nil, engines.NotFoundf("%s", engines.Numbered("policy does not exist"))
 	}
 	return found, nameError(err)
 }
@@ -63,7 +63,7 @@ func (e *engine) findPasswordPolicy(ctx context.Context, name string) (*password
 // nameError tells the client what is wrong with the name of a password policy.
 func nameError(err error) error {
 	if errors.Is(err, policy.ErrName) {
-		return engines.Invalid("%s", numbered(err.Error()))
+		return engines.Invalid("%s", engines.Numbered(err.Error()))
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func (e *engine) writePasswordPolicy(
 	ctx context.Context, _ *engines.Request, p writePasswordPolicyParams,
 ) (*engines.Response, error) {
 	if p.Policy == "" {
-		return nil, engines.Invalid("%s", numbered("missing policy"))
+		return nil, engines.Invalid("%s", engines.Numbered("missing policy"))
 	}
 	parsed, err := passwords.Parse(decodePolicy(p.Policy))
 	if err != nil {
@@ -124,7 +124,7 @@ func (e *engine) generatePassword(
 	}
 	password, err := found.Generate()
 	if err != nil {
-		return nil, engines.Failed("%s", numbered("failed to generate password from policy: "+err.Error()))
+		return nil, engines.Failed("%s", engines.Numbered("failed to generate password from policy: "+err.Error()))
 	}
 	return read(map[string]any{"password": password})
 }

@@ -51,7 +51,7 @@ func (e *engine) reloadBackend(
 	for _, name := range p.Mounts {
 		path := strings.TrimSuffix(name, "/") + "/"
 		if _, ok := e.mountServing(path); !ok {
-			return nil, engines.Failed("%s", numbered(`cannot fetch mount entry on "`+path+`"`))
+			return nil, engines.Failed("%s", engines.Numbered(`cannot fetch mount entry on "`+path+`"`))
 		}
 	}
 	found := p.Plugin == "" || e.mounted(p.Plugin, mounts.Secret, mounts.Auth)
@@ -127,7 +127,7 @@ func readRuntime(context.Context, *engines.Request, runtimeParams) (*engines.Res
 }
 
 func deleteRuntime(context.Context, *engines.Request, runtimeParams) (*engines.Response, error) {
-	return nil, engines.Failed("%s", numbered("plugin runtime not found"))
+	return nil, engines.Failed("%s", engines.Numbered("plugin runtime not found"))
 }
 
 type writeRuntimeParams struct {

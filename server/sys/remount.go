@@ -2,12 +2,12 @@ package sys
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"unicode"
+
+	"github.com/google/uuid"
 
 	"coffer/engines"
 	"coffer/server/mounts"
@@ -32,7 +32,7 @@ func (e *engine) remount(ctx context.Context, _ *engines.Request, p remountParam
 	if err := e.checkMove(p, from, to); err != nil {
 		return nil, err
 	}
-	id := newUUID()
+	id := uuid.NewString()
 	if err := e.Mounts.Remount(ctx, from, to, id); err != nil {
 		if errors.Is(err, mounts.ErrNoMount) {
 			return nil, engines.Invalid("no matching mount at %q", from)
@@ -148,12 +148,4 @@ func (m *moves) find(id string) (move, bool) {
 		}
 	}
 	return move{}, false
-}
-
-// newUUID returns a random UUID, version 4 (RFC 9562).
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -94,12 +94,6 @@ func warn(warnings ...string) (*engines.Response, error) {
 	return &engines.Response{Warnings: warnings}, nil
 }
 
-// numbered puts a text into the form in which Vault reports an error that it did not write for the client.
-func numbered(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
-
-// seconds is a duration as the API counts it.
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }
-
 // timestamp is a time as the API tells it, or nil for none.
 func timestamp(t time.Time) any {
 	if t.IsZero() {

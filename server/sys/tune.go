@@ -33,8 +33,8 @@ func (e *engine) tuningInfo(entry mounts.Entry) map[string]any {
 	t := &entry.Tuning
 	info := map[string]any{
 		"description":       entry.Description,
-		"default_lease_ttl": seconds(defaultTTL),
-		"max_lease_ttl":     seconds(maxTTL),
+		"default_lease_ttl": engines.WholeSeconds(defaultTTL),
+		"max_lease_ttl":     engines.WholeSeconds(maxTTL),
 		"force_no_cache":    t.ForceNoCache,
 	}
 	addLists(info, t)
@@ -159,7 +159,7 @@ func retuneTTLs(t *mounts.Tuning, p tuneParams) error {
 	}
 	if t.MaxLeaseTTL != 0 && t.MaxLeaseTTL < t.DefaultLeaseTTL {
 		return engines.Invalid("backend max lease TTL of %d would be less than backend default lease TTL of %d",
-			seconds(t.MaxLeaseTTL), seconds(t.DefaultLeaseTTL))
+			engines.WholeSeconds(t.MaxLeaseTTL), engines.WholeSeconds(t.DefaultLeaseTTL))
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func retuneLockout(entry *mounts.Entry, config map[string]any) error {
 	if p.Threshold != nil {
 		n, err := strconv.ParseUint(*p.Threshold, 10, 32)
 		if err != nil {
-			return engines.Failed("%s", numbered("unable to parse user lockout threshold: "+err.Error()))
+			return engines.Failed("%s", engines.Numbered("unable to parse user lockout threshold: "+err.Error()))
 		}
 		lockout[lockoutThreshold] = strconv.FormatUint(n, 10)
 	}
@@ -213,7 +213,7 @@ func retuneLockout(entry *mounts.Entry, config map[string]any) error {
 		if err != nil {
 			return engines.Invalid("%v", err)
 		}
-		lockout[name] = strconv.FormatInt(seconds(d), 10)
+		lockout[name] = strconv.FormatInt(engines.WholeSeconds(d), 10)
 	}
 	if p.Disable != nil {
 		lockout[lockoutDisable] = strconv.FormatBool(*p.Disable)

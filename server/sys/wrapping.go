@@ -82,7 +82,7 @@ func (e *engine) lookupWrapping(ctx context.Context, r *engines.Request, p wrapp
 	return &engines.Response{NoMountType: true, Data: map[string]any{
 		"creation_path": info.CreationPath,
 		"creation_time": timestamp(info.CreationTime),
-		"creation_ttl":  seconds(info.TTL),
+		"creation_ttl":  engines.WholeSeconds(info.TTL),
 	}}, nil
 }
 
@@ -136,7 +136,7 @@ func (e *engine) rewrap(ctx context.Context, r *engines.Request, p wrappingParam
 	return &engines.Response{Wrap: info, NoMountType: true}, nil
 }
 
-var errPolicy = engines.Denied("%s", numbered("permission denied"))
+var errPolicy = engines.Denied("%s", engines.Numbered("permission denied"))
 
 // authorize counts a use of the caller's token and asks its policies for the request itself. A refusal is a use
 // as well. Without an error end must be called when the request is over.

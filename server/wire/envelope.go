@@ -80,10 +80,8 @@ func (w *writer) lease(resp *engines.Response) {
 	w.WriteString(`,"renewable":`)
 	w.value(resp.Secret.Renewable)
 	w.WriteString(`,"lease_duration":`)
-	w.WriteString(strconv.FormatInt(seconds(resp.Secret.TTL), 10))
+	w.WriteString(strconv.FormatInt(engines.WholeSeconds(resp.Secret.TTL), 10))
 }
-
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // object writes a map in the order of its keys. A json.RawMessage in it is written as it is: it was
 // made by encoding/json and is compact.
@@ -210,7 +208,7 @@ func (w *writer) wrapInfo(info *engines.WrapInfo) {
 		return
 	}
 	w.value(wrapInfo{
-		Token: info.Token.Reveal(), Accessor: info.Accessor, TTL: seconds(info.TTL),
+		Token: info.Token.Reveal(), Accessor: info.Accessor, TTL: engines.WholeSeconds(info.TTL),
 		CreationTime: info.CreationTime.UTC().Format(time.RFC3339Nano), CreationPath: info.CreationPath,
 		WrappedAccessor: info.WrappedAccessor,
 	})
@@ -246,7 +244,7 @@ type auth struct {
 func authJSON(a *engines.Auth) auth {
 	return auth{
 		ClientToken: a.Token.Reveal(), Accessor: a.Accessor, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
-		IdentityPolicies: a.IdentityPolicies, Metadata: a.Metadata, LeaseDuration: seconds(a.LeaseDuration),
+		IdentityPolicies: a.IdentityPolicies, Metadata: a.Metadata, LeaseDuration: engines.WholeSeconds(a.LeaseDuration),
 		Renewable: a.Renewable, EntityID: a.EntityID, TokenType: a.TokenType, Orphan: a.Orphan, NumUses: a.NumUses,
 		MFARequirement: a.MFA,
 	}

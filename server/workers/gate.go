@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Gate counts calls that are inside until it is closed. Unlike a lock it costs a call one addition on its way in and one
-// on its way out. Its zero value is open.
+// Gate counts calls that are inside until it is closed. Unlike a lock it costs a call one addition on its way in and
+// one on its way out. Its zero value is open.
 type Gate struct {
 	// inside is how many calls there are, with shut added once the gate is closed.
 	inside atomic.Int64

@@ -196,12 +196,11 @@ func (s *Store) readKey(ctx context.Context, _ *engines.Request, p nameParams) (
 		return nil, s.missing(ctx, keyFolder+p.Name, engines.NotFound())
 	}
 	return &engines.Response{Data: map[string]any{
-		"rotation_period": seconds(k.Rotation), "verification_ttl": seconds(k.Verification), "algorithm": k.Algorithm,
+		"rotation_period": engines.WholeSeconds(k.Rotation), "verification_ttl": engines.WholeSeconds(k.Verification),
+		"algorithm":          k.Algorithm,
 		"allowed_client_ids": append([]string{}, k.Clients...),
 	}}, nil
 }
-
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 func (s *Store) deleteKey(ctx context.Context, _ *engines.Request, p nameParams) (*engines.Response, error) {
 	if err := checkName(p.Name); err != nil {
@@ -302,7 +301,7 @@ func (s *Store) signToken(ctx context.Context, r *engines.Request, p nameParams)
 		return nil, err
 	}
 	return &engines.Response{Data: map[string]any{
-		"client_id": found.Client, "token": text, "ttl": seconds(found.TTL),
+		"client_id": found.Client, "token": text, "ttl": engines.WholeSeconds(found.TTL),
 	}}, nil
 }
 

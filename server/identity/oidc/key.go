@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/google/uuid"
 )
 
 // defaultKey is there from the beginning. It is made when it is needed first: an RSA key takes a while.
@@ -69,12 +70,9 @@ func newJWK(algorithm string) (*jose.JSONWebKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("oidc: make a %s key: %w", algorithm, err)
 	}
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
 	return &jose.JSONWebKey{
 		Key: key, Algorithm: algorithm, Use: "sig",
-		KeyID: fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:]),
+		KeyID: uuid.NewString(),
 	}, nil
 }
 

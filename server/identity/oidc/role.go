@@ -99,7 +99,7 @@ func (s *Store) readRole(ctx context.Context, _ *engines.Request, p nameParams) 
 		return nil, s.missing(ctx, roleFolder+p.Name, engines.NotFound())
 	}
 	return &engines.Response{Data: map[string]any{
-		"key": r.Key, "client_id": r.Client, "template": r.Template, "ttl": seconds(r.TTL),
+		"key": r.Key, "client_id": r.Client, "template": r.Template, "ttl": engines.WholeSeconds(r.TTL),
 	}}, nil
 }
 
