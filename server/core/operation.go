@@ -66,10 +66,15 @@ func (r *run) enter(ctx context.Context) (ceremony.Caller, error) {
 	return caller, err
 }
 
-// operate serves a call of a ceremony in s. action names it in the log.
+// operate serves a call of a ceremony in s, whose end waits for it: what a ceremony has made must be on record and
+// delivered, or taken back. action names it in the log.
 func (c *Core) operate(
 	ctx context.Context, s *session, call Call, action string, serve func(ceremony.Caller) (any, error),
 ) (any, error) {
+	if !s.operators.Enter() {
+		return nil, engines.ErrSealed
+	}
+	defer s.operators.Leave()
 	r := s.operation(call)
 	caller, err := r.enter(ctx)
 	if err != nil {

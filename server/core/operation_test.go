@@ -12,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -402,4 +404,50 @@ func TestLogShowsNoPathThatNothingServes(t *testing.T) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
+}
+
+// blocking is a store whose next commit waits, when it is told to.
+type blocking struct {
+	storage.Storage
+	hold atomic.Pointer[chan struct{}]
+}
+
+// Apply implements storage.Storage.
+func (b *blocking) Apply(ctx context.Context, batch ...storage.Op) error {
+	if hold := b.hold.Swap(nil); hold != nil {
+		<-*hold
+	}
+	return b.Storage.Apply(ctx, batch...)
+}
+
+// TestRootTokenBesideASeal seals the server while a root token is made: the token is delivered, and on record.
+func TestRootTokenBesideASeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &blocking{Storage: memory.New()}
+		o := newOperators(t, store)
+		otp := strings.Repeat("o", 28)
+		started := fieldsOf(t)(o.GenerateRootStart(t.Context(), call(engines.Update, "sys/generate-root/attempt",
+			map[string]any{"otp": otp})))
+		hold := make(chan struct{})
+		store.hold.Store(&hold)
+		sealed := make(chan struct{})
+		go func() {
+			defer close(sealed)
+			synctest.Wait() // the token is being stored
+			go func() {
+				synctest.Wait() // the seal waits
+				close(hold)
+			}()
+			sealNow(t, o.Core)
+		}()
+		done := fieldsOf(t)(o.GenerateRootUpdate(t.Context(), call(engines.Update, "sys/generate-root/update",
+			map[string]any{"key": o.key, "nonce": started["nonce"]})))
+		<-sealed
+		if token := unmask(t, done["encoded_token"], otp); !strings.HasPrefix(token, "hvs.") {
+			t.Errorf("%q is no token", token)
+		}
+		if _, text := o.record(t); strings.Count(text, `"path":"sys/generate-root/update"`) != 2 {
+			t.Errorf("no entry for the request, or none for the answer:\n%s", text)
+		}
+	})
 }

@@ -58,6 +58,8 @@ type session struct {
 	// unclaimed is set while nobody has used a token of the server since it was initialised.
 	unclaimed atomic.Bool
 
+	// operators are the calls of ceremonies.
+	operators workers.Gate
 	// ctx ends when the session does; workers counts what runs in it.
 	ctx     context.Context //nolint:containedctx // the session's life is what it is
 	cancel  context.CancelFunc
@@ -224,8 +226,14 @@ func (s *session) stop() {
 
 // interrupt is stop that tells the requests in the session to come to an end.
 func (s *session) interrupt(requests func()) {
+	late := false
+	select {
+	case <-s.operators.Close():
+	case <-time.After(stopPatience):
+		late = true
+	}
 	s.cancel()
-	if s.mounts != nil && !s.mounts.End(requests, stopPatience) {
+	if s.mounts != nil && !s.mounts.End(requests, stopPatience) || late {
 		s.logger.Error("a request does not end; the server is sealed beside it", "waited", stopPatience.String())
 	}
 	s.workers.Wait()
