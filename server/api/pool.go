@@ -136,6 +136,7 @@ func (p *pool) enterLocked(w *waiter) bool {
 		last := len(longest.waiting) - 1
 		longest.waiting[last].err = errBusy
 		close(longest.waiting[last].ready)
+		longest.waiting[last] = nil
 		longest.waiting = longest.waiting[:last]
 		p.waiting--
 	}
@@ -199,6 +200,7 @@ func (p *pool) serveLocked() {
 		close(w.ready)
 		l := p.lines[0]
 		p.lastClient = l.client
+		l.waiting[0] = nil // it would keep what its request holds
 		l.waiting = l.waiting[1:]
 		p.waiting--
 		p.lines = p.lines[1:]
@@ -297,6 +299,7 @@ func (s *share) received() {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
 	delete(s.pool.receiving, s)
+	s.hurry = nil
 }
 
 // hurryLocked hurries all whose bodies are arriving.
