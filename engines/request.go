@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/tls"
 	"encoding/base64"
 	"log/slog"
-	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -123,17 +120,6 @@ func (r *Request) FullPath() string {
 		return r.Path
 	}
 	return r.Mount.Path + r.Path
-}
-
-// Client is where a request came from.
-type Client struct {
-	// Addr is the client's address after X-Forwarded-For was honoured; invalid for internal requests.
-	Addr netip.Addr
-	Port int
-	// Header are the HTTP headers; nil for internal requests.
-	Header http.Header
-	// TLS is nil on a plain connection.
-	TLS *tls.ConnectionState
 }
 
 // Caller is the holder of the request's token, authenticated.

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -128,9 +127,9 @@ func (m *mount) write(t testing.TB, path string, params map[string]any) {
 
 // as is the connection of a client that shows these certificates.
 func as(shown ...*identity) engines.Client {
-	c := engines.Client{Addr: netip.MustParseAddr("127.0.0.1"), TLS: &tls.ConnectionState{}}
+	c := engines.Client{Addr: netip.MustParseAddr("127.0.0.1"), Secure: true}
 	for _, i := range shown {
-		c.TLS.PeerCertificates = append(c.TLS.PeerCertificates, i.cert)
+		c.Chain = append(c.Chain, i.cert)
 	}
 	return c
 }

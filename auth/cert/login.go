@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -39,14 +38,14 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 	if err != nil {
 		return nil, err
 	}
-	matched, err := e.verify(ctx, r.Client.TLS, engines.FoldASCII(p.Name), c)
+	matched, err := e.verify(ctx, &r.Client, engines.FoldASCII(p.Name), c)
 	if err != nil {
-		return nil, withCertificate(err, r.Client.TLS, c)
+		return nil, withCertificate(err, r.Client.Chain, c)
 	}
 	if !matched.role.Token.Admits(r.Client.Addr) {
 		return nil, engines.ErrDenied
 	}
-	client := r.Client.TLS.PeerCertificates[0]
+	client := r.Client.Chain[0]
 	if client.Subject.CommonName == "" {
 		return nil, errNameless
 	}
@@ -58,20 +57,20 @@ func (e *engine) login(ctx context.Context, r *engines.Request, p loginParams) (
 		login.AliasMetadata = login.Metadata
 	}
 	login.Internal = map[string]any{"role": matched.role.Name, "key": keyOf(client)}
-	state := r.Client.TLS
+	from := r.Client
 	login.StillGood = auth.Unchanged(matched.role, errNotTrusted, func(ctx context.Context) (*role, error) {
-		return e.again(ctx, state, p)
+		return e.again(ctx, &from, p)
 	})
 	return &engines.Response{Login: login}, nil
 }
 
 // again finds the role that trusts the certificate of a login that waited, as things are now.
-func (e *engine) again(ctx context.Context, state *tls.ConnectionState, p loginParams) (*role, error) {
+func (e *engine) again(ctx context.Context, from *engines.Client, p loginParams) (*role, error) {
 	c, err := e.config(ctx)
 	if err != nil {
 		return nil, err
 	}
-	matched, err := e.verify(ctx, state, engines.FoldASCII(p.Name), c)
+	matched, err := e.verify(ctx, from, engines.FoldASCII(p.Name), c)
 	if err != nil {
 		return nil, err
 	}
@@ -121,14 +120,14 @@ func colons(id []byte) string {
 }
 
 // verify finds the role that trusts the client's certificate. The error is what the client is told.
-func (e *engine) verify(ctx context.Context, state *tls.ConnectionState, name string, c *config) (*trusted, error) {
-	if state == nil {
+func (e *engine) verify(ctx context.Context, from *engines.Client, name string, c *config) (*trusted, error) {
+	if !from.Secure {
 		return nil, errNoTLS
 	}
-	if len(state.PeerCertificates) == 0 {
+	if len(from.Chain) == 0 {
 		return nil, errNoCertificate
 	}
-	client := state.PeerCertificates[0]
+	client := from.Chain[0]
 	a, err := e.anchors(ctx, name, c)
 	if err != nil {
 		return nil, err
@@ -137,7 +136,7 @@ func (e *engine) verify(ctx context.Context, state *tls.ConnectionState, name st
 	if err != nil {
 		return nil, err
 	}
-	chains, err := e.chains(a.pool, state.PeerCertificates)
+	chains, err := e.chains(a.pool, from.Chain)
 	if err != nil {
 		return nil, err
 	}
@@ -284,15 +283,15 @@ func (n *constraints) extensions(c *x509.Certificate) bool {
 const maxShown = 100
 
 // withCertificate adds to a refusal what the certificate was, where the mount is set to tell.
-func withCertificate(err error, state *tls.ConnectionState, c *config) error {
+func withCertificate(err error, chain []*x509.Certificate, c *config) error {
 	var public *engines.Error
 	if !c.MetadataOnFailure || !errors.As(err, &public) || !errors.Is(err, engines.ErrInvalid) {
 		return err
 	}
-	if state == nil || len(state.PeerCertificates) == 0 || state.PeerCertificates[0].IsCA {
+	if len(chain) == 0 || chain[0].IsCA {
 		return engines.Invalid("no client certificate found\n%s", public.Message)
 	}
-	client := state.PeerCertificates[0]
+	client := chain[0]
 	data := map[string]any{
 		"common_name":      client.Subject.CommonName,
 		"serial_number":    client.SerialNumber.String(),
@@ -323,10 +322,10 @@ func (e *engine) RenewLogin(ctx context.Context, r *engines.Renewal) (*engines.L
 		return nil, fmt.Errorf("cert: the token's record of its login: %w", errRecord)
 	}
 	if !c.DisableBinding {
-		if _, err := e.verify(ctx, r.Client.TLS, name, c); err != nil {
-			return nil, withCertificate(err, r.Client.TLS, c)
+		if _, err := e.verify(ctx, &r.Client, name, c); err != nil {
+			return nil, withCertificate(err, r.Client.Chain, c)
 		}
-		now := keyOf(r.Client.TLS.PeerCertificates[0])
+		now := keyOf(r.Client.Chain[0])
 		if subtle.ConstantTimeCompare([]byte(now), []byte(key)) != 1 {
 			return nil, errOtherKey
 		}

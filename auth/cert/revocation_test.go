@@ -117,7 +117,7 @@ func TestAListIsAboutItsIssuersCertificatesAlone(t *testing.T) {
 			m := newMount(t, s, nil)
 			m.write(t, "certs/leaf", map[string]any{
 				"certificate": string(pem.EncodeToMemory(&pem.Block{
-					Type: "CERTIFICATE", Bytes: clients["leaf"].TLS.PeerCertificates[0].Raw}))})
+					Type: "CERTIFICATE", Bytes: clients["leaf"].Chain[0].Raw}))})
 			m.write(t, "certs/all", map[string]any{"certificate": a.pem() + b.pem() + other.pem()})
 			m.write(t, "crls/x", tc.list)
 			for _, m := range []*mount{m, newMount(t, s, nil)} {

@@ -250,7 +250,10 @@ func clientToken(r *http.Request) engines.Token {
 }
 
 func client(r *http.Request) engines.Client {
-	c := engines.Client{Header: r.Header, TLS: r.TLS}
+	c := engines.Client{Header: r.Header}
+	if r.TLS != nil {
+		c.Secure, c.Chain = true, r.TLS.PeerCertificates
+	}
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		c.Addr, c.Port = addr.Addr().Unmap(), int(addr.Port())
 	}
