@@ -200,7 +200,7 @@ func (d *directory) search(
 	}
 	var result *goldap.SearchResult
 	var err error
-	if page := min(pageSize, limit); page > 0 && page <= math.MaxUint32 {
+	if page := min(pageSize, limit); page > 0 && int64(page) <= math.MaxUint32 {
 		result, err = d.conn.SearchWithPaging(req, uint32(page))
 	} else {
 		result, err = d.conn.Search(req)

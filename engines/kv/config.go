@@ -64,7 +64,7 @@ func versionsToKeep(n int) (uint32, error) {
 	switch {
 	case n < 0:
 		return math.MaxUint32, nil
-	case n > math.MaxUint32:
+	case int64(n) > math.MaxUint32:
 		return 0, engines.Invalid("max_versions is out of range")
 	default:
 		return uint32(n), nil

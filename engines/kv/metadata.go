@@ -174,7 +174,7 @@ func (e *versioned) patchMetadata(
 	}
 	err = e.modify(ctx, p.Path, false, func(_ context.Context, c *change) (bool, error) {
 		// A merge patch is typed more strictly than a write.
-		if p.MaxVersions < 0 || p.MaxVersions > math.MaxUint32 {
+		if p.MaxVersions < 0 || int64(p.MaxVersions) > math.MaxUint32 {
 			return false, engines.Failed("%s", engines.Numbered(fmt.Sprintf("json: cannot unmarshal number %d into Go struct "+
 				"field KeyMetadata.max_versions of type uint32", p.MaxVersions)))
 		}
